@@ -1,0 +1,143 @@
+//! Reading untrusted bytes without panics: every read names what was missing.
+
+use bytes::{Buf, Bytes};
+
+/// Bytes that do not mean what they should.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum DecodeError {
+    /// The bytes end before the field does.
+    #[error("{field} needs {needed} bytes, {left} are left")]
+    Truncated {
+        /// The field that was being read.
+        field: &'static str,
+        /// How many bytes it takes.
+        needed: usize,
+        /// How many there were.
+        left: usize,
+    },
+    /// A tag byte or version that this build does not know.
+    #[error("{field} has the unknown value {value}")]
+    Unknown {
+        /// The field that was being read.
+        field: &'static str,
+        /// What stood there.
+        value: u64,
+    },
+    /// Bytes that follow the last field.
+    #[error("{left} bytes follow the last field")]
+    Trailing {
+        /// How many.
+        left: usize,
+    },
+    /// A field whose value is out of its range.
+    #[error("{field} is invalid")]
+    Invalid {
+        /// The field that was being read.
+        field: &'static str,
+    },
+}
+
+/// A cursor over `Bytes`; slices that it returns share the buffer.
+#[derive(Clone, Debug)]
+pub struct Reader {
+    bytes: Bytes,
+}
+
+impl Reader {
+    /// Starts at the first byte.
+    pub fn new(bytes: Bytes) -> Self {
+        Self { bytes }
+    }
+
+    /// Returns how many bytes are left.
+    pub fn left(&self) -> usize {
+        self.bytes.len()
+    }
+
+    fn need(&self, field: &'static str, needed: usize) -> Result<(), DecodeError> {
+        if self.bytes.len() < needed {
+            return Err(DecodeError::Truncated { field, needed, left: self.bytes.len() });
+        }
+        Ok(())
+    }
+
+    /// Reads one byte.
+    ///
+    /// # Errors
+    /// [`DecodeError::Truncated`] at the end of the bytes, as for all reads.
+    pub fn u8(&mut self, field: &'static str) -> Result<u8, DecodeError> {
+        self.need(field, 1)?;
+        Ok(self.bytes.get_u8())
+    }
+
+    /// Reads a big-endian `u32`.
+    ///
+    /// # Errors
+    /// [`DecodeError::Truncated`].
+    pub fn u32(&mut self, field: &'static str) -> Result<u32, DecodeError> {
+        self.need(field, 4)?;
+        Ok(self.bytes.get_u32())
+    }
+
+    /// Reads a big-endian `u64`.
+    ///
+    /// # Errors
+    /// [`DecodeError::Truncated`].
+    pub fn u64(&mut self, field: &'static str) -> Result<u64, DecodeError> {
+        self.need(field, 8)?;
+        Ok(self.bytes.get_u64())
+    }
+
+    /// Reads a big-endian `u128`.
+    ///
+    /// # Errors
+    /// [`DecodeError::Truncated`].
+    pub fn u128(&mut self, field: &'static str) -> Result<u128, DecodeError> {
+        self.need(field, 16)?;
+        Ok(self.bytes.get_u128())
+    }
+
+    /// Reads a `u32` length and as many bytes, shared with the buffer.
+    ///
+    /// # Errors
+    /// [`DecodeError::Truncated`]; nothing is allocated from a declared length.
+    pub fn bytes(&mut self, field: &'static str) -> Result<Bytes, DecodeError> {
+        let len = self.u32(field)? as usize;
+        self.need(field, len)?;
+        Ok(self.bytes.split_to(len))
+    }
+
+    /// Reads a node id.
+    ///
+    /// # Errors
+    /// [`DecodeError::Truncated`], or [`DecodeError::Invalid`] for 0.
+    pub fn node_id(&mut self, field: &'static str) -> Result<crate::NodeId, DecodeError> {
+        crate::NodeId::new(self.u64(field)?).ok_or(DecodeError::Invalid { field })
+    }
+
+    /// Returns all that is left.
+    pub fn rest(self) -> Bytes {
+        self.bytes
+    }
+
+    /// Ends the reading.
+    ///
+    /// # Errors
+    /// [`DecodeError::Trailing`] if bytes are left.
+    pub fn finish(self) -> Result<(), DecodeError> {
+        match self.bytes.len() {
+            0 => Ok(()),
+            left => Err(DecodeError::Trailing { left }),
+        }
+    }
+}
+
+/// Appends a `u32` length and the bytes.
+///
+/// # Panics
+/// If there are 4 GiB or more: the caller's limits are far below.
+pub fn put_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
+    let len = u32::try_from(bytes.len()).expect("limits keep every field below 4 GiB");
+    out.extend_from_slice(&len.to_be_bytes());
+    out.extend_from_slice(bytes);
+}

@@ -1,0 +1,43 @@
+//! What applying an entry means to the rest of the node: data, and no callbacks.
+
+use crate::ids::{BatchNumber, Boot, LogIndex, MessageId, NodeId, Nonce};
+use crate::op::Op;
+
+/// A batch whose operations took effect, in the form in which the bus and the waiting clients get it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AppliedBatch {
+    /// Where the batch stands in the log.
+    pub index: LogIndex,
+    /// The node whose clients sent it.
+    pub origin: NodeId,
+    /// The boot of that node.
+    pub boot: Boot,
+    /// The batch's number within that boot.
+    pub number: BatchNumber,
+    /// The id of operation 0; operation `k` has `ms-(seq + k)`.
+    pub first: MessageId,
+    /// The operations in the order sent, slices of the entry's bytes.
+    pub ops: Vec<Op>,
+}
+
+/// What one entry did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Effects {
+    /// Nothing that concerns anybody else.
+    None,
+    /// Operations took effect.
+    Batch(AppliedBatch),
+    /// A boot asked to be its node's origin.
+    Session {
+        /// The node.
+        node: NodeId,
+        /// The boot that asked.
+        boot: Boot,
+        /// The process that asked.
+        nonce: Nonce,
+        /// Whether it was let in; if not, a later boot has been.
+        accepted: bool,
+    },
+    /// The list of members, or their readiness to serve, changed.
+    Membership,
+}

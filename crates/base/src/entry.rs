@@ -1,0 +1,162 @@
+//! The head of a log entry.
+//!
+//! A Raft entry carries two byte strings. `context` holds the head that is described here, `data` what the head is about:
+//! for a batch, the origin's operations, untouched by the leader.
+//!
+//! ```text
+//! head = format:u8 (1)  kind:u8  fields
+//! 0x01 batch         origin:u64 boot:u64 number:u64 ops:u32 ms:u64 seq:u64
+//! 0x02 open session  node:u64 instance:u128 boot:u64 nonce:u128
+//! 0x03 bootstrap     cluster:u128 count:u32 (node:u64 instance:u128 addr:bytes)*
+//! 0x04 formed
+//! ```
+
+use crate::codec::{DecodeError, Reader, put_bytes};
+use crate::ids::{BatchNumber, Boot, ClusterId, InstanceId, MessageId, NodeId, Nonce};
+use bytes::Bytes;
+
+const FORMAT: u8 = 1;
+const BATCH: u8 = 0x01;
+const OPEN_SESSION: u8 = 0x02;
+const BOOTSTRAP: u8 = 0x03;
+const FORMED: u8 = 0x04;
+
+/// The leader's stamp on a batch: the id of its first operation.
+pub type Stamp = MessageId;
+
+/// One node as the replicated state knows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Member {
+    /// Its id, never reused.
+    pub id: NodeId,
+    /// The data folder that the id is bound to.
+    pub instance: InstanceId,
+    /// `host:port` of its peer listener, resolved at each connect.
+    pub addr: Bytes,
+}
+
+/// The head of a batch of operations.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BatchHead {
+    /// The node whose clients sent the operations.
+    pub origin: NodeId,
+    /// The boot of the origin.
+    pub boot: Boot,
+    /// The number of the batch within the boot: 1, 2, 3, … without gaps.
+    pub number: BatchNumber,
+    /// How many operations the data holds; 0 when the batch was given up after `write-timeout`.
+    pub ops: u32,
+    /// The id of operation 0; operation `k` has `ms-(seq + k)`.
+    pub stamp: Stamp,
+}
+
+/// What an entry of the log is about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum EntryHead {
+    /// Operations of one node's clients.
+    Batch(BatchHead),
+    /// A boot of a member asks to be its node's only origin.
+    OpenSession {
+        /// The member.
+        node: NodeId,
+        /// Its data folder.
+        instance: InstanceId,
+        /// Must be higher than the boots before.
+        boot: Boot,
+        /// Which process.
+        nonce: Nonce,
+    },
+    /// The first entry of a cluster: who will be in it.
+    Bootstrap {
+        /// The cluster's random name.
+        cluster: ClusterId,
+        /// The first members, bound to their data folders before any of them may vote.
+        members: Vec<Member>,
+    },
+    /// All first members vote: from here on clients are served.
+    Formed,
+}
+
+impl EntryHead {
+    /// Returns the bytes of the head.
+    pub fn encode(&self) -> Bytes {
+        let mut out = vec![FORMAT];
+        match self {
+            Self::Batch(head) => {
+                out.push(BATCH);
+                out.extend_from_slice(&head.origin.get().to_be_bytes());
+                out.extend_from_slice(&head.boot.0.to_be_bytes());
+                out.extend_from_slice(&head.number.0.to_be_bytes());
+                out.extend_from_slice(&head.ops.to_be_bytes());
+                out.extend_from_slice(&head.stamp.ms.to_be_bytes());
+                out.extend_from_slice(&head.stamp.seq.to_be_bytes());
+            }
+            Self::OpenSession { node, instance, boot, nonce } => {
+                out.push(OPEN_SESSION);
+                out.extend_from_slice(&node.get().to_be_bytes());
+                out.extend_from_slice(&instance.0.to_be_bytes());
+                out.extend_from_slice(&boot.0.to_be_bytes());
+                out.extend_from_slice(&nonce.0.to_be_bytes());
+            }
+            Self::Bootstrap { cluster, members } => {
+                out.push(BOOTSTRAP);
+                out.extend_from_slice(&cluster.0.to_be_bytes());
+                let count = u32::try_from(members.len()).expect("a cluster has few members");
+                out.extend_from_slice(&count.to_be_bytes());
+                for member in members {
+                    out.extend_from_slice(&member.id.get().to_be_bytes());
+                    out.extend_from_slice(&member.instance.0.to_be_bytes());
+                    put_bytes(&mut out, &member.addr);
+                }
+            }
+            Self::Formed => out.push(FORMED),
+        }
+        out.into()
+    }
+
+    /// Reads a head.
+    ///
+    /// # Errors
+    /// [`DecodeError`] if the bytes are not exactly one head of a format and kind that this build knows.
+    pub fn decode(context: Bytes) -> Result<Self, DecodeError> {
+        let mut r = Reader::new(context);
+        match r.u8("entry format")? {
+            FORMAT => {}
+            format => {
+                return Err(DecodeError::Unknown { field: "entry format", value: format.into() });
+            }
+        }
+        let head = match r.u8("entry kind")? {
+            BATCH => Self::Batch(BatchHead {
+                origin: r.node_id("origin")?,
+                boot: Boot(r.u64("boot")?),
+                number: BatchNumber(r.u64("batch number")?),
+                ops: r.u32("operation count")?,
+                stamp: MessageId { ms: r.u64("stamp ms")?, seq: r.u64("stamp seq")? },
+            }),
+            OPEN_SESSION => Self::OpenSession {
+                node: r.node_id("node")?,
+                instance: InstanceId(r.u128("instance")?),
+                boot: Boot(r.u64("boot")?),
+                nonce: Nonce(r.u128("nonce")?),
+            },
+            BOOTSTRAP => {
+                let cluster = ClusterId(r.u128("cluster")?);
+                let count = r.u32("member count")?;
+                let mut members = Vec::new();
+                for _ in 0..count {
+                    members.push(Member {
+                        id: r.node_id("member id")?,
+                        instance: InstanceId(r.u128("member instance")?),
+                        addr: r.bytes("member address")?,
+                    });
+                }
+                Self::Bootstrap { cluster, members }
+            }
+            FORMED => Self::Formed,
+            kind => return Err(DecodeError::Unknown { field: "entry kind", value: kind.into() }),
+        };
+        r.finish()?;
+        Ok(head)
+    }
+}

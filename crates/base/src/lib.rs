@@ -1,0 +1,54 @@
+//! The words that all of Corgi shares: identifiers, operations and their codec, entry heads, effects, glob matching.
+//!
+//! ```text
+//!   session ── Op ──▶ node ── EntryHead + bytes ──▶ consensus ──▶ state ── Effects ──▶ bus
+//! ```
+//!
+//! Everything here is a value. Nothing in this crate reads a clock, draws randomness, blocks, or knows a socket, Raft or
+//! RocksDB; it depends on nothing else of ours. All integers that go to disk or to a peer are big-endian, and every tag
+//! byte is for ever: add, never reuse (docs/disk-format.md).
+//!
+//! | module | holds |
+//! |---|---|
+//! | [`ids`] | newtypes for everything countable that could be swapped by mistake |
+//! | [`op`] | what a client can ask the log to record, and its bytes |
+//! | [`entry`] | the head of a log entry: who sent it, in which order, with which stamp |
+//! | [`effects`] | what applying an entry means to the rest of the node |
+//! | [`glob`] | Redis' pattern language, in bounded time |
+//! | [`codec`] | the reader of untrusted bytes that the codecs share |
+#![deny(clippy::iter_over_hash_type)]
+
+pub mod codec;
+pub mod effects;
+pub mod entry;
+pub mod glob;
+pub mod ids;
+pub mod op;
+pub mod time;
+
+pub use effects::{AppliedBatch, Effects};
+pub use entry::{BatchHead, EntryHead, Member, Stamp};
+pub use ids::{
+    BatchNumber, Boot, ClientId, ClusterId, InstanceId, LogIndex, MessageId, NodeId, Nonce, Term,
+};
+pub use op::Op;
+pub use time::Now;
+
+/// The version of the Redis protocol that a connection speaks (<https://redis.io/docs/latest/develop/reference/protocol-spec/>).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Protocol {
+    /// What every connection starts with.
+    #[default]
+    Resp2,
+    /// Chosen by `HELLO 3`: maps, pushes and the other typed replies.
+    Resp3,
+}
+
+/// What a subscription names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum SubscriptionKind {
+    /// One channel, by its exact name: `SUBSCRIBE`.
+    Channel,
+    /// All channels that match a glob pattern: `PSUBSCRIBE`.
+    Pattern,
+}

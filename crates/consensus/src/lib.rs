@@ -1,0 +1,2 @@
+//! One Raft group on raft-rs.
+pub mod storage;

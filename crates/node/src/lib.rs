@@ -1,0 +1,1 @@
+//! One node's decisions, without I/O.

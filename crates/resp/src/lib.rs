@@ -1,0 +1,3 @@
+//! Redis serialization protocol.
+mod reply;
+pub use reply::Reply;

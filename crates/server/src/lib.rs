@@ -1,0 +1,1 @@
+//! The Corgi server: sockets, threads, disk and configuration.

@@ -1,0 +1,2 @@
+//! The Corgi server.
+fn main() {}

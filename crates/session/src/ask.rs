@@ -1,0 +1,119 @@
+//! What a session asks of its node, and what the node tells it.
+//!
+//! The session decides syntax, order and mode; the node decides everything that others must agree with. A session has at
+//! most one *barrier* ask in flight, and sends it only when all its earlier writes are answered: that is what makes
+//! `SUBSCRIBE` a barrier (P4). Writes are pipelined.
+
+use bytes::Bytes;
+use corgi_base::{Op, Protocol, SubscriptionKind};
+use corgi_resp::Reply;
+
+/// The number of a command on its connection, counted from 0. Replies leave in this order.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Seq(pub u64);
+
+/// Which counts `PUBSUB` asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PubSubQuery {
+    /// `PUBSUB CHANNELS [pattern]`.
+    Channels(Option<Bytes>),
+    /// `PUBSUB NUMSUB [channel …]`.
+    NumSub(Vec<Bytes>),
+    /// `PUBSUB NUMPAT`.
+    NumPat,
+}
+
+/// What a session asks of its node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Ask {
+    /// Record an operation. Answered by [`Told::Reply`]; pipelined.
+    Write {
+        /// The command.
+        seq: Seq,
+        /// What to record.
+        op: Op,
+    },
+    /// Listen. A barrier; answered by one [`Told::Subscription`] a name and [`Told::Done`], or by [`Told::Reply`] with an
+    /// error and nothing else.
+    Subscribe {
+        /// The command.
+        seq: Seq,
+        /// Channels or patterns.
+        kind: SubscriptionKind,
+        /// In the order given, repetitions included.
+        names: Vec<Bytes>,
+    },
+    /// Stop listening. A barrier; answered like [`Ask::Subscribe`]. No names means all of the kind, and then one
+    /// confirmation without a name if there were none.
+    Unsubscribe {
+        /// The command.
+        seq: Seq,
+        /// Channels or patterns.
+        kind: SubscriptionKind,
+        /// In the order given; empty for all.
+        names: Vec<Bytes>,
+    },
+    /// Deliver in another protocol version from here on. A barrier; answered by [`Told::Done`].
+    SetProtocol {
+        /// The command.
+        seq: Seq,
+        /// The version.
+        protocol: Protocol,
+    },
+    /// Forget all subscriptions without confirmations and deliver in RESP2: what `RESET` does. A barrier; answered by
+    /// [`Told::Done`].
+    Reset {
+        /// The command.
+        seq: Seq,
+    },
+    /// Count subscribers. A barrier, because it must see the connection's own earlier commands; answered by [`Told::Reply`].
+    PubSub {
+        /// The command.
+        seq: Seq,
+        /// What to count.
+        query: PubSubQuery,
+    },
+    /// Describe the node. A barrier; answered by [`Told::Reply`].
+    Info {
+        /// The command.
+        seq: Seq,
+        /// Lower-case section names as given; empty for the default ones.
+        sections: Vec<Bytes>,
+    },
+}
+
+/// What the node tells a session, in the order in which it must reach the client.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Told {
+    /// The answer to one ask.
+    Reply {
+        /// The command.
+        seq: Seq,
+        /// Its answer.
+        reply: Reply,
+    },
+    /// Whole messages, encoded in the connection's protocol version and shared with other subscribers.
+    Deliver(Bytes),
+    /// One name of a (un)subscription has taken effect. What is told afterwards is under the new state.
+    Subscription {
+        /// True for subscribed, false for unsubscribed.
+        on: bool,
+        /// Channel or pattern.
+        kind: SubscriptionKind,
+        /// The name; `None` only where "all" were to be unsubscribed and there were none.
+        name: Option<Bytes>,
+        /// How many channels and patterns the connection now has.
+        count: u64,
+    },
+    /// A barrier ask is complete; its confirmations, if any, were told before.
+    Done {
+        /// The command.
+        seq: Seq,
+    },
+    /// The connection must end; the text, if any, is sent as an error first (as a push has no place for one, it is sent
+    /// as a plain error line), then the connection is closed.
+    Close {
+        /// A whole error text, code first.
+        error: Option<Bytes>,
+    },
+}

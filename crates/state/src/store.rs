@@ -1,0 +1,47 @@
+//! What must keep the applied state, whatever that is.
+
+use bytes::Bytes;
+use corgi_base::LogIndex;
+
+/// Changes to the rows of the applied state, with the applied index among them: all or nothing survives.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct StateWrite {
+    /// The entry up to which the log is applied once this is written.
+    pub applied: LogIndex,
+    /// Rows to set; the last of equal keys counts.
+    pub puts: Vec<(Bytes, Bytes)>,
+    /// Rows to remove.
+    pub deletes: Vec<Bytes>,
+}
+
+/// Why the applied state could not be read or written.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{action} the applied state: {what}")]
+pub struct StateStoreError {
+    /// `read`, `write` or `flush`.
+    pub action: &'static str,
+    /// What the disk said, or what does not fit.
+    pub what: String,
+}
+
+/// Keeps the rows of the applied state. Writes are atomic and ordered, but not synced: what is lost in a crash is applied
+/// again from the log.
+pub trait StateStore: Send {
+    /// Returns all rows in key order.
+    ///
+    /// # Errors
+    /// [`StateStoreError`] if the disk refuses or what it holds is damaged.
+    fn rows(&self) -> Result<Vec<(Bytes, Bytes)>, StateStoreError>;
+
+    /// Writes in order; not synced.
+    ///
+    /// # Errors
+    /// [`StateStoreError`], after which the process must end.
+    fn write(&mut self, write: &StateWrite) -> Result<(), StateStoreError>;
+
+    /// Makes everything written so far survive a crash.
+    ///
+    /// # Errors
+    /// [`StateStoreError`], after which the process must end.
+    fn flush(&mut self) -> Result<(), StateStoreError>;
+}
