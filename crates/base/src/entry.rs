@@ -35,6 +35,16 @@ pub struct Member {
     pub addr: Bytes,
 }
 
+/// The birth of a cluster, as every member remembers it: Raft starts from "the founder alone votes, before the first
+/// entry", and all other members come by entries of the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Formation {
+    /// The cluster's random name.
+    pub cluster: ClusterId,
+    /// The member that started it alone.
+    pub founder: NodeId,
+}
+
 /// The head of a batch of operations.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BatchHead {

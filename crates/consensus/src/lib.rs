@@ -1,2 +1,39 @@
-//! One Raft group on raft-rs.
+//! One Raft group, without I/O: ticks, messages and proposals go in, work comes out.
+//!
+//! ```text
+//!   node ── tick, step, propose, read_index ──▶ Group (raft-rs inside) ──▶ Work
+//!                                                  │ reads                  ├ send      → peers
+//!                                                Tail ── LogReader          ├ persist   → disk, then persisted(token)
+//!                                                                           ├ committed → state machine, then applied(index)
+//!                                                                           └ reads     → answer once applied
+//! ```
+//!
+//! Invariants
+//! - No message that promises something about this node's disk leaves before the disk has it; the types keep it inside.
+//! - Entries are handed out for writing in order and for applying in order, once, without gaps.
+//! - Pre-vote and check-quorum are on, reads are never served by lease, every limit is set.
+//! - Equal inputs give equal outputs: election timeouts follow a seed, not the process' random numbers.
+//!
+//! Not here: sockets, clocks, RocksDB, what an entry means. No other crate knows raft-rs or its messages: to the rest of
+//! Corgi a message is opaque bytes, and an entry is two byte strings.
+//!
+//! Tests: golden scripts in `tests/scripts` for what a group does and in which order; [`conformance`] for every log.
+#![deny(clippy::iter_over_hash_type)]
+
+#[cfg(any(test, feature = "testing"))]
+pub mod conformance;
+mod convert;
+mod group;
+#[cfg(any(test, feature = "testing"))]
+pub mod mem;
+mod message;
 pub mod storage;
+mod tail;
+mod work;
+
+pub use group::{Group, GroupConfig, GroupStart, StartError};
+pub use message::Envelope;
+pub use work::{
+    Committed, MemberChange, Payload, Persist, PersistToken, Position, ProposeError, ReadError,
+    ReadGrant, ReadId, Role, Status, StepError, Work,
+};

@@ -1,0 +1,49 @@
+//! Our types and raft-rs' types. Payloads are shared, never copied.
+
+use crate::storage::{EntryType, HardState, LogEntry};
+use corgi_base::{LogIndex, NodeId, Term};
+use raft::eraftpb;
+
+pub(crate) fn entry_from_log(entry: LogEntry) -> eraftpb::Entry {
+    let mut out = eraftpb::Entry::default();
+    out.set_index(entry.index.0);
+    out.set_term(entry.term.0);
+    out.set_entry_type(match entry.entry_type {
+        EntryType::Normal => eraftpb::EntryType::EntryNormal,
+        EntryType::ConfChange => eraftpb::EntryType::EntryConfChange,
+        EntryType::ConfChangeV2 => eraftpb::EntryType::EntryConfChangeV2,
+    });
+    out.context = entry.context;
+    out.data = entry.data;
+    out
+}
+
+pub(crate) fn entry_to_log(entry: &eraftpb::Entry) -> LogEntry {
+    LogEntry {
+        index: LogIndex(entry.index),
+        term: Term(entry.term),
+        entry_type: match entry.get_entry_type() {
+            eraftpb::EntryType::EntryNormal => EntryType::Normal,
+            eraftpb::EntryType::EntryConfChange => EntryType::ConfChange,
+            eraftpb::EntryType::EntryConfChangeV2 => EntryType::ConfChangeV2,
+        },
+        context: entry.context.clone(),
+        data: entry.data.clone(),
+    }
+}
+
+pub(crate) fn hard_state_to_raft(hard_state: HardState) -> eraftpb::HardState {
+    let mut out = eraftpb::HardState::default();
+    out.term = hard_state.term.0;
+    out.vote = hard_state.vote.map_or(0, NodeId::get);
+    out.commit = hard_state.commit.0;
+    out
+}
+
+pub(crate) fn hard_state_from_raft(hard_state: &eraftpb::HardState) -> HardState {
+    HardState {
+        term: Term(hard_state.term),
+        vote: NodeId::new(hard_state.vote),
+        commit: LogIndex(hard_state.commit),
+    }
+}

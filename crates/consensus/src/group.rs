@@ -1,0 +1,569 @@
+//! Drives one raft-rs `RawNode` without doing I/O.
+//!
+//! ```text
+//!   tick / step / propose / read_index          send, persist, apply
+//!   ─────────────────────────────────▶  Group  ─────────────────────▶  caller
+//!                                         ▲                               │
+//!                                         └──── persisted(token) ◀────────┘
+//! ```
+//!
+//! Invariants
+//! - Writes are handed out in order, each with its token; a token can only be given back, not made.
+//! - A message that promises durability is kept inside until the token it waits for comes back.
+//! - Nothing of a term is sent before the term is on disk. (raft-rs lets a sole voter, which elects itself, append to
+//!   learners while its term is not synced; after a crash it could lead the same term again with other entries.)
+//! - Committed entries come out once, in index order, without gaps.
+
+use crate::convert::{entry_to_log, hard_state_from_raft};
+use crate::message::{Envelope, promises_durability};
+use crate::storage::{HardState, LogBounds, LogReader, LogWrite};
+use crate::tail::Tail;
+use crate::work::{
+    Committed, MemberChange, Payload, Persist, PersistToken, Position, ProposeError, ReadError,
+    ReadGrant, ReadId, Role, Status, StepError, Work,
+};
+use bytes::Bytes;
+use corgi_base::{LogIndex, NodeId, Term};
+use protobuf::Message as _;
+use raft::eraftpb::{
+    ConfChange, ConfChangeType, ConfChangeV2, ConfState, Entry, EntryType, Message, MessageType,
+};
+use raft::{Config, RawNode, ReadOnlyOption, StateRole};
+use slog::{Logger, o};
+use std::collections::VecDeque;
+
+/// How a group behaves. Every limit is here, so that tests can make them tiny.
+#[derive(Clone, Debug)]
+pub struct GroupConfig {
+    /// This node.
+    pub id: NodeId,
+    /// Ticks without a leader's sign of life before a follower campaigns; the real timeout lies between this and
+    /// `election_ticks_max`, chosen by `seed`.
+    pub election_ticks: usize,
+    /// Exclusive bound of the election timeout.
+    pub election_ticks_max: usize,
+    /// Ticks between a leader's heartbeats.
+    pub heartbeat_ticks: usize,
+    /// Chooses the election timeouts. Should differ between nodes and boots.
+    pub seed: u64,
+    /// Payload bytes of one append message; an entry larger than this goes alone.
+    pub append_bytes_max: u64,
+    /// Append messages under way to one follower.
+    pub inflight_appends_max: usize,
+    /// Payload bytes that a leader holds uncommitted before it refuses proposals.
+    pub uncommitted_bytes_max: u64,
+    /// Payload bytes of committed entries handed out at once.
+    pub committed_bytes_max: u64,
+    /// Payload bytes of the log kept in memory beyond what must be there.
+    pub tail_bytes_max: u64,
+}
+
+/// What a group knows when it starts.
+#[derive(Clone, Debug)]
+pub struct GroupStart {
+    /// What the log holds.
+    pub bounds: LogBounds,
+    /// Up to where it is applied.
+    pub applied: LogIndex,
+    /// Who voted at `applied`.
+    pub voters: Vec<NodeId>,
+    /// Who received only, at `applied`.
+    pub learners: Vec<NodeId>,
+}
+
+/// Why a group cannot start.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum StartError {
+    /// The applied state is of another log, or the log has lost its end.
+    #[error(
+        "the state is applied up to entry {applied}, but the log ends with entry {last}: the log has lost its end, or it \
+         is another node's. Replace this node by one with a new id."
+    )]
+    AppliedBeyondLog {
+        /// Up to where the state is applied.
+        applied: LogIndex,
+        /// Where the log ends.
+        last: LogIndex,
+    },
+    /// The applied state does not reach the start of the log.
+    #[error(
+        "the state is applied up to entry {applied}, but the log starts after entry {truncated}: the state has lost what \
+         came between. Replace this node by one with a new id."
+    )]
+    AppliedBeforeLog {
+        /// Up to where the state is applied.
+        applied: LogIndex,
+        /// The last entry that was removed from the front of the log.
+        truncated: LogIndex,
+    },
+    /// raft-rs does not take the configuration.
+    #[error("raft refuses to start: {0}")]
+    Raft(String),
+}
+
+/// A write that is on its way to the disk, and what waits for it.
+#[derive(Debug)]
+struct Outstanding {
+    token: u64,
+    /// raft-rs' number of the last ready that is durable with this write.
+    ready: u64,
+    last: Option<(LogIndex, Term)>,
+    changes_vote: bool,
+    messages: Vec<Envelope>,
+}
+
+/// One member of one Raft group.
+pub struct Group<R: LogReader> {
+    raw: RawNode<Tail<R>>,
+    id: NodeId,
+    outstanding: VecDeque<Outstanding>,
+    next_token: u64,
+    /// The hard state as last handed out for writing.
+    written: HardState,
+    applied: LogIndex,
+    pin: ElectionPin,
+}
+
+impl<R: LogReader> std::fmt::Debug for Group<R> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Group")
+            .field("status", &self.status())
+            .field("applied", &self.applied)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<R: LogReader> Group<R> {
+    /// Starts from what is on disk. Campaigns at once if this node is the only voter.
+    ///
+    /// # Errors
+    /// [`StartError`] if log and applied state do not fit together.
+    pub fn new(
+        config: &GroupConfig,
+        start: GroupStart,
+        reader: R,
+        log: &Logger,
+    ) -> Result<Self, StartError> {
+        let GroupStart { mut bounds, applied, voters, learners } = start;
+        if applied > bounds.last_index {
+            return Err(StartError::AppliedBeyondLog { applied, last: bounds.last_index });
+        }
+        if applied < bounds.truncated_index {
+            let truncated = bounds.truncated_index;
+            return Err(StartError::AppliedBeforeLog { applied, truncated });
+        }
+        // The stored commit may lag behind what was applied; raft-rs refuses to start then.
+        bounds.hard_state.commit = bounds.hard_state.commit.max(applied).min(bounds.last_index);
+        let written = bounds.hard_state;
+        let sole_voter = voters == [config.id];
+        let tail = Tail::new(reader, bounds, voters, learners, config.tail_bytes_max);
+        let logger = log.new(o!("mod" => "raft"));
+        let raw = RawNode::new(&raft_config(config, applied), tail, &logger)
+            .map_err(|error| StartError::Raft(error.to_string()))?;
+        let pin = ElectionPin::new(config);
+        let mut group = Self {
+            raw,
+            id: config.id,
+            outstanding: VecDeque::new(),
+            next_token: 1,
+            written,
+            applied,
+            pin,
+        };
+        group.pin.apply(&mut group.raw);
+        if sole_voter {
+            group.campaign();
+        }
+        Ok(group)
+    }
+
+    /// Lets one tick of time pass.
+    pub fn tick(&mut self) {
+        self.raw.tick();
+        self.pin.apply(&mut self.raw);
+    }
+
+    /// Starts an election now, if this node may vote.
+    pub fn campaign(&mut self) {
+        // The only error is "the campaign is pointless", which the status shows.
+        drop(self.raw.campaign());
+        self.pin.apply(&mut self.raw);
+    }
+
+    /// Takes a message that `peer` sent.
+    ///
+    /// # Errors
+    /// [`StepError`]; the group is as it was before.
+    pub fn step(&mut self, peer: NodeId, bytes: &Bytes) -> Result<(), StepError> {
+        let message = Message::parse_from_carllerche_bytes(bytes)
+            .map_err(|error| StepError::Malformed(error.to_string()))?;
+        if message.from != peer.get() || message.to != self.id.get() {
+            let (from, to) = (message.from, message.to);
+            return Err(StepError::WrongAddress { from, to, peer, node: self.id });
+        }
+        let result = self.raw.step(message);
+        self.pin.apply(&mut self.raw);
+        result.map_err(|error| StepError::Refused(error.to_string()))
+    }
+
+    /// Appends an entry if this node leads. Returns where it lands.
+    ///
+    /// # Errors
+    /// [`ProposeError`]; the entry certainly is not in the log.
+    pub fn propose(&mut self, context: Bytes, data: Bytes) -> Result<Position, ProposeError> {
+        let mut entry = Entry::default();
+        entry.context = context;
+        entry.data = data;
+        self.append(entry)
+    }
+
+    /// Appends a change of the members if this node leads and no earlier change waits to be applied.
+    ///
+    /// # Errors
+    /// [`ProposeError`]; the change certainly is not in the log.
+    pub fn propose_change(&mut self, change: MemberChange) -> Result<Position, ProposeError> {
+        // raft-rs would replace the second change by an empty entry, and say that all is well.
+        if self.raw.raft.has_pending_conf() {
+            return Err(ProposeError::ChangePending);
+        }
+        let (kind, node) = match change {
+            MemberChange::AddLearner(node) => (ConfChangeType::AddLearnerNode, node),
+            MemberChange::AddVoter(node) => (ConfChangeType::AddNode, node),
+            MemberChange::Remove(node) => (ConfChangeType::RemoveNode, node),
+        };
+        let mut conf_change = ConfChange::default();
+        conf_change.set_change_type(kind);
+        conf_change.node_id = node.get();
+        let mut entry = Entry::default();
+        entry.set_entry_type(EntryType::EntryConfChange);
+        entry.data = conf_change
+            .write_to_bytes()
+            .expect("a message in memory can be written to memory")
+            .into();
+        self.append(entry)
+    }
+
+    fn append(&mut self, entry: Entry) -> Result<Position, ProposeError> {
+        // On a follower raft-rs would forward the proposal by itself, and say that all is well.
+        if self.raw.raft.state != StateRole::Leader {
+            return Err(ProposeError::NotLeader);
+        }
+        let before = self.raw.raft.raft_log.last_index();
+        let mut message = Message::default();
+        message.set_msg_type(MessageType::MsgPropose);
+        message.from = self.id.get();
+        message.set_entries(vec![entry].into());
+        // Straight to the inner machine, because RawNode::propose would copy the payload.
+        let result = self.raw.raft.step(message);
+        let after = self.raw.raft.raft_log.last_index();
+        match result {
+            Ok(()) if after == before + 1 => {
+                Ok(Position { index: LogIndex(after), term: Term(self.raw.raft.term) })
+            }
+            _ if self.raw.raft.lead_transferee.is_some() => Err(ProposeError::Transferring),
+            _ => Err(ProposeError::Overloaded),
+        }
+    }
+
+    /// Asks how far apply must be for a read that starts now to be linearizable (Raft thesis, 6.4). Never by lease.
+    ///
+    /// # Errors
+    /// [`ReadError`] where raft would drop the question silently here. It may still be dropped on its way: ask again with
+    /// a new id when no grant comes.
+    pub fn read_index(&mut self, id: ReadId) -> Result<(), ReadError> {
+        let raft = &self.raw.raft;
+        if raft.leader_id == 0 {
+            return Err(ReadError::NoLeader);
+        }
+        if raft.state == StateRole::Leader && !raft.commit_to_current_term() {
+            return Err(ReadError::NotReady);
+        }
+        self.raw.read_index(encode_read_id(id));
+        Ok(())
+    }
+
+    /// Returns what has become due, or `None`. Call it until it returns `None` after every input.
+    pub fn work(&mut self) -> Option<Work> {
+        if !self.raw.has_ready() {
+            return None;
+        }
+        let mut ready = self.raw.ready();
+        assert!(
+            ready.snapshot().is_empty(),
+            "a snapshot arrived, but no log is ever truncated: {:?}",
+            ready.snapshot().get_metadata()
+        );
+        let entries = ready.take_entries();
+        self.raw.mut_store().append(&entries);
+        let hard_state = ready.hs().map(hard_state_from_raft);
+        let changes_vote = hard_state
+            .is_some_and(|hs| hs.term != self.written.term || hs.vote != self.written.vote);
+        let messages: Vec<Message> =
+            ready.take_messages().into_iter().chain(ready.take_persisted_messages()).collect();
+        let leads = self.raw.raft.state == StateRole::Leader;
+        let committed = ready.take_committed_entries();
+        let reads = ready.take_read_states().iter().filter_map(decode_read_state).collect();
+        let number = ready.number();
+        self.raw.advance_append_async(ready);
+
+        let persist = if entries.is_empty() && !changes_vote {
+            self.attach(number)
+        } else {
+            Some(self.hand_out(number, &entries, changes_vote))
+        };
+        let send = self.sort_out(messages, leads);
+        let committed = committed.into_iter().map(|entry| self.take_committed(entry)).collect();
+        Some(Work { send, persist, committed, reads })
+    }
+
+    /// A ready without anything to sync is durable together with the write before it, or at once if there is none. (A
+    /// commit index alone is not worth a sync: it is written with the next thing that is.)
+    fn attach(&mut self, number: u64) -> Option<Persist> {
+        match self.outstanding.back_mut() {
+            Some(last) => last.ready = number,
+            None => self.raw.on_persist_ready(number),
+        }
+        None
+    }
+
+    fn hand_out(&mut self, number: u64, entries: &[Entry], changes_vote: bool) -> Persist {
+        let hard_state = hard_state_from_raft(&self.raw.raft.hard_state());
+        let token = self.next_token;
+        self.next_token += 1;
+        self.outstanding.push_back(Outstanding {
+            token,
+            ready: number,
+            last: entries.last().map(|e| (LogIndex(e.index), Term(e.term))),
+            changes_vote,
+            messages: Vec::new(),
+        });
+        let write = LogWrite {
+            entries: entries.iter().map(entry_to_log).collect(),
+            hard_state: (hard_state != self.written).then_some(hard_state),
+        };
+        self.written = hard_state;
+        Persist { write, token: PersistToken(token) }
+    }
+
+    /// Returns the messages that may leave at once, and keeps the others with the write that they wait for.
+    fn sort_out(&mut self, messages: Vec<Message>, leads: bool) -> Vec<Envelope> {
+        let vote_under_way = self.outstanding.iter().any(|o| o.changes_vote);
+        let mut send = Vec::new();
+        for message in messages {
+            let Some(envelope) = Envelope::new(&message) else { continue };
+            // A leader's promises are about other nodes' disks: its own copy counts only once it is synced.
+            let waits = vote_under_way || (!leads && promises_durability(&message));
+            match self.outstanding.back_mut() {
+                Some(last) if waits => last.messages.push(envelope),
+                _ => send.push(envelope),
+            }
+        }
+        send
+    }
+
+    fn take_committed(&mut self, entry: Entry) -> Committed {
+        let payload = match entry.get_entry_type() {
+            // The type comes first: an empty ConfChangeV2 is a real change.
+            EntryType::EntryNormal if entry.data.is_empty() && entry.context.is_empty() => {
+                Payload::Empty
+            }
+            EntryType::EntryNormal => {
+                Payload::Proposal { context: entry.context, data: entry.data }
+            }
+            EntryType::EntryConfChange => {
+                let change = ConfChange::parse_from_carllerche_bytes(&entry.data);
+                let change = change.expect("raft checked the change before it appended it");
+                let members = self.raw.apply_conf_change(&change);
+                self.take_members(&members.expect("a change of one member is always possible"))
+            }
+            EntryType::EntryConfChangeV2 => {
+                let change = ConfChangeV2::parse_from_carllerche_bytes(&entry.data);
+                let change = change.expect("raft checked the change before it appended it");
+                let members = self.raw.apply_conf_change(&change);
+                self.take_members(&members.expect("raft checked the change when it was proposed"))
+            }
+        };
+        Committed { index: LogIndex(entry.index), term: Term(entry.term), payload }
+    }
+
+    fn take_members(&mut self, conf_state: &ConfState) -> Payload {
+        self.pin.apply(&mut self.raw);
+        let nodes = |ids: &[u64]| {
+            let mut nodes: Vec<NodeId> = ids.iter().filter_map(|id| NodeId::new(*id)).collect();
+            nodes.sort_unstable();
+            nodes
+        };
+        Payload::Members {
+            voters: nodes(conf_state.get_voters()),
+            learners: nodes(conf_state.get_learners()),
+        }
+    }
+
+    /// Takes the proof that a write is synced, and returns the messages that waited for it. Then call
+    /// [`Group::work`]: entries may have become committed.
+    ///
+    /// # Panics
+    /// If the tokens do not come back in the order in which they were handed out.
+    pub fn persisted(&mut self, token: PersistToken) -> Vec<Envelope> {
+        let done = self.outstanding.pop_front().expect("a token stands for an outstanding write");
+        assert_eq!(done.token, token.0, "writes are done in the order handed out");
+        if let Some((index, term)) = done.last {
+            self.raw.mut_store().persisted(index, term);
+        }
+        self.raw.on_persist_ready(done.ready);
+        self.raw.mut_store().evict(self.applied);
+        self.pin.apply(&mut self.raw);
+        done.messages
+    }
+
+    /// Notes that everything up to `index` is applied.
+    pub fn applied(&mut self, index: LogIndex) {
+        assert!(index >= self.applied, "applied went back from {} to {index}", self.applied);
+        self.applied = index;
+        self.raw.advance_apply_to(index.0);
+        self.raw.mut_store().evict(index);
+    }
+
+    /// Hands leadership to `to`, if this node leads. Watch the status: raft gives up after one election timeout.
+    pub fn transfer_leader(&mut self, to: NodeId) {
+        self.raw.transfer_leader(to.get());
+        self.pin.apply(&mut self.raw);
+    }
+
+    /// Notes that a message to `peer` was lost, so that a leader probes instead of streaming.
+    pub fn report_unreachable(&mut self, peer: NodeId) {
+        self.raw.report_unreachable(peer.get());
+    }
+
+    /// Returns where the group stands.
+    pub fn status(&self) -> Status {
+        let raft = &self.raw.raft;
+        Status {
+            role: match raft.state {
+                StateRole::Follower => Role::Follower,
+                StateRole::PreCandidate => Role::PreCandidate,
+                StateRole::Candidate => Role::Candidate,
+                StateRole::Leader => Role::Leader,
+            },
+            term: Term(raft.term),
+            leader: NodeId::new(raft.leader_id),
+            commit_index: LogIndex(raft.raft_log.committed),
+            last_index: LogIndex(raft.raft_log.last_index()),
+            voter: raft.promotable(),
+        }
+    }
+
+    /// Returns how far each other member's log is known to agree with this leader's, ascending by node; empty on others.
+    pub fn matched(&self) -> Vec<(NodeId, LogIndex)> {
+        if self.raw.raft.state != StateRole::Leader {
+            return Vec::new();
+        }
+        let progress = self.raw.raft.prs().iter();
+        let mut matched: Vec<_> = progress
+            .filter_map(|(id, p)| Some((NodeId::new(*id)?, LogIndex(p.matched))))
+            .filter(|(id, _)| *id != self.id)
+            .collect();
+        matched.sort_unstable();
+        matched
+    }
+
+    /// Reads the entries after `from` up to the end of the log: what a new leader needs to know which batches of each
+    /// origin are under way.
+    ///
+    /// # Panics
+    /// If the log cannot be read, as raft itself does.
+    pub fn entries_after(&self, from: LogIndex) -> Vec<(LogIndex, Bytes)> {
+        let last = self.raw.raft.raft_log.last_index();
+        let mut out: Vec<(LogIndex, Bytes)> = Vec::new();
+        let mut next = from.0 + 1;
+        while next <= last {
+            let page = self
+                .raw
+                .raft
+                .raft_log
+                .slice(next, last + 1, Some(4 << 20), raft::GetEntriesContext::empty(false))
+                .expect("the unapplied end of the log is never compacted");
+            assert!(!page.is_empty(), "entry {next} is in the log");
+            next += page.len() as u64;
+            let normal = page.into_iter().filter(|e| e.get_entry_type() == EntryType::EntryNormal);
+            out.extend(normal.map(|e| (LogIndex(e.index), e.context)));
+        }
+        out
+    }
+}
+
+fn raft_config(config: &GroupConfig, applied: LogIndex) -> Config {
+    Config {
+        id: config.id.get(),
+        election_tick: config.election_ticks,
+        heartbeat_tick: config.heartbeat_ticks,
+        applied: applied.0,
+        max_size_per_msg: config.append_bytes_max,
+        max_inflight_msgs: config.inflight_appends_max,
+        check_quorum: true,
+        pre_vote: true,
+        min_election_tick: config.election_ticks,
+        max_election_tick: config.election_ticks_max,
+        read_only_option: ReadOnlyOption::Safe,
+        skip_bcast_commit: false,
+        batch_append: false,
+        priority: 0,
+        max_uncommitted_size: config.uncommitted_bytes_max,
+        max_committed_size_per_ready: config.committed_bytes_max,
+    }
+}
+
+fn encode_read_id(id: ReadId) -> Vec<u8> {
+    [id.node.get(), id.boot, id.count].iter().flat_map(|n| n.to_be_bytes()).collect()
+}
+
+fn decode_read_state(state: &raft::ReadState) -> Option<ReadGrant> {
+    let word = |k: usize| {
+        let bytes = state.request_ctx.get(k * 8..k * 8 + 8)?;
+        Some(u64::from_be_bytes(bytes.try_into().ok()?))
+    };
+    let id = ReadId { node: NodeId::new(word(0)?)?, boot: word(1)?, count: word(2)? };
+    Some(ReadGrant { id, index: LogIndex(state.index) })
+}
+
+/// Replaces raft-rs' random election timeouts with ones that depend only on the seed and on what happened, so that a run
+/// can be repeated. raft-rs draws from the process' random numbers whenever its role changes; the draw is overwritten
+/// here, after every call that may have made one.
+#[derive(Debug)]
+struct ElectionPin {
+    seed: u64,
+    min: usize,
+    span: usize,
+    seen: Option<(u64, StateRole, u64)>,
+    transitions: u64,
+}
+
+impl ElectionPin {
+    fn new(config: &GroupConfig) -> Self {
+        Self {
+            seed: config.seed ^ config.id.get().rotate_left(17),
+            min: config.election_ticks,
+            span: config.election_ticks_max - config.election_ticks,
+            seen: None,
+            transitions: 0,
+        }
+    }
+
+    fn apply<R: LogReader>(&mut self, raw: &mut RawNode<Tail<R>>) {
+        let now = (raw.raft.term, raw.raft.state, raw.raft.leader_id);
+        if self.seen != Some(now) {
+            self.seen = Some(now);
+            self.transitions += 1;
+        }
+        let offset = mix(self.seed ^ self.transitions.rotate_left(32)) % self.span.max(1) as u64;
+        raw.raft.set_randomized_election_timeout(self.min + offset as usize);
+    }
+}
+
+/// Spreads the bits of a number over all 64 (the finalizer of SplitMix64).
+fn mix(mut z: u64) -> u64 {
+    z = z.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
+}

@@ -1,0 +1,86 @@
+//! What a node is told when it starts. Every limit is here, so that tests can make them tiny.
+
+use bytes::Bytes;
+use corgi_base::{Boot, ClusterId, Formation, InstanceId, NodeId, Nonce};
+use corgi_consensus::storage::LogBounds;
+
+/// One of the first members, as configured.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InitialMember {
+    /// Its id.
+    pub id: NodeId,
+    /// `host:port` of its peer listener.
+    pub addr: Bytes,
+}
+
+/// Timeouts, in milliseconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timeouts {
+    /// Between two calls of [`crate::Node::tick`]. Raft's ticks are these.
+    pub tick_ms: u64,
+    /// Without a leader's sign of life before an election; the real one lies between this and twice this.
+    pub election_ms: u64,
+    /// Between a leader's heartbeats.
+    pub heartbeat_ms: u64,
+    /// How long a write waits before its client is told that it failed or that its fate is unknown.
+    pub write_ms: u64,
+}
+
+/// Bounds on what a node holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Bytes of operations in one batch, unless one operation is larger.
+    pub batch_bytes_max: usize,
+    /// Batches that are sent and not applied yet.
+    pub batches_in_flight_max: usize,
+    /// Bytes of operations that wait to be put in a batch; beyond this a write gets `-TRYAGAIN`.
+    pub pending_bytes_max: usize,
+    /// Bytes of messages that wait for one connection; beyond this it is closed with `-LAGGED`.
+    pub client_queue_bytes_max: u64,
+    /// Payload bytes of one append message to a follower.
+    pub append_bytes_max: u64,
+    /// Append messages under way to one follower.
+    pub inflight_appends_max: usize,
+    /// Payload bytes that a leader holds uncommitted.
+    pub uncommitted_bytes_max: u64,
+    /// Payload bytes of committed entries that are applied in one go.
+    pub committed_bytes_max: u64,
+    /// Payload bytes of the log that are kept in memory.
+    pub tail_bytes_max: u64,
+}
+
+/// Who a node is and how it behaves.
+#[derive(Clone, Debug)]
+pub struct NodeConfig {
+    /// Its id.
+    pub id: NodeId,
+    /// Its data folder.
+    pub instance: InstanceId,
+    /// How often the folder has been started.
+    pub boot: Boot,
+    /// A random number for this process.
+    pub nonce: Nonce,
+    /// The cluster that the folder belongs to, if it has one.
+    pub formation: Option<Formation>,
+    /// A random name for the cluster, should this node found one.
+    pub new_cluster: ClusterId,
+    /// The first members, this node among them. Ignored once a cluster is formed.
+    pub initial_members: Vec<InitialMember>,
+    /// Chooses the election timeouts.
+    pub seed: u64,
+    /// Timeouts.
+    pub timeouts: Timeouts,
+    /// Bounds.
+    pub limits: Limits,
+}
+
+/// What a node finds on its disk.
+#[derive(Debug)]
+pub struct NodeStart<R> {
+    /// What the log holds.
+    pub bounds: LogBounds,
+    /// Reads the log.
+    pub reader: R,
+    /// The rows of the applied state.
+    pub state_rows: Vec<(Bytes, Bytes)>,
+}

@@ -1,0 +1,228 @@
+//! What nodes say to each other, and its bytes. The transport frames and checks them; it knows only which lane each takes.
+//!
+//! ```text
+//! 0x01 raft          message:rest                                (a Raft message, opaque)
+//! 0x02 forward       boot:u64 number:u64 ops:u32 data:rest       (a batch of the sender's clients, for the leader)
+//! 0x03 expect        boot:u64 number:u64                         (the leader's next batch number for the receiver)
+//! 0x04 open session  instance:u128 boot:u64 nonce:u128           (the sender asks to be an origin)
+//! 0x05 formed        cluster:u128 founder:u64                    (the cluster that the receiver belongs to)
+//! ```
+
+use bytes::Bytes;
+use corgi_base::codec::{DecodeError, Reader};
+use corgi_base::{BatchNumber, Boot, ClusterId, Formation, InstanceId, NodeId, Nonce};
+use std::fmt;
+
+const RAFT: u8 = 0x01;
+const FORWARD: u8 = 0x02;
+const EXPECT: u8 = 0x03;
+const OPEN_SESSION: u8 = 0x04;
+const FORMED: u8 = 0x05;
+
+/// Which of the two connections to a peer a message takes. Heartbeats and votes must not wait behind entries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Lane {
+    /// Small messages.
+    Control,
+    /// Entries and forwarded batches.
+    Bulk,
+}
+
+/// One message to a peer. Lost ones are made good by whoever sent them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PeerMessage {
+    /// A Raft message.
+    Raft {
+        /// Whether it carries entries.
+        bulk: bool,
+        /// The message.
+        bytes: Bytes,
+    },
+    /// A numbered batch of the sender's clients, for the leader to append. It is not forwarded again, so that no batch
+    /// can travel in circles.
+    Forward {
+        /// The sender's boot.
+        boot: Boot,
+        /// The batch's number within that boot.
+        number: BatchNumber,
+        /// How many operations.
+        ops: u32,
+        /// The operations.
+        data: Bytes,
+    },
+    /// The leader's answer to a forwarded batch that is not the next one.
+    Expect {
+        /// The receiver's boot, as the leader's log has it.
+        boot: Boot,
+        /// The number that must come next.
+        number: BatchNumber,
+    },
+    /// The sender asks the leader to record its boot as its node's only origin.
+    OpenSession {
+        /// The sender's data folder.
+        instance: InstanceId,
+        /// The sender's boot.
+        boot: Boot,
+        /// The sender's process.
+        nonce: Nonce,
+    },
+    /// A formed member tells a first member that has no cluster yet.
+    Formed(Formation),
+}
+
+impl PeerMessage {
+    /// Returns the connection to take.
+    pub fn lane(&self) -> Lane {
+        match self {
+            Self::Raft { bulk: true, .. } | Self::Forward { .. } => Lane::Bulk,
+            Self::Raft { bulk: false, .. }
+            | Self::Expect { .. }
+            | Self::OpenSession { .. }
+            | Self::Formed(_) => Lane::Control,
+        }
+    }
+
+    /// Returns how many bytes of payload the message holds, for the limits of queues.
+    pub fn payload_bytes(&self) -> usize {
+        match self {
+            Self::Raft { bytes, .. } => bytes.len(),
+            Self::Forward { data, .. } => data.len(),
+            Self::Expect { .. } | Self::OpenSession { .. } | Self::Formed(_) => 0,
+        }
+    }
+
+    /// Returns the bytes as a head and a shared payload, which follow each other on the wire.
+    pub fn encode(&self) -> (Vec<u8>, Bytes) {
+        let mut head = Vec::with_capacity(41);
+        let mut payload = Bytes::new();
+        match self {
+            Self::Raft { bytes, .. } => {
+                head.push(RAFT);
+                payload = bytes.clone();
+            }
+            Self::Forward { boot, number, ops, data } => {
+                head.push(FORWARD);
+                head.extend_from_slice(&boot.0.to_be_bytes());
+                head.extend_from_slice(&number.0.to_be_bytes());
+                head.extend_from_slice(&ops.to_be_bytes());
+                payload = data.clone();
+            }
+            Self::Expect { boot, number } => {
+                head.push(EXPECT);
+                head.extend_from_slice(&boot.0.to_be_bytes());
+                head.extend_from_slice(&number.0.to_be_bytes());
+            }
+            Self::OpenSession { instance, boot, nonce } => {
+                head.push(OPEN_SESSION);
+                head.extend_from_slice(&instance.0.to_be_bytes());
+                head.extend_from_slice(&boot.0.to_be_bytes());
+                head.extend_from_slice(&nonce.0.to_be_bytes());
+            }
+            Self::Formed(formation) => {
+                head.push(FORMED);
+                head.extend_from_slice(&formation.cluster.0.to_be_bytes());
+                head.extend_from_slice(&formation.founder.get().to_be_bytes());
+            }
+        }
+        (head, payload)
+    }
+
+    /// Reads a message that came on `lane`.
+    ///
+    /// # Errors
+    /// [`DecodeError`] if the bytes are not exactly one message that this build knows.
+    pub fn decode(lane: Lane, bytes: Bytes) -> Result<Self, DecodeError> {
+        let mut r = Reader::new(bytes);
+        let message = match r.u8("peer message kind")? {
+            RAFT => return Ok(Self::Raft { bulk: lane == Lane::Bulk, bytes: r.rest() }),
+            FORWARD => {
+                let boot = Boot(r.u64("boot")?);
+                let number = BatchNumber(r.u64("batch number")?);
+                let ops = r.u32("operation count")?;
+                return Ok(Self::Forward { boot, number, ops, data: r.rest() });
+            }
+            EXPECT => Self::Expect {
+                boot: Boot(r.u64("boot")?),
+                number: BatchNumber(r.u64("batch number")?),
+            },
+            OPEN_SESSION => Self::OpenSession {
+                instance: InstanceId(r.u128("instance")?),
+                boot: Boot(r.u64("boot")?),
+                nonce: Nonce(r.u128("nonce")?),
+            },
+            FORMED => Self::Formed(Formation {
+                cluster: ClusterId(r.u128("cluster")?),
+                founder: r.node_id("founder")?,
+            }),
+            kind => {
+                return Err(DecodeError::Unknown { field: "peer message kind", value: kind.into() });
+            }
+        };
+        r.finish()?;
+        Ok(message)
+    }
+}
+
+/// Who a node says it is, in the handshake of a peer connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PeerHello {
+    /// Its id.
+    pub id: NodeId,
+    /// Its data folder.
+    pub instance: InstanceId,
+    /// Its cluster, or `None` before it has one.
+    pub formation: Option<Formation>,
+}
+
+/// Why a peer is not let in. The numbers are on the wire.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RefusalKind {
+    /// It does not know the secret.
+    Secret = 1,
+    /// It speaks another version of the peer protocol.
+    Version = 2,
+    /// It belongs to another cluster.
+    OtherCluster = 3,
+    /// Its id is not one of the members.
+    NotMember = 4,
+    /// Its id is bound to another data folder.
+    OtherInstance = 5,
+    /// It has the id of the node that it talks to.
+    SameId = 6,
+    /// It was called by another id than it has.
+    WrongId = 7,
+}
+
+impl RefusalKind {
+    /// Returns the kind for its number.
+    pub fn from_number(number: u8) -> Option<Self> {
+        [
+            Self::Secret,
+            Self::Version,
+            Self::OtherCluster,
+            Self::NotMember,
+            Self::OtherInstance,
+            Self::SameId,
+            Self::WrongId,
+        ]
+        .into_iter()
+        .find(|kind| *kind as u8 == number)
+    }
+}
+
+/// A refusal in words: what was wrong, with what value, and what to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// What programs go by.
+    pub kind: RefusalKind,
+    /// What people read.
+    pub text: String,
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+impl std::error::Error for Refusal {}
