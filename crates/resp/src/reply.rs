@@ -2,8 +2,9 @@
 
 use bytes::Bytes;
 
-/// One reply or push. RESP3-only types fall back in RESP2 as Redis does: a map and a push become flat arrays, a boolean an
-/// integer, a double and a verbatim string bulk strings, every null `$-1` (or `*-1` for [`Reply::NullArray`]).
+/// One reply or push. RESP3-only types fall back in RESP2 as Redis does: a map and a push become
+/// flat arrays, a boolean an integer, a double and a verbatim string bulk strings, every null `$-1`
+/// (or `*-1` for [`Reply::NullArray`]).
 #[derive(Clone, Debug, PartialEq)]
 pub enum Reply {
     /// `+text`. No CR or LF gets through: see [`crate::encode`].
