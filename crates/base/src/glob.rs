@@ -13,20 +13,21 @@
 //! | anything else | itself, upper and lower case being different |
 //!
 //! Patterns that say nothing sensible have a meaning too, because Redis gives them one:
-//! - a class that is not closed ends with the pattern: `[a` is `[a]`, `[^` is `?`, `[` matches nothing;
+//! - a class that is not closed ends with the pattern: `[a` is `[a]`, `[^` is `?`, `[` matches
+//!   nothing;
 //! - `]` closes a class wherever it stands, except as the end of a range: `[]a]` can match nothing,
 //!   and `[a-]` is an unclosed range from `a` to `]`;
 //! - a backslash at the end of the pattern is itself;
 //! - the empty text is matched by the empty pattern only, not by `*`.
 //!
 //! One deliberate difference: bytes are compared as 0 to 255. In a range with one end below 128 and
-//! one above, Redis depends on whether C's `char` is signed on the machine it was built for, and all
-//! nodes of a cluster must agree.
+//! one above, Redis depends on whether C's `char` is signed on the machine it was built for, and
+//! all nodes of a cluster must agree.
 //!
-//! Matching goes back only to the latest `*`. That is enough: whatever an earlier `*` could give up,
-//! the latest can take. So a match costs at most pattern length times text length steps, never
-//! exponential time, and there is no recursion. Tests: `tests/glob.rs` has a table of answers of a real
-//! server and a proptest against a recursive matcher.
+//! Matching goes back only to the latest `*`. That is enough: whatever an earlier `*` could give
+//! up, the latest can take. So a match costs at most pattern length times text length steps, never
+//! exponential time, and there is no recursion. Tests: `tests/glob.rs` has a table of answers of a
+//! real server and a proptest against a recursive matcher.
 
 /// Returns whether the whole text matches the pattern.
 ///
@@ -67,8 +68,9 @@ pub fn matches(pattern: &[u8], text: &[u8]) -> bool {
     pattern[p..].iter().all(|byte| *byte == b'*')
 }
 
-/// Returns the bytes with which every text that matches the pattern begins: all up to the first `*`,
-/// `?` or `[`, without the backslashes. An index over patterns uses it to leave out what cannot match.
+/// Returns the bytes with which every text that matches the pattern begins: all up to the first
+/// `*`, `?` or `[`, without the backslashes. An index over patterns uses it to leave out what
+/// cannot match.
 ///
 /// ```
 /// use corgi_base::glob::literal_prefix;
@@ -89,8 +91,8 @@ pub fn literal_prefix(pattern: &[u8]) -> Vec<u8> {
     }
 }
 
-/// Compares the pattern's element at `p`, which is not a `*`, with one byte of text. Returns whether it
-/// matches and where the next element begins, or `None` at the end of the pattern.
+/// Compares the pattern's element at `p`, which is not a `*`, with one byte of text. Returns
+/// whether it matches and where the next element begins, or `None` at the end of the pattern.
 fn one(pattern: &[u8], p: usize, byte: u8) -> Option<(bool, usize)> {
     Some(match pattern.get(p..)? {
         [] => return None,

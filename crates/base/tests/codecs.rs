@@ -79,7 +79,8 @@ proptest! {
     fn operations_share_the_entry_s_buffer(ops in vec(op(), 1..5)) {
         let data = encode(&ops);
         let held = data.as_ptr_range();
-        for Op::Publish { payload, .. } in decode_ops(u32::try_from(ops.len()).unwrap(), data.clone())? {
+        let count = u32::try_from(ops.len()).unwrap();
+        for Op::Publish { payload, .. } in decode_ops(count, data.clone())? {
             prop_assert!(payload.is_empty() || held.contains(&payload.as_ptr()));
         }
     }

@@ -1,1 +1,61 @@
-//! Who listens.
+//! Who listens on this node: channels, patterns, and the fan-out of applied batches.
+//!
+//! ```text
+//!   session ── subscribe, unsubscribe, close ──▶ ┌─────┐
+//!                                                │ Bus │ ── Delivery per client ──▶ connections
+//!   state ──── applied batch ── publish × n ───▶ └─────┘
+//! ```
+//!
+//! A node has one [`Bus`]. Clients are opened, subscribe to exact channels and to patterns, and are
+//! closed. For each applied batch the node starts a [`FanOut`], publishes the batch's messages in
+//! log order, and finishes it: out comes one [`Delivery`] per client that listens to anything in
+//! the batch, made of slices of a buffer that all clients of one protocol version share.
+//!
+//! Invariants
+//! - A client gets a message once per matching subscription, as in Redis: first as `message` for
+//!   the exact channel, then as `pmessage` for each matching pattern, in byte order of the patterns
+//!   (Redis leaves that order open). Messages keep the order in which they were published.
+//! - A frame is encoded at most once per protocol version and matching name, and only if somebody
+//!   needs it. A thousand subscribers of a channel share its bytes; one more costs an index, a
+//!   comparison and no copy.
+//! - A publish costs by the subscriptions that match: one hash lookup for the channel, and for the
+//!   patterns a walk over those literal prefixes with which the channel begins. Both are remembered
+//!   while the same channel is published again.
+//! - The same calls give the same results. Hash maps are only looked up, never iterated; all lists
+//!   that leave the crate are sorted.
+//! - Names are copied into their own allocation, once per channel or pattern: a name never keeps
+//!   the read buffer alive out of which it was parsed.
+//!
+//! Not here: what a frame looks like (the caller passes an [`Encoder`]), queues and their limits
+//! (`node`; a [`Delivery`] knows its size), counts of other nodes, permissions, Raft, the disk.
+//!
+//! Tests: `tests/model.rs` compares random histories with a naive model, `tests/fan_out.rs` runs
+//! the golden scripts in `scripts/`, `tests/cost.rs` counts what a publish looks at and what it
+//! copies.
+#![deny(clippy::iter_over_hash_type)]
+
+mod bus;
+mod fan_out;
+mod patterns;
+mod topics;
+
+pub use bus::{Bus, Options};
+pub use fan_out::{Delivery, FanOut, Piece};
+
+use bytes::BytesMut;
+use corgi_base::Protocol;
+
+/// Writes the push that tells a client of a message. The bus does not know how frames look.
+pub trait Encoder {
+    /// Appends one whole frame to `out`, leaving what is there as it is: `message channel payload`
+    /// if `pattern` is `None`, else `pmessage pattern channel payload`
+    /// (<https://redis.io/docs/latest/develop/pubsub/#format-of-pushed-messages>).
+    fn message(
+        &self,
+        protocol: Protocol,
+        pattern: Option<&[u8]>,
+        channel: &[u8],
+        payload: &[u8],
+        out: &mut BytesMut,
+    );
+}

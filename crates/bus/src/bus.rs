@@ -1,0 +1,398 @@
+//! The clients of a node and what they listen to.
+
+use crate::Encoder;
+use crate::fan_out::{FanOut, Mark};
+use crate::patterns::Patterns;
+use crate::topics::{ClientSlot, Left, Place, TopicSlot, Topics, slot};
+use bytes::Bytes;
+use corgi_base::glob::matches;
+use corgi_base::{ClientId, Protocol, SubscriptionKind};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::hash::{BuildHasher, DefaultHasher, Hasher};
+
+/// What a bus is started with.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// Drawn at random by the caller at each start of a server, so that nobody can choose channel
+    /// names that collide in the hash map. Has no effect on anything that the bus returns.
+    pub hash_seed: u64,
+    /// Once a client's part of one batch has this many bytes or more, the rest of the batch is left
+    /// out, and [`Delivery::cut`](crate::Delivery::cut) is set. Without it a client could make the
+    /// bus encode a large message once for each of thousands of patterns. `usize::MAX` turns it
+    /// off.
+    pub client_batch_bytes_max: usize,
+}
+
+/// A client as the fan-out sees it.
+#[derive(Debug)]
+pub(crate) struct Client {
+    pub(crate) id: ClientId,
+    pub(crate) protocol: Protocol,
+    channels: BTreeMap<Bytes, Place>,
+    patterns: BTreeMap<Bytes, Place>,
+}
+
+impl Client {
+    fn subscriptions(&self, kind: SubscriptionKind) -> &BTreeMap<Bytes, Place> {
+        match kind {
+            SubscriptionKind::Channel => &self.channels,
+            SubscriptionKind::Pattern => &self.patterns,
+        }
+    }
+
+    fn subscriptions_mut(&mut self, kind: SubscriptionKind) -> &mut BTreeMap<Bytes, Place> {
+        match kind {
+            SubscriptionKind::Channel => &mut self.channels,
+            SubscriptionKind::Pattern => &mut self.patterns,
+        }
+    }
+
+    fn count(&self) -> u64 {
+        (self.channels.len() + self.patterns.len()) as u64
+    }
+}
+
+/// All channels that somebody listens to.
+#[derive(Debug)]
+pub(crate) struct Channels {
+    pub(crate) topics: Topics,
+    pub(crate) by_name: HashMap<Bytes, TopicSlot, SeededHash>,
+}
+
+/// All patterns that somebody listens to.
+#[derive(Debug, Default)]
+pub(crate) struct PatternTopics {
+    pub(crate) topics: Topics,
+    pub(crate) index: Patterns,
+}
+
+/// The subscriptions that the channel published last leads to.
+#[derive(Debug, Default)]
+pub(crate) struct Route {
+    /// False when a name has come or gone since.
+    valid: bool,
+    channel: Vec<u8>,
+    pub(crate) exact: Option<TopicSlot>,
+    pub(crate) patterns: Vec<TopicSlot>,
+}
+
+impl Route {
+    /// Makes this the route of a channel.
+    pub(crate) fn find(&mut self, channel: &[u8], to: &Channels, patterns: &mut PatternTopics) {
+        if self.valid && self.channel == channel {
+            return;
+        }
+        self.channel.clear();
+        self.channel.extend_from_slice(channel);
+        self.exact = to.by_name.get(channel).copied();
+        patterns.index.find(channel, &mut self.patterns);
+        self.valid = true;
+    }
+}
+
+/// Who listens on this node. See the crate's page for what it keeps to.
+///
+/// A client that is not open has no subscriptions: questions about it and taking from it are
+/// answered as for a client that subscribed to nothing.
+#[derive(Debug)]
+pub struct Bus {
+    clients: Vec<Option<Client>>,
+    free: Vec<ClientSlot>,
+    by_id: HashMap<ClientId, ClientSlot, SeededHash>,
+    channels: Channels,
+    patterns: PatternTopics,
+    route: Route,
+    marks: Vec<Mark>,
+    epoch: u64,
+    client_batch_bytes_max: usize,
+}
+
+impl Bus {
+    /// Returns a bus to which nobody listens.
+    #[must_use]
+    pub fn new(options: Options) -> Self {
+        let hash = SeededHash(options.hash_seed);
+        Self {
+            clients: Vec::new(),
+            free: Vec::new(),
+            by_id: HashMap::with_hasher(hash),
+            channels: Channels {
+                topics: Topics::default(),
+                by_name: HashMap::with_hasher(hash),
+            },
+            patterns: PatternTopics::default(),
+            route: Route::default(),
+            marks: Vec::new(),
+            epoch: 0,
+            client_batch_bytes_max: options.client_batch_bytes_max,
+        }
+    }
+
+    /// Adds a client without subscriptions.
+    ///
+    /// # Panics
+    /// If the client is open already: ids are never used twice.
+    pub fn open(&mut self, client: ClientId, protocol: Protocol) {
+        let new = Client {
+            id: client,
+            protocol,
+            channels: BTreeMap::new(),
+            patterns: BTreeMap::new(),
+        };
+        let at = match self.free.pop() {
+            Some(at) => {
+                self.clients[at as usize] = Some(new);
+                at
+            }
+            None => {
+                self.clients.push(Some(new));
+                self.marks.push(Mark::default());
+                slot(self.clients.len() - 1)
+            }
+        };
+        let before = self.by_id.insert(client, at);
+        assert!(before.is_none(), "{client:?} is open already");
+    }
+
+    /// Removes a client and all its subscriptions. Nothing happens if it is not open.
+    pub fn close(&mut self, client: ClientId) {
+        self.drop_subscriptions(client);
+        if let Some(at) = self.by_id.remove(&client) {
+            self.clients[at as usize] = None;
+            self.free.push(at);
+        }
+    }
+
+    /// Sets the protocol of what is delivered from now on: `HELLO`.
+    ///
+    /// # Panics
+    /// If the client is not open.
+    pub fn set_protocol(&mut self, client: ClientId, protocol: Protocol) {
+        let at = self.by_id.get(&client).copied();
+        let found = at.and_then(|at| self.clients[at as usize].as_mut());
+        found.expect("only an open client sends HELLO").protocol = protocol;
+    }
+
+    /// Drops all subscriptions of a client and sets it back to RESP2: `RESET`
+    /// (<https://redis.io/docs/latest/commands/reset/>).
+    pub fn reset(&mut self, client: ClientId) {
+        self.drop_subscriptions(client);
+        if let Some(at) = self.by_id.get(&client)
+            && let Some(found) = &mut self.clients[*at as usize]
+        {
+            found.protocol = Protocol::Resp2;
+        }
+    }
+
+    /// Subscribes a client; again is nothing new. Returns how many channels and patterns the client
+    /// listens to, the number in the confirmation
+    /// (<https://redis.io/docs/latest/commands/subscribe/>).
+    ///
+    /// # Panics
+    /// If the client is not open.
+    pub fn subscribe(&mut self, client: ClientId, kind: SubscriptionKind, name: &[u8]) -> u64 {
+        let at = *self
+            .by_id
+            .get(&client)
+            .expect("only an open client subscribes");
+        let found = self.clients[at as usize]
+            .as_mut()
+            .expect("an id leads to a client");
+        if found.subscriptions(kind).contains_key(name) {
+            return found.count();
+        }
+        let (topics, topic) = match kind {
+            SubscriptionKind::Channel => (
+                &mut self.channels.topics,
+                self.channels.by_name.get(name).copied(),
+            ),
+            SubscriptionKind::Pattern => (&mut self.patterns.topics, self.patterns.index.get(name)),
+        };
+        let (name, place) = match topic {
+            Some(topic) => (topics.name(topic).clone(), topics.join(topic, at)),
+            None => {
+                let name = Bytes::copy_from_slice(name);
+                let place = topics.insert(name.clone(), at);
+                match kind {
+                    SubscriptionKind::Channel => {
+                        self.channels.by_name.insert(name.clone(), place.topic);
+                    }
+                    SubscriptionKind::Pattern => {
+                        self.patterns.index.insert(name.clone(), place.topic);
+                    }
+                }
+                self.route.valid = false;
+                (name, place)
+            }
+        };
+        found.subscriptions_mut(kind).insert(name, place);
+        found.count()
+    }
+
+    /// Ends a subscription, if there is one. Returns how many channels and patterns are left
+    /// (<https://redis.io/docs/latest/commands/unsubscribe/>).
+    pub fn unsubscribe(&mut self, client: ClientId, kind: SubscriptionKind, name: &[u8]) -> u64 {
+        let Some(at) = self.by_id.get(&client).copied() else {
+            return 0;
+        };
+        let Some(found) = self.clients[at as usize].as_mut() else {
+            return 0;
+        };
+        let removed = found.subscriptions_mut(kind).remove_entry(name);
+        let left = found.count();
+        if let Some((name, place)) = removed {
+            self.leave(kind, &name, place);
+        }
+        left
+    }
+
+    /// Returns the channels or patterns that a client listens to, in byte order.
+    #[must_use]
+    pub fn names(&self, client: ClientId, kind: SubscriptionKind) -> Vec<Bytes> {
+        let Some(found) = self.client(client) else {
+            return Vec::new();
+        };
+        found.subscriptions(kind).keys().cloned().collect()
+    }
+
+    /// Returns whether a client listens to a channel by its exact name, or to a pattern by its
+    /// exact spelling.
+    #[must_use]
+    pub fn is_subscribed(&self, client: ClientId, kind: SubscriptionKind, name: &[u8]) -> bool {
+        self.client(client)
+            .is_some_and(|found| found.subscriptions(kind).contains_key(name))
+    }
+
+    /// Returns how many channels and patterns a client listens to.
+    #[must_use]
+    pub fn count(&self, client: ClientId) -> u64 {
+        self.client(client).map_or(0, Client::count)
+    }
+
+    /// Returns the channels that somebody listens to by their exact name, and that match the
+    /// pattern if there is one, in byte order: `PUBSUB CHANNELS`
+    /// (<https://redis.io/docs/latest/commands/pubsub-channels/>).
+    #[must_use]
+    pub fn channels(&self, pattern: Option<&[u8]>) -> Vec<Bytes> {
+        let asked = |name: &&Bytes| pattern.is_none_or(|pattern| matches(pattern, name));
+        let mut names: Vec<Bytes> = self
+            .channels
+            .topics
+            .names()
+            .filter(asked)
+            .cloned()
+            .collect();
+        names.sort_unstable();
+        names
+    }
+
+    /// Returns how many clients listen to a channel by its exact name: `PUBSUB NUMSUB`
+    /// (<https://redis.io/docs/latest/commands/pubsub-numsub/>).
+    #[must_use]
+    pub fn numsub(&self, channel: &[u8]) -> u64 {
+        let topic = self.channels.by_name.get(channel);
+        topic.map_or(0, |topic| {
+            self.channels.topics.subscribers(*topic).len() as u64
+        })
+    }
+
+    /// Returns how many different patterns somebody listens to: `PUBSUB NUMPAT`
+    /// (<https://redis.io/docs/latest/commands/pubsub-numpat/>).
+    #[must_use]
+    pub fn numpat(&self) -> u64 {
+        self.patterns.topics.len() as u64
+    }
+
+    /// Returns how many literal prefixes and patterns publishes have looked at since the start: a
+    /// measure of what patterns cost, whether they matched or not.
+    #[must_use]
+    pub fn patterns_visited(&self) -> u64 {
+        self.patterns.index.visited()
+    }
+
+    /// Starts the fan-out of one applied batch. `repliers` are the clients of this node that wait
+    /// for a reply to an operation of the batch; see [`FanOut`] for what is different for them.
+    pub fn fan_out<'b, E: Encoder + ?Sized>(
+        &'b mut self,
+        encoder: &'b E,
+        repliers: &'b BTreeSet<ClientId>,
+    ) -> FanOut<'b, E> {
+        self.epoch += 1;
+        FanOut::new(
+            crate::fan_out::Listeners {
+                clients: &self.clients,
+                channels: &self.channels,
+                patterns: &mut self.patterns,
+                route: &mut self.route,
+            },
+            crate::fan_out::Marks {
+                marks: &mut self.marks,
+                epoch: self.epoch,
+            },
+            encoder,
+            repliers,
+            self.client_batch_bytes_max,
+        )
+    }
+
+    fn client(&self, client: ClientId) -> Option<&Client> {
+        let at = self.by_id.get(&client)?;
+        self.clients[*at as usize].as_ref()
+    }
+
+    fn drop_subscriptions(&mut self, client: ClientId) {
+        let Some(at) = self.by_id.get(&client).copied() else {
+            return;
+        };
+        for kind in [SubscriptionKind::Channel, SubscriptionKind::Pattern] {
+            while let Some(found) = self.clients[at as usize].as_mut()
+                && let Some((name, place)) = found.subscriptions_mut(kind).pop_first()
+            {
+                self.leave(kind, &name, place);
+            }
+        }
+    }
+
+    /// Takes a client out of a topic's list, and forgets the topic if it was the last.
+    fn leave(&mut self, kind: SubscriptionKind, name: &Bytes, place: Place) {
+        let left = match kind {
+            SubscriptionKind::Channel => self.channels.topics.leave(place),
+            SubscriptionKind::Pattern => self.patterns.topics.leave(place),
+        };
+        match left {
+            Left::Kept => {}
+            Left::Moved(client) => {
+                let moved = self.clients[client as usize]
+                    .as_mut()
+                    .expect("subscribers are open");
+                let subscriptions = moved.subscriptions_mut(kind);
+                *subscriptions
+                    .get_mut(name)
+                    .expect("subscribers know their topics") = place;
+            }
+            Left::Gone => {
+                match kind {
+                    SubscriptionKind::Channel => {
+                        self.channels.by_name.remove(name);
+                    }
+                    SubscriptionKind::Pattern => self.patterns.index.remove(name),
+                }
+                self.route.valid = false;
+            }
+        }
+    }
+}
+
+/// Keyed hashing with a seed that is an argument, where the standard library would draw one.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct SeededHash(u64);
+
+impl BuildHasher for SeededHash {
+    type Hasher = DefaultHasher;
+
+    fn build_hasher(&self) -> DefaultHasher {
+        let mut hasher = DefaultHasher::new();
+        hasher.write_u64(self.0);
+        hasher
+    }
+}

@@ -1,0 +1,188 @@
+//! Golden scripts: who gets what, in a form that people can read.
+//!
+//! `UPDATE_GOLDENFILES=1 cargo test -p corgi-bus` writes the outputs anew; read the difference.
+//! Clients are prefixes, subscribers of `>[…]` speak RESP3. A batch lists its messages as
+//! `channel=payload`, and its repliers as tags: `batch a=x b=y [c1]`.
+
+mod support;
+
+use corgi_base::{ClientId, Protocol, SubscriptionKind};
+use corgi_bus::{Bus, Options};
+use goldenscript::{Argument, ArgumentConsumer, Command, Context};
+use std::collections::BTreeSet;
+use std::error::Error;
+use std::fmt::Write;
+use support::Readable;
+
+macro_rules! scripts {
+    ($($name:ident)*) => {
+        $(
+            #[test]
+            fn $name() {
+                run(stringify!($name));
+            }
+        )*
+
+        #[test]
+        fn every_script_runs() {
+            let dir = concat!(env!("CARGO_MANIFEST_DIR"), "/scripts");
+            let files = std::fs::read_dir(dir).unwrap().map(|file| file.unwrap().file_name());
+            let files: BTreeSet<String> = files.map(|file| file.into_string().unwrap()).collect();
+            assert_eq!(files, BTreeSet::from([$(stringify!($name).to_owned()),*]));
+        }
+    };
+}
+
+scripts! {
+    counts_and_questions
+    cut_at_the_limit
+    exact_before_patterns
+    own_messages_follow_replies
+    protocols_side_by_side
+    slices_are_merged
+    subscriptions_end
+}
+
+#[expect(
+    clippy::unwrap_used,
+    reason = "a helper of tests, whose panic is the failure"
+)]
+fn run(script: &str) {
+    let options = Options {
+        hash_seed: 1,
+        client_batch_bytes_max: usize::MAX,
+    };
+    let mut runner = Runner {
+        bus: Bus::new(options),
+    };
+    let path = format!("{}/scripts/{script}", env!("CARGO_MANIFEST_DIR"));
+    goldenscript::run(&mut runner, path).unwrap();
+}
+
+struct Runner {
+    bus: Bus,
+}
+
+type Output = Result<String, Box<dyn Error>>;
+
+impl goldenscript::Runner for Runner {
+    type Command = Command;
+
+    fn run(&mut self, command: &Command, context: &Context) -> Output {
+        let mut args = command.consume_args();
+        if let Some(prefix) = &context.prefix {
+            return self.client(client_id(prefix)?, &command.name, &mut args);
+        }
+        match command.name.as_str() {
+            "limit" => {
+                let max = args.next_pos().ok_or("no limit")?.parse()?;
+                self.bus = Bus::new(Options {
+                    hash_seed: 1,
+                    client_batch_bytes_max: max,
+                });
+                Ok(String::new())
+            }
+            "batch" => self.batch(command, context),
+            "channels" => {
+                let pattern = args.next_pos().map(str::as_bytes);
+                Ok(format!("{:?}\n", self.bus.channels(pattern)))
+            }
+            "numsub" => {
+                let mut out = String::new();
+                while let Some(channel) = args.next_pos() {
+                    writeln!(out, "{channel} {}", self.bus.numsub(channel.as_bytes()))?;
+                }
+                Ok(out)
+            }
+            "numpat" => Ok(format!("{}\n", self.bus.numpat())),
+            name => Err(format!("unknown command {name}").into()),
+        }
+    }
+}
+
+impl Runner {
+    fn client(&mut self, client: ClientId, name: &str, args: &mut ArgumentConsumer<'_>) -> Output {
+        let mut out = String::new();
+        let mut protocol = || match args.next_pos() {
+            None | Some("resp2") => Protocol::Resp2,
+            Some(_) => Protocol::Resp3,
+        };
+        let (kind, subscribe) = match name {
+            "open" => {
+                self.bus.open(client, protocol());
+                return Ok(out);
+            }
+            "hello" => {
+                self.bus.set_protocol(client, protocol());
+                return Ok(out);
+            }
+            "close" => {
+                self.bus.close(client);
+                return Ok(out);
+            }
+            "reset" => {
+                self.bus.reset(client);
+                return Ok(out);
+            }
+            "names" => {
+                writeln!(
+                    out,
+                    "channels {:?}",
+                    self.bus.names(client, SubscriptionKind::Channel)
+                )?;
+                writeln!(
+                    out,
+                    "patterns {:?}",
+                    self.bus.names(client, SubscriptionKind::Pattern)
+                )?;
+                return Ok(out);
+            }
+            "subscribe" => (SubscriptionKind::Channel, true),
+            "psubscribe" => (SubscriptionKind::Pattern, true),
+            "unsubscribe" => (SubscriptionKind::Channel, false),
+            "punsubscribe" => (SubscriptionKind::Pattern, false),
+            name => return Err(format!("unknown command {name}").into()),
+        };
+        while let Some(name) = args.next_pos() {
+            let count = match subscribe {
+                true => self.bus.subscribe(client, kind, name.as_bytes()),
+                false => self.bus.unsubscribe(client, kind, name.as_bytes()),
+            };
+            writeln!(out, "{name} {count}")?;
+        }
+        Ok(out)
+    }
+
+    fn batch(&mut self, command: &Command, context: &Context) -> Output {
+        let mut out = String::new();
+        let repliers: Result<_, _> = context.tags.iter().map(|tag| client_id(tag)).collect();
+        let (encoder, repliers) = (Readable::default(), repliers?);
+        let mut fan = self.bus.fan_out(&encoder, &repliers);
+        for (op, argument) in (0..).zip(&command.args) {
+            let Argument::KeyValue(channel, payload) = argument else {
+                return Err("a message is channel=payload".into());
+            };
+            let receivers = fan.publish(op, channel.as_bytes(), payload.as_bytes());
+            writeln!(out, "op {op}: {receivers} receivers")?;
+        }
+        for delivery in fan.finish() {
+            for piece in delivery.pieces {
+                let frames = piece.bytes.escape_ascii();
+                writeln!(out, "{:?} from op {}: {frames}", delivery.client, piece.op)?;
+            }
+            if delivery.cut {
+                writeln!(out, "{:?} cut", delivery.client)?;
+            }
+        }
+        writeln!(out, "encoded {}", encoder.frames.get())?;
+        Ok(out)
+    }
+}
+
+fn client_id(name: &str) -> Result<ClientId, Box<dyn Error>> {
+    Ok(ClientId(
+        name.strip_prefix('c')
+            .ok_or("clients are c1, c2, …")?
+            .parse()?,
+    ))
+}

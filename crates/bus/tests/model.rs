@@ -1,0 +1,321 @@
+//! Random histories against a model that keeps a set of subscriptions and expands every publish
+//! over all of them.
+
+mod support;
+
+use bytes::{Bytes, BytesMut};
+use corgi_base::glob::matches;
+use corgi_base::{ClientId, Protocol, SubscriptionKind};
+use corgi_bus::{Bus, Delivery, Encoder, Options};
+use proptest::collection::{btree_set, vec};
+use proptest::prelude::*;
+use proptest::sample::select;
+use std::collections::{BTreeMap, BTreeSet};
+use support::Readable;
+
+const CHANNELS: &[&str] = &["", "a", "ab", "abc", "abd", "b", "ba", "*"];
+const PATTERNS: &[&str] = &[
+    "*", "a*", "ab?", "a[b]*", "*b*", "abc", "b*", r"\*", "?", "abx*", "",
+];
+
+#[derive(Clone, Debug)]
+enum Step {
+    Open(ClientId, Protocol),
+    Close(ClientId),
+    SetProtocol(ClientId, Protocol),
+    Reset(ClientId),
+    Subscribe(ClientId, SubscriptionKind, &'static str),
+    Unsubscribe(ClientId, SubscriptionKind, &'static str),
+    Batch {
+        repliers: BTreeSet<ClientId>,
+        messages: Vec<(u32, &'static str, &'static str)>,
+    },
+}
+
+fn client() -> impl Strategy<Value = ClientId> {
+    (1_u64..=5).prop_map(ClientId)
+}
+
+fn protocol() -> impl Strategy<Value = Protocol> {
+    select(vec![Protocol::Resp2, Protocol::Resp3])
+}
+
+fn name() -> impl Strategy<Value = (SubscriptionKind, &'static str)> {
+    prop_oneof![
+        select(CHANNELS).prop_map(|name| (SubscriptionKind::Channel, name)),
+        select(PATTERNS).prop_map(|name| (SubscriptionKind::Pattern, name)),
+    ]
+}
+
+/// Messages of a batch; operations between them may have had no effect, so numbers have gaps.
+fn messages() -> impl Strategy<Value = Vec<(u32, &'static str, &'static str)>> {
+    vec(
+        (0_u32..3, select(CHANNELS), select(vec!["", "x", "longer"])),
+        0..8,
+    )
+    .prop_map(|messages| {
+        let mut op = 0;
+        let number = |(gap, channel, payload)| {
+            op += gap;
+            (op, channel, payload)
+        };
+        messages.into_iter().map(number).collect()
+    })
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        3 => (client(), protocol()).prop_map(|(c, p)| Step::Open(c, p)),
+        1 => client().prop_map(Step::Close),
+        1 => (client(), protocol()).prop_map(|(c, p)| Step::SetProtocol(c, p)),
+        1 => client().prop_map(Step::Reset),
+        12 => (client(), name()).prop_map(|(c, (kind, name))| Step::Subscribe(c, kind, name)),
+        5 => (client(), name()).prop_map(|(c, (kind, name))| Step::Unsubscribe(c, kind, name)),
+        8 => (btree_set(client(), 0..3), messages())
+            .prop_map(|(repliers, messages)| Step::Batch { repliers, messages }),
+    ]
+}
+
+#[derive(Default)]
+struct Model {
+    clients: BTreeMap<ClientId, Protocol>,
+    subscriptions: BTreeSet<(ClientId, SubscriptionKind, &'static str)>,
+}
+
+/// What the model expects for one client: its frames with their operations, and whether it was cut.
+#[derive(Default)]
+struct Expected {
+    frames: Vec<(u32, Bytes)>,
+    bytes: usize,
+    cut: bool,
+}
+
+impl Model {
+    fn count(&self, client: ClientId) -> u64 {
+        self.subscriptions
+            .iter()
+            .filter(|(c, ..)| *c == client)
+            .count() as u64
+    }
+
+    fn names(&self, client: ClientId, kind: SubscriptionKind) -> Vec<&'static str> {
+        let own = self
+            .subscriptions
+            .iter()
+            .filter(|(c, k, _)| (*c, *k) == (client, kind));
+        own.map(|(_, _, name)| *name).collect()
+    }
+
+    fn listened(&self, kind: SubscriptionKind) -> BTreeSet<&'static str> {
+        self.subscriptions
+            .iter()
+            .filter(|(_, k, _)| *k == kind)
+            .map(|(.., name)| *name)
+            .collect()
+    }
+
+    fn publish(
+        &self,
+        (op, channel, payload): (u32, &str, &str),
+        max: usize,
+        expected: &mut BTreeMap<ClientId, Expected>,
+    ) -> u64 {
+        let mut receivers = 0;
+        // In the order of the set: by client, then the channel before the patterns by name.
+        for (client, kind, name) in &self.subscriptions {
+            let pattern = match kind {
+                SubscriptionKind::Channel if *name == channel => None,
+                SubscriptionKind::Pattern if matches(name.as_bytes(), channel.as_bytes()) => {
+                    Some(name.as_bytes())
+                }
+                _ => continue,
+            };
+            receivers += 1;
+            let part = expected.entry(*client).or_default();
+            if part.bytes >= max {
+                part.cut = true;
+                continue;
+            }
+            let mut frame = BytesMut::new();
+            let (channel, payload) = (channel.as_bytes(), payload.as_bytes());
+            let protocol = self.clients[client];
+            Readable::default().message(protocol, pattern, channel, payload, &mut frame);
+            part.bytes += frame.len();
+            part.frames.push((op, frame.freeze()));
+        }
+        receivers
+    }
+}
+
+fn run(steps: Vec<Step>, max: usize) -> Result<(), TestCaseError> {
+    let mut bus = Bus::new(Options {
+        hash_seed: 7,
+        client_batch_bytes_max: max,
+    });
+    let mut model = Model::default();
+    for step in steps {
+        match step {
+            Step::Open(client, protocol) => {
+                model.clients.entry(client).or_insert_with(|| {
+                    bus.open(client, protocol);
+                    protocol
+                });
+            }
+            Step::Close(client) => {
+                bus.close(client);
+                model.clients.remove(&client);
+                model.subscriptions.retain(|(c, ..)| *c != client);
+            }
+            Step::SetProtocol(client, protocol) => {
+                if let Some(current) = model.clients.get_mut(&client) {
+                    *current = protocol;
+                    bus.set_protocol(client, protocol);
+                }
+            }
+            Step::Reset(client) => {
+                bus.reset(client);
+                model
+                    .clients
+                    .entry(client)
+                    .and_modify(|protocol| *protocol = Protocol::Resp2);
+                model.subscriptions.retain(|(c, ..)| *c != client);
+            }
+            Step::Subscribe(client, kind, name) => {
+                if model.clients.contains_key(&client) {
+                    model.subscriptions.insert((client, kind, name));
+                    let count = bus.subscribe(client, kind, name.as_bytes());
+                    prop_assert_eq!(count, model.count(client));
+                }
+            }
+            Step::Unsubscribe(client, kind, name) => {
+                model.subscriptions.remove(&(client, kind, name));
+                let count = bus.unsubscribe(client, kind, name.as_bytes());
+                prop_assert_eq!(count, model.count(client));
+            }
+            Step::Batch { repliers, messages } => {
+                check_batch(&mut bus, &model, &repliers, &messages, max)?;
+            }
+        }
+        check_questions(&bus, &model)?;
+    }
+    Ok(())
+}
+
+fn check_questions(bus: &Bus, model: &Model) -> Result<(), TestCaseError> {
+    for client in (1..=5).map(ClientId) {
+        prop_assert_eq!(bus.count(client), model.count(client));
+        for kind in [SubscriptionKind::Channel, SubscriptionKind::Pattern] {
+            let names = model.names(client, kind);
+            for name in CHANNELS.iter().chain(PATTERNS) {
+                let subscribed = bus.is_subscribed(client, kind, name.as_bytes());
+                prop_assert_eq!(subscribed, names.contains(name));
+            }
+            prop_assert_eq!(bus.names(client, kind), names);
+        }
+    }
+    let channels = model.listened(SubscriptionKind::Channel);
+    prop_assert_eq!(
+        bus.channels(None),
+        channels.iter().copied().collect::<Vec<_>>()
+    );
+    for pattern in PATTERNS {
+        let asked = channels
+            .iter()
+            .filter(|name| matches(pattern.as_bytes(), name.as_bytes()));
+        let asked: Vec<&str> = asked.copied().collect();
+        prop_assert_eq!(bus.channels(Some(pattern.as_bytes())), asked);
+    }
+    for channel in CHANNELS {
+        let wanted = (SubscriptionKind::Channel, *channel);
+        let count = model
+            .subscriptions
+            .iter()
+            .filter(|(_, k, name)| (*k, *name) == wanted)
+            .count();
+        prop_assert_eq!(bus.numsub(channel.as_bytes()), count as u64);
+    }
+    prop_assert_eq!(
+        bus.numpat(),
+        model.listened(SubscriptionKind::Pattern).len() as u64
+    );
+    Ok(())
+}
+
+fn check_batch(
+    bus: &mut Bus,
+    model: &Model,
+    repliers: &BTreeSet<ClientId>,
+    messages: &[(u32, &'static str, &'static str)],
+    max: usize,
+) -> Result<(), TestCaseError> {
+    let encoder = Readable::default();
+    let mut expected = BTreeMap::new();
+    let mut fan = bus.fan_out(&encoder, repliers);
+    for message in messages {
+        let (op, channel, payload) = *message;
+        let receivers = fan.publish(op, channel.as_bytes(), payload.as_bytes());
+        prop_assert_eq!(receivers, model.publish(*message, max, &mut expected));
+    }
+    let deliveries = fan.finish();
+    let clients: Vec<ClientId> = deliveries.iter().map(|delivery| delivery.client).collect();
+    prop_assert_eq!(clients, expected.keys().copied().collect::<Vec<_>>());
+    for (delivery, expected) in deliveries.iter().zip(expected.values()) {
+        check_delivery(delivery, expected, repliers.contains(&delivery.client))?;
+    }
+    Ok(())
+}
+
+fn check_delivery(
+    delivery: &Delivery,
+    expected: &Expected,
+    replier: bool,
+) -> Result<(), TestCaseError> {
+    let pieces = &delivery.pieces;
+    let all = |frames: &[(u32, Bytes)]| {
+        frames
+            .iter()
+            .flat_map(|(_, frame)| frame.to_vec())
+            .collect::<Vec<u8>>()
+    };
+    let got: Vec<u8> = pieces
+        .iter()
+        .flat_map(|piece| piece.bytes.to_vec())
+        .collect();
+    prop_assert_eq!(&got, &all(&expected.frames));
+    prop_assert_eq!(delivery.bytes, got.len());
+    prop_assert_eq!(delivery.cut, expected.cut);
+    // Each piece begins with a frame of its operation; a replier's has frames of no other.
+    let mut frames = expected.frames.as_slice();
+    for piece in pieces {
+        let mut len = 0;
+        let mut taken = 0;
+        while len < piece.bytes.len() {
+            let (op, frame) = &frames[taken];
+            prop_assert!(*op == piece.op || (taken > 0 && !replier));
+            len += frame.len();
+            taken += 1;
+        }
+        prop_assert_eq!(len, piece.bytes.len());
+        frames = &frames[taken..];
+    }
+    // What could be one slice is one slice.
+    for pair in pieces.windows(2) {
+        let adjacent = pair[0].bytes.as_ptr_range().end == pair[1].bytes.as_ptr();
+        prop_assert!(!adjacent || (replier && pair[0].op != pair[1].op));
+    }
+    Ok(())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(400))]
+
+    #[test]
+    fn bus_and_model_agree(steps in vec(step(), 0..80)) {
+        run(steps, usize::MAX)?;
+    }
+
+    #[test]
+    fn bus_and_model_agree_on_what_is_cut(steps in vec(step(), 0..80), max in 1_usize..120) {
+        run(steps, max)?;
+    }
+}
