@@ -1,0 +1,164 @@
+//! What each command means: typed commands, their parsers, and what they do to a connection.
+//!
+//! A parser checks syntax and touches nothing; [`Command::run`] acts on the connection's own state
+//! and says what must happen next: an answer, or a question to the node. Neither can see a socket
+//! or another connection.
+
+pub(crate) mod client;
+pub(crate) mod command;
+pub(crate) mod connection;
+pub(crate) mod pubsub;
+pub(crate) mod server;
+
+use crate::ask::{Ask, PubSubQuery, Seq};
+use crate::connection::Connection;
+use crate::env::Env;
+use crate::errors::ErrorText;
+use bytes::Bytes;
+use corgi_base::{Op, SubscriptionKind};
+use corgi_resp::Reply;
+
+/// The arguments that a parser has not read yet.
+pub(crate) type Args = std::vec::IntoIter<Bytes>;
+
+/// A command whose syntax is right.
+#[derive(Debug, PartialEq)]
+pub(crate) enum Command {
+    Auth {
+        user: Option<Bytes>,
+        password: Bytes,
+    },
+    ClientGetName,
+    ClientId,
+    ClientSetInfo {
+        attribute: client::Attribute,
+        value: Option<Bytes>,
+    },
+    ClientSetName(Option<Bytes>),
+    TableCount,
+    TableInfo(Vec<Bytes>),
+    TableList(command::Filter),
+    Echo(Bytes),
+    Hello(connection::Hello),
+    Help(&'static [&'static str]),
+    Info(Vec<Bytes>),
+    Ping(Option<Bytes>),
+    PubSub(PubSubQuery),
+    Publish {
+        channel: Bytes,
+        payload: Bytes,
+    },
+    Quit,
+    Reset,
+    Select(i32),
+    Subscribe {
+        kind: SubscriptionKind,
+        names: Vec<Bytes>,
+    },
+    Unsubscribe {
+        kind: SubscriptionKind,
+        names: Vec<Bytes>,
+    },
+}
+
+/// What follows from a command.
+#[derive(Debug, PartialEq)]
+pub(crate) enum Step {
+    /// It is done; this is its reply.
+    Answer(Reply),
+    /// It is done; after this reply the connection ends.
+    Leave(Reply),
+    /// The node records it, together with what comes before and after.
+    Record(Ask),
+    /// The node acts on it alone: after all that came before, and before anything that comes after.
+    Barrier(Ask),
+}
+
+impl From<Result<Reply, ErrorText>> for Step {
+    fn from(result: Result<Reply, ErrorText>) -> Self {
+        Self::Answer(result.unwrap_or_else(Reply::Error))
+    }
+}
+
+impl Command {
+    /// Acts on the connection.
+    pub(crate) fn run(self, seq: Seq, conn: &mut Connection, env: &Env) -> Step {
+        match self {
+            Self::Auth { user, password } => connection::auth(conn, env, user, &password).into(),
+            Self::ClientGetName => Step::Answer(client::name(conn)),
+            Self::ClientId => Step::Answer(Reply::Integer(conn.id_number())),
+            Self::ClientSetInfo { attribute, value } => {
+                Step::Answer(client::set_info(conn, attribute, value))
+            }
+            Self::ClientSetName(name) => Step::Answer(client::set_name(conn, name)),
+            Self::TableCount => Step::Answer(command::count()),
+            Self::TableInfo(names) => Step::Answer(command::info(&names)),
+            Self::TableList(filter) => Step::Answer(command::list(&filter)),
+            Self::Echo(text) => Step::Answer(Reply::Bulk(text)),
+            Self::Hello(hello) => connection::hello(seq, conn, env, hello),
+            Self::Help(lines) => Step::Answer(help(lines)),
+            Self::Info(sections) => Step::Barrier(Ask::Info { seq, sections }),
+            Self::Ping(text) => Step::Answer(connection::ping(conn, text)),
+            Self::PubSub(query) => Step::Barrier(Ask::PubSub { seq, query }),
+            Self::Publish { channel, payload } => Step::Record(Ask::Write {
+                seq,
+                op: Op::Publish { channel, payload },
+            }),
+            Self::Quit => Step::Leave(Reply::ok()),
+            Self::Reset => Step::Barrier(Ask::Reset { seq }),
+            Self::Select(database) => connection::select(conn, env, database).into(),
+            Self::Subscribe { kind, names } => Step::Barrier(Ask::Subscribe { seq, kind, names }),
+            Self::Unsubscribe { kind, names } => {
+                Step::Barrier(Ask::Unsubscribe { seq, kind, names })
+            }
+        }
+    }
+}
+
+/// Returns the array of lines that Redis' `HELP` subcommands give: a head, the lines, and `HELP`
+/// itself.
+fn help(lines: &[&'static str]) -> Reply {
+    let last = ["HELP", "    Prints this help."];
+    let line = |text: &&'static str| Reply::Simple(Bytes::from_static(text.as_bytes()));
+    Reply::Array(lines.iter().chain(&last).map(line).collect())
+}
+
+/// Returns the next argument, which the arity has promised.
+fn required(args: &mut Args) -> Bytes {
+    args.next()
+        .expect("the table's arity was checked before the parser was called")
+}
+
+/// Copies what outlives its request: a slice would keep the whole read buffer alive.
+fn owned(bytes: &Bytes) -> Bytes {
+    Bytes::copy_from_slice(bytes)
+}
+
+/// Reads an integer as strictly as Redis: no sign `+`, no leading zeros, no spaces.
+fn integer(bytes: &[u8]) -> Option<i64> {
+    let text = std::str::from_utf8(bytes).ok()?;
+    text.parse::<i64>().ok().filter(|n| n.to_string() == text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::integer;
+
+    #[test]
+    fn integers_are_strict() {
+        assert_eq!(integer(b"0"), Some(0));
+        assert_eq!(integer(b"-15"), Some(-15));
+        for wrong in [
+            &b""[..],
+            b"+1",
+            b"01",
+            b"-0",
+            b" 1",
+            b"1 ",
+            b"x",
+            b"99999999999999999999",
+        ] {
+            assert_eq!(integer(wrong), None, "{wrong:?}");
+        }
+    }
+}

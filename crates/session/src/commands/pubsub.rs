@@ -1,0 +1,76 @@
+//! Channels: `SUBSCRIBE` and its kin, `PUBLISH`, `PUBSUB`
+//! (<https://redis.io/docs/latest/develop/pubsub/>).
+
+use super::{Args, Command, owned, required};
+use crate::ask::PubSubQuery;
+use crate::errors::{self, ErrorText};
+use bytes::Bytes;
+use corgi_base::SubscriptionKind;
+
+const HELP: &[&str] = &[
+    "PUBSUB <subcommand> [<arg> [value] [opt] ...]. Subcommands are:",
+    "CHANNELS [<pattern>]",
+    "    Give the channels that have subscribers, all or those that match <pattern>.",
+    "NUMPAT",
+    "    Count the patterns that have subscribers.",
+    "NUMSUB [<channel> ...]",
+    "    Count the subscribers of channels, without those of patterns.",
+];
+
+/// `SUBSCRIBE channel [channel …]` and `PSUBSCRIBE pattern [pattern …]`.
+pub(crate) fn parse_subscribe(
+    kind: SubscriptionKind,
+    args: &mut Args,
+) -> Result<Command, ErrorText> {
+    Ok(Command::Subscribe {
+        kind,
+        names: names(args),
+    })
+}
+
+/// `UNSUBSCRIBE [channel …]` and `PUNSUBSCRIBE [pattern …]`.
+pub(crate) fn parse_unsubscribe(
+    kind: SubscriptionKind,
+    args: &mut Args,
+) -> Result<Command, ErrorText> {
+    Ok(Command::Unsubscribe {
+        kind,
+        names: names(args),
+    })
+}
+
+/// `PUBLISH channel message`.
+pub(crate) fn parse_publish(args: &mut Args) -> Result<Command, ErrorText> {
+    Ok(Command::Publish {
+        channel: required(args),
+        payload: required(args),
+    })
+}
+
+/// `PUBSUB CHANNELS [pattern]`.
+pub(crate) fn parse_channels(args: &mut Args) -> Result<Command, ErrorText> {
+    let pattern = args.next();
+    if args.next().is_some() {
+        // Redis repeats the name as it was typed; in which case that was is gone by now.
+        return Err(errors::subcommand_arguments("pubsub", b"CHANNELS"));
+    }
+    Ok(Command::PubSub(PubSubQuery::Channels(pattern)))
+}
+
+pub(crate) fn parse_help(_: &mut Args) -> Result<Command, ErrorText> {
+    Ok(Command::Help(HELP))
+}
+
+/// `PUBSUB NUMPAT`.
+pub(crate) fn parse_numpat(_: &mut Args) -> Result<Command, ErrorText> {
+    Ok(Command::PubSub(PubSubQuery::NumPat))
+}
+
+/// `PUBSUB NUMSUB [channel …]`.
+pub(crate) fn parse_numsub(args: &mut Args) -> Result<Command, ErrorText> {
+    Ok(Command::PubSub(PubSubQuery::NumSub(args.collect())))
+}
+
+fn names(args: &mut Args) -> Vec<Bytes> {
+    args.map(|name| owned(&name)).collect()
+}

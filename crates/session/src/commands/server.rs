@@ -1,0 +1,12 @@
+//! The node as a whole: `INFO` (<https://redis.io/docs/latest/commands/info/>).
+
+use super::{Args, Command};
+use crate::errors::ErrorText;
+
+/// `INFO [section …]`. Which sections exist is the node's affair; an unknown one is not an error.
+pub(crate) fn parse_info(args: &mut Args) -> Result<Command, ErrorText> {
+    Ok(Command::Info(
+        args.map(|section| section.to_ascii_lowercase().into())
+            .collect(),
+    ))
+}

@@ -1,0 +1,101 @@
+//! From a request to a typed command, with Redis' checks in Redis' order.
+
+use crate::commands::Command;
+use crate::connection::Connection;
+use crate::errors::{self, ErrorText};
+use crate::table::{self, Flags, Spec};
+use bytes::Bytes;
+
+/// Finds and parses the command of a request: known, then arity, then authentication, then
+/// subscribed mode, then the command's own syntax.
+///
+/// # Errors
+/// The error text of the first check that fails; nothing has happened then.
+pub(crate) fn parse(conn: &Connection, args: Vec<Bytes>) -> Result<Command, ErrorText> {
+    let (spec, skip) = lookup(&args)?;
+    if !spec.accepts(args.len()) {
+        return Err(errors::wrong_arity(spec.name));
+    }
+    if !conn.authenticated && !spec.flags.contains(Flags::NO_AUTH) {
+        return Err(Bytes::from_static(errors::NO_AUTH));
+    }
+    if conn.resp2_subscribed() && !spec.flags.contains(Flags::IN_SUBSCRIBED) {
+        return Err(errors::subscribed_mode(spec.name));
+    }
+    let mut args = args.into_iter();
+    args.by_ref().take(skip).for_each(drop);
+    (spec.parse)(&mut args)
+}
+
+/// Returns the row, and how many arguments name it.
+fn lookup(args: &[Bytes]) -> Result<(&'static Spec, usize), ErrorText> {
+    let spec = args.first().and_then(|name| table::find(name));
+    let Some(spec) = spec else {
+        return Err(errors::unknown_command(args));
+    };
+    match args.get(1) {
+        Some(name) if !spec.subcommands.is_empty() => table::find_subcommand(spec, name)
+            .map(|sub| (sub, 2))
+            .ok_or_else(|| errors::unknown_subcommand(spec.name, name)),
+        _ => Ok((spec, 1)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::env::{Env, Password};
+    use corgi_base::ClientId;
+
+    fn refusal(conn: &Connection, line: &str) -> String {
+        let args = line
+            .split(' ')
+            .map(|w| Bytes::copy_from_slice(w.as_bytes()))
+            .collect();
+        let text = parse(conn, args).expect_err("the tests ask what is refused");
+        String::from_utf8(text.to_vec()).expect("the tests send text")
+    }
+
+    #[test]
+    fn checks_come_in_redis_order() {
+        let env = Env {
+            requirepass: Password::new(b"secret"),
+            ..Env::default()
+        };
+        let mut conn = Connection::new(ClientId(1), &env);
+        conn.subscriptions = 1;
+        assert!(refusal(&conn, "nosuch").starts_with("ERR unknown command 'nosuch'"));
+        assert_eq!(
+            refusal(&conn, "client nosuch"),
+            "ERR unknown subcommand 'nosuch'. Try CLIENT HELP."
+        );
+        assert_eq!(
+            refusal(&conn, "publish a"),
+            "ERR wrong number of arguments for 'publish' command"
+        );
+        assert_eq!(
+            refusal(&conn, "publish a b"),
+            "NOAUTH Authentication required."
+        );
+        conn.authenticated = true;
+        assert!(refusal(&conn, "publish a b").starts_with("ERR Can't execute 'publish': only"));
+        assert!(refusal(&conn, "CLIENT ID").starts_with("ERR Can't execute 'client|id': only"));
+        assert_eq!(
+            refusal(&conn, "client"),
+            "ERR wrong number of arguments for 'client' command"
+        );
+        assert_eq!(
+            refusal(&conn, "client id 1"),
+            "ERR wrong number of arguments for 'client|id' command"
+        );
+    }
+
+    #[test]
+    fn subscribed_mode_is_a_matter_of_resp2_only() {
+        let mut conn = Connection::new(ClientId(1), &Env::default());
+        conn.subscriptions = 1;
+        conn.protocol = corgi_base::Protocol::Resp3;
+        let args = vec![Bytes::from_static(b"client"), Bytes::from_static(b"id")];
+        assert_eq!(parse(&conn, args), Ok(Command::ClientId));
+    }
+}

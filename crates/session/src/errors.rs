@@ -1,0 +1,206 @@
+//! Every error text that a session itself writes, in one place.
+//!
+//! Client libraries map errors to exceptions by their first word and some by parts of the text, so
+//! the words are Redis' words for Redis' cases (compared with the replies of real servers). A text
+//! is whole: the code, a space, the rest. Client bytes go into a text only through [`quoted`],
+//! which keeps them short and free of line ends.
+
+use bytes::Bytes;
+
+/// How much of one client string an error repeats.
+const QUOTED_MAX: usize = 128;
+
+/// A whole error text, code first, without the leading `-`.
+pub(crate) type ErrorText = Bytes;
+
+pub(crate) const SYNTAX: &[u8] = b"ERR syntax error";
+pub(crate) const NOT_AN_INTEGER: &[u8] = b"ERR value is not an integer or out of range";
+pub(crate) const OUT_OF_INT_RANGE: &[u8] =
+    b"ERR value is out of range, value must between -2147483648 and 2147483647";
+pub(crate) const DATABASE_OUT_OF_RANGE: &[u8] = b"ERR DB index is out of range";
+pub(crate) const NO_AUTH: &[u8] = b"NOAUTH Authentication required.";
+pub(crate) const HELLO_NO_AUTH: &[u8] = b"NOAUTH HELLO must be called with the client already \
+    authenticated, otherwise the HELLO <proto> AUTH <user> <pass> option can be used to \
+    authenticate the client and select the RESP protocol version at the same time";
+pub(crate) const WRONG_PASS: &[u8] =
+    b"WRONGPASS invalid username-password pair or user is disabled.";
+pub(crate) const NO_PASSWORD_CONFIGURED: &[u8] =
+    b"ERR AUTH <password> called without any password configured for the default user. \
+    Are you sure your configuration is correct?";
+pub(crate) const NO_PROTO: &[u8] = b"NOPROTO unsupported protocol version";
+pub(crate) const PROTO_NOT_AN_INTEGER: &[u8] =
+    b"ERR Protocol version is not an integer or out of range";
+pub(crate) const CLIENT_NAME: &[u8] =
+    b"ERR Client names cannot contain spaces, newlines or special characters.";
+
+/// The fate of a write is unknown because its connection ends first (P5). Not a code that client
+/// libraries retry on.
+pub(crate) const CLOSED_BEFORE_OUTCOME: &[u8] =
+    b"INDETERMINATE the connection was closed before the outcome of the write was known";
+
+/// No row of the table has that name.
+pub(crate) fn unknown_command(args: &[Bytes]) -> ErrorText {
+    let (name, rest) = args
+        .split_first()
+        .map_or((&b""[..], &[][..]), |(n, r)| (&n[..], r));
+    let mut shown = Vec::new();
+    for arg in rest {
+        if shown.len() >= QUOTED_MAX {
+            break;
+        }
+        let left = QUOTED_MAX - shown.len();
+        shown.push(b'\'');
+        shown.extend_from_slice(&quoted(arg, left));
+        shown.extend_from_slice(b"' ");
+    }
+    let name = quoted(name, QUOTED_MAX);
+    text(&[
+        b"ERR unknown command '",
+        &name,
+        b"', with args beginning with: ",
+        &shown,
+    ])
+}
+
+/// The command is known, its subcommand is not.
+pub(crate) fn unknown_subcommand(command: &str, subcommand: &[u8]) -> ErrorText {
+    let help = command.to_ascii_uppercase();
+    let shown = quoted(subcommand, QUOTED_MAX);
+    text(&[
+        b"ERR unknown subcommand '",
+        &shown,
+        b"'. Try ",
+        help.as_bytes(),
+        b" HELP.",
+    ])
+}
+
+/// A subcommand that checks its own arguments got too many.
+pub(crate) fn subcommand_arguments(command: &str, subcommand: &[u8]) -> ErrorText {
+    let help = command.to_ascii_uppercase();
+    let shown = quoted(subcommand, QUOTED_MAX);
+    text(&[
+        b"ERR unknown subcommand or wrong number of arguments for '",
+        &shown,
+        b"'. Try ",
+        help.as_bytes(),
+        b" HELP.",
+    ])
+}
+
+/// Too few or too many arguments; `name` is the full one, as in `client|id`.
+pub(crate) fn wrong_arity(name: &str) -> ErrorText {
+    text(&[
+        b"ERR wrong number of arguments for '",
+        name.as_bytes(),
+        b"' command",
+    ])
+}
+
+/// A command that RESP2's subscribed mode refuses, because its reply could not be told from a
+/// message.
+pub(crate) fn subscribed_mode(name: &str) -> ErrorText {
+    text(&[
+        b"ERR Can't execute '",
+        name.as_bytes(),
+        b"': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed \
+        in this context",
+    ])
+}
+
+/// `HELLO` with an option that does not exist or lacks its values.
+pub(crate) fn hello_option(option: &[u8]) -> ErrorText {
+    text(&[
+        b"ERR Syntax error in HELLO option '",
+        &quoted(option, QUOTED_MAX),
+        b"'",
+    ])
+}
+
+/// `CLIENT SETINFO` with an attribute that does not exist.
+pub(crate) fn unrecognized_option(option: &[u8]) -> ErrorText {
+    text(&[
+        b"ERR Unrecognized option '",
+        &quoted(option, QUOTED_MAX),
+        b"'",
+    ])
+}
+
+/// `CLIENT SETINFO` with a value that could not be shown in a list of clients.
+pub(crate) fn client_attribute(option: &[u8]) -> ErrorText {
+    let shown = quoted(option, QUOTED_MAX);
+    text(&[
+        b"ERR ",
+        &shown,
+        b" cannot contain spaces, newlines or special characters.",
+    ])
+}
+
+/// Bytes that are not a request; `reason` starts with `Protocol error:`.
+pub(crate) fn protocol(reason: &str) -> ErrorText {
+    text(&[b"ERR ", reason.as_bytes()])
+}
+
+/// What an error may repeat of a client's string: as in Redis it ends at a zero byte or after `max`
+/// bytes, and line ends become spaces, because they would end the reply.
+fn quoted(bytes: &[u8], max: usize) -> Vec<u8> {
+    let end = bytes
+        .iter()
+        .position(|b| *b == 0)
+        .unwrap_or(bytes.len())
+        .min(max);
+    bytes[..end]
+        .iter()
+        .map(|b| if matches!(b, b'\r' | b'\n') { b' ' } else { *b })
+        .collect()
+}
+
+fn text(parts: &[&[u8]]) -> ErrorText {
+    parts.concat().into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn args(words: &[&str]) -> Vec<Bytes> {
+        words
+            .iter()
+            .map(|w| Bytes::copy_from_slice(w.as_bytes()))
+            .collect()
+    }
+
+    #[test]
+    fn unknown_command_repeats_the_name_and_the_first_arguments() {
+        assert_eq!(
+            unknown_command(&args(&["foo", "a", "b"])),
+            "ERR unknown command 'foo', with args beginning with: 'a' 'b' "
+        );
+        assert_eq!(
+            unknown_command(&args(&["FoO"])),
+            "ERR unknown command 'FoO', with args beginning with: "
+        );
+    }
+
+    #[test]
+    fn unknown_command_cuts_at_128_bytes() {
+        // As redis-server 7.0.15 answers: the quotes and the space of the first argument count.
+        let first = "a".repeat(120);
+        let expected = format!(
+            "ERR unknown command '{}', with args beginning with: '{first}' 'ccccc' ",
+            "n".repeat(128)
+        );
+        assert_eq!(
+            unknown_command(&args(&[&"n".repeat(140), &first, "cccccccccc", "dddd"])),
+            expected
+        );
+    }
+
+    #[test]
+    fn client_bytes_cannot_end_the_line() {
+        assert_eq!(
+            unknown_command(&args(&["a\r\nb\0c", "z\0yy", "\r\n"])),
+            "ERR unknown command 'a  b', with args beginning with: 'z' '  ' "
+        );
+    }
+}

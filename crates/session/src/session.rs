@@ -1,0 +1,338 @@
+//! The state machine of one connection.
+
+use crate::ask::{Ask, Seq, Told};
+use crate::commands::Step;
+use crate::connection::Connection;
+use crate::dispatch;
+use crate::env::Env;
+use crate::errors;
+use crate::output::Output;
+use crate::replies::Replies;
+use bytes::{Bytes, BytesMut};
+use corgi_base::{ClientId, Protocol};
+use corgi_resp::{Decoder, ProtocolError, Reply, encode, encode_subscription};
+use std::sync::Arc;
+
+/// Before `AUTH` no more than this waits to be written: strangers get no memory.
+const UNAUTHENTICATED_BYTES_MAX: usize = 64 << 10;
+
+/// A command that runs alone.
+#[derive(Debug)]
+struct Barrier {
+    seq: Seq,
+    /// Present until everything before it is answered.
+    ask: Option<Ask>,
+    then: Then,
+}
+
+/// What the session itself does when the node is done with a barrier.
+#[derive(Clone, Copy, Debug)]
+enum Then {
+    Nothing,
+    Speak(Protocol),
+    Reset,
+}
+
+/// One client connection. Four kinds of methods:
+///
+/// - what came from outside: [`Session::read`] (bytes of the client), [`Session::tell`] (the node);
+/// - what the caller must now do: [`Session::take_asks`], [`Session::output`],
+///   [`Session::closing`];
+/// - whether to go on: [`Session::wants_input`];
+/// - what `INFO` and logs show: [`Session::id`], [`Session::name`], …
+///
+/// After every `tell`, and after output was written, call `read` again with what is still buffered:
+/// either may have made room for commands that had to wait. `read` without anything to do costs
+/// nothing.
+#[derive(Debug)]
+pub struct Session {
+    env: Arc<Env>,
+    conn: Connection,
+    decoder: Decoder,
+    /// The number of the next command.
+    next: Seq,
+    replies: Replies,
+    barrier: Option<Barrier>,
+    asks: Vec<Ask>,
+    /// Requests are buffered that may not run yet.
+    held_back: bool,
+    /// Nothing more is read; the connection ends when all replies are out.
+    ending: bool,
+    /// Nothing more is done at all.
+    ended: bool,
+}
+
+impl Session {
+    /// Starts a connection that was just accepted: RESP2, and authenticated only if no password is
+    /// set.
+    pub fn new(id: ClientId, env: Arc<Env>) -> Self {
+        let conn = Connection::new(id, &env);
+        let mut decoder = Decoder::new(env.limits);
+        decoder.set_authenticated(conn.authenticated);
+        Self {
+            env,
+            conn,
+            decoder,
+            next: Seq(0),
+            replies: Replies::default(),
+            barrier: None,
+            asks: Vec::new(),
+            held_back: false,
+            ending: false,
+            ended: false,
+        }
+    }
+
+    /// Executes as many of the requests in `input` as may run now, and takes them out of it. What
+    /// stays is either an incomplete request or waits for the node ([`Session::tell`]) or for
+    /// output to be written.
+    pub fn read(&mut self, input: &mut BytesMut) {
+        let asked_before = self.asks.len();
+        self.held_back = false;
+        while !self.ending && !self.ended {
+            if self.blocked() {
+                self.held_back = !input.is_empty();
+                return;
+            }
+            match self.decoder.decode(input) {
+                Ok(Some(request)) => self.execute(request.args),
+                Ok(None) => return,
+                Err(ProtocolError::CrossProtocol) => {
+                    // A web page made a browser speak to us. Requests that it smuggled in ahead of
+                    // the header line that gave it away are dropped with it, as long as the node
+                    // has not seen them.
+                    self.asks.truncate(asked_before);
+                    self.ended = true;
+                }
+                Err(error) => {
+                    let seq = self.number();
+                    let text = errors::protocol(&error.to_string());
+                    self.replies
+                        .answer(seq, &Reply::Error(text), self.conn.protocol);
+                    self.ending = true;
+                }
+            }
+        }
+        input.clear();
+    }
+
+    /// Takes in what the node says, in the order in which it must reach the client.
+    ///
+    /// # Panics
+    /// If the node answers what was not asked, or twice: that is a fault of this program, not of a
+    /// client.
+    pub fn tell(&mut self, told: Told) {
+        if self.closing() {
+            // Deliveries and answers that were on their way when the last reply went out.
+            return;
+        }
+        match told {
+            Told::Reply { seq, reply } => {
+                // Either the barrier was refused, or the answer is all that it was for.
+                self.take_barrier(seq);
+                self.replies.fulfil(seq, Some(&reply), self.conn.protocol);
+            }
+            Told::Deliver(bytes) => self.replies.deliver(bytes),
+            Told::Subscription {
+                on,
+                kind,
+                name,
+                count,
+            } => {
+                self.conn.subscriptions = count;
+                let mut line = BytesMut::new();
+                encode_subscription(
+                    on,
+                    kind,
+                    name.as_deref(),
+                    count,
+                    self.conn.protocol,
+                    &mut line,
+                );
+                self.replies.deliver(line.freeze());
+            }
+            Told::Done { seq } => self.done(seq),
+            Told::Close { error } => self.close(error),
+        }
+        self.send_barrier();
+    }
+
+    /// Takes what the node must be asked, in order.
+    #[must_use = "an ask that is lost is never answered"]
+    pub fn take_asks(&mut self) -> Vec<Ask> {
+        std::mem::take(&mut self.asks)
+    }
+
+    /// Returns what waits to be written.
+    pub fn output(&mut self) -> &mut Output {
+        &mut self.replies.output
+    }
+
+    /// Returns whether more should be read from the socket. If not, the client is ahead of what may
+    /// run or of what it reads itself, and TCP shall slow it down.
+    pub fn wants_input(&self) -> bool {
+        let done = self.ending || self.ended;
+        let waits = self.barrier.is_some() && self.held_back;
+        !done && !waits && !self.full()
+    }
+
+    /// Returns whether the connection is to be closed once [`Session::output`] is written: after
+    /// `QUIT`, a protocol error or [`Told::Close`].
+    pub fn closing(&self) -> bool {
+        self.ended || (self.ending && self.replies.outstanding() == 0)
+    }
+
+    /// Returns the number that `CLIENT ID` answers.
+    pub fn id(&self) -> ClientId {
+        self.conn.id
+    }
+
+    /// Returns the protocol version in which replies now leave.
+    pub fn protocol(&self) -> Protocol {
+        self.conn.protocol
+    }
+
+    /// Returns whether the client may run commands.
+    pub fn authenticated(&self) -> bool {
+        self.conn.authenticated
+    }
+
+    /// Returns the database that `SELECT` chose.
+    pub fn database(&self) -> u32 {
+        self.conn.database
+    }
+
+    /// Returns how many channels and patterns the node last counted.
+    pub fn subscriptions(&self) -> u64 {
+        self.conn.subscriptions
+    }
+
+    /// Returns the name that `CLIENT SETNAME` or `HELLO` gave.
+    pub fn name(&self) -> Option<&Bytes> {
+        self.conn.name.as_ref()
+    }
+
+    /// Returns the client library's name, from `CLIENT SETINFO`.
+    pub fn lib_name(&self) -> Option<&Bytes> {
+        self.conn.lib_name.as_ref()
+    }
+
+    /// Returns the client library's version, from `CLIENT SETINFO`.
+    pub fn lib_ver(&self) -> Option<&Bytes> {
+        self.conn.lib_ver.as_ref()
+    }
+
+    fn blocked(&self) -> bool {
+        self.barrier.is_some() || self.full()
+    }
+
+    fn full(&self) -> bool {
+        let bytes_max = if self.conn.authenticated {
+            self.env.max_outstanding_bytes
+        } else {
+            self.env
+                .max_outstanding_bytes
+                .min(UNAUTHENTICATED_BYTES_MAX)
+        };
+        self.replies.outstanding() >= self.env.max_outstanding_commands
+            || self.replies.bytes() >= bytes_max
+    }
+
+    fn number(&mut self) -> Seq {
+        let seq = self.next;
+        self.next = Seq(seq.0 + 1);
+        seq
+    }
+
+    fn execute(&mut self, args: Vec<Bytes>) {
+        let seq = self.number();
+        let cost = args.iter().map(Bytes::len).sum();
+        let step = match dispatch::parse(&self.conn, args) {
+            Ok(command) => command.run(seq, &mut self.conn, &self.env),
+            Err(text) => Step::Answer(Reply::Error(text)),
+        };
+        self.decoder.set_authenticated(self.conn.authenticated);
+        match step {
+            Step::Answer(reply) => self.replies.answer(seq, &reply, self.conn.protocol),
+            Step::Leave(reply) => {
+                self.replies.answer(seq, &reply, self.conn.protocol);
+                self.ending = true;
+            }
+            Step::Record(ask) => {
+                self.replies.wait(seq, cost);
+                self.asks.push(ask);
+            }
+            Step::Barrier(ask) => {
+                self.replies.wait(seq, cost);
+                let then = match ask {
+                    Ask::SetProtocol { protocol, .. } => Then::Speak(protocol),
+                    Ask::Reset { .. } => Then::Reset,
+                    Ask::Write { .. }
+                    | Ask::Subscribe { .. }
+                    | Ask::Unsubscribe { .. }
+                    | Ask::PubSub { .. }
+                    | Ask::Info { .. } => Then::Nothing,
+                };
+                self.barrier = Some(Barrier {
+                    seq,
+                    ask: Some(ask),
+                    then,
+                });
+                self.send_barrier();
+            }
+        }
+    }
+
+    /// Sends the barrier's ask once every earlier reply has left: from then on its slot is the only
+    /// one.
+    fn send_barrier(&mut self) {
+        if let Some(barrier) = &mut self.barrier
+            && self.replies.is_next(barrier.seq)
+            && !self.ended
+        {
+            self.asks.extend(barrier.ask.take());
+        }
+    }
+
+    /// Takes the barrier that `seq` is, if it is one.
+    fn take_barrier(&mut self, seq: Seq) -> Option<Barrier> {
+        let barrier = self.barrier.take_if(|barrier| barrier.seq == seq)?;
+        assert!(
+            barrier.ask.is_none(),
+            "the node answered {seq:?} before it was asked"
+        );
+        Some(barrier)
+    }
+
+    fn done(&mut self, seq: Seq) {
+        let Some(barrier) = self.take_barrier(seq) else {
+            panic!("the node completed {seq:?}, which is not the barrier in flight");
+        };
+        let reply = match barrier.then {
+            Then::Nothing => None,
+            Then::Speak(protocol) => {
+                self.conn.protocol = protocol;
+                Some(self.conn.hello(&self.env))
+            }
+            Then::Reset => {
+                self.conn.reset(&self.env);
+                self.decoder.set_authenticated(self.conn.authenticated);
+                Some(Reply::Simple(Bytes::from_static(b"RESET")))
+            }
+        };
+        self.replies.fulfil(seq, reply.as_ref(), self.conn.protocol);
+    }
+
+    /// Ends the connection on the node's word. The command behind a barrier has no outcome that the
+    /// client could act on, so that the closing error stands for its reply.
+    fn close(&mut self, error: Option<Bytes>) {
+        self.replies.abandon(usize::from(self.barrier.is_some()));
+        if let Some(text) = error {
+            let reply = Reply::Error(text);
+            self.replies
+                .output
+                .write(|out| encode(&reply, self.conn.protocol, out));
+        }
+        self.ended = true;
+    }
+}

@@ -1,0 +1,425 @@
+//! The command table: one row a command, sorted, data and a parser.
+//!
+//! What Redis publishes about a command (arity, flags, ACL categories, tips) was compared with the
+//! answers of `COMMAND INFO` from real servers; client libraries route and retry by it. `COMMAND`,
+//! the documentation and the tests are made from these rows. To add a command: a row here, a parser
+//! and an action in `commands`.
+
+use crate::commands::{Args, Command, client, command, connection, pubsub, server};
+use crate::errors::ErrorText;
+use corgi_base::SubscriptionKind::{Channel, Pattern};
+use std::fmt;
+
+/// Properties of a command, as `COMMAND INFO` shows them, and where it may run.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Flags(u16);
+
+impl Flags {
+    /// Concerns channels.
+    pub const PUBSUB: Self = Self(1);
+    /// Not from scripts.
+    pub const NOSCRIPT: Self = Self(1 << 1);
+    /// Also while data is loaded.
+    pub const LOADING: Self = Self(1 << 2);
+    /// Also on a node with old data.
+    pub const STALE: Self = Self(1 << 3);
+    /// Takes no time that grows with data.
+    pub const FAST: Self = Self(1 << 4);
+    /// Also before `AUTH`.
+    pub const NO_AUTH: Self = Self(1 << 5);
+    /// Also while a script runs for long.
+    pub const ALLOW_BUSY: Self = Self(1 << 6);
+    /// Also in RESP2's subscribed mode. Not shown by `COMMAND INFO`.
+    pub const IN_SUBSCRIBED: Self = Self(1 << 7);
+
+    const NONE: Self = Self(0);
+    /// In the order in which Redis lists them.
+    const NAMES: [(Self, &'static str); 7] = [
+        (Self::PUBSUB, "pubsub"),
+        (Self::NOSCRIPT, "noscript"),
+        (Self::LOADING, "loading"),
+        (Self::STALE, "stale"),
+        (Self::FAST, "fast"),
+        (Self::NO_AUTH, "no_auth"),
+        (Self::ALLOW_BUSY, "allow_busy"),
+    ];
+
+    /// Returns whether all of `other` are set.
+    pub const fn contains(self, other: Self) -> bool {
+        self.0 & other.0 == other.0
+    }
+
+    /// Returns the flags of both.
+    #[must_use]
+    pub const fn with(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
+    /// Returns the names that `COMMAND INFO` shows, in Redis' order.
+    pub fn names(self) -> impl Iterator<Item = &'static str> {
+        Self::NAMES
+            .into_iter()
+            .filter(move |(flag, _)| self.contains(*flag))
+            .map(|(_, name)| name)
+    }
+}
+
+impl fmt::Debug for Flags {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.names()).finish()
+    }
+}
+
+/// Turns the arguments after the name (and subcommand) into a command. The arity has been checked.
+pub(crate) type Parse = fn(&mut Args) -> Result<Command, ErrorText>;
+
+/// One command or subcommand.
+#[derive(Debug)]
+pub struct Spec {
+    /// Lower case; a subcommand's is `command|subcommand`.
+    pub name: &'static str,
+    /// How many arguments, the name counted; negative means at least so many.
+    pub arity: i8,
+    /// See [`Flags`].
+    pub flags: Flags,
+    /// ACL categories, with their `@`.
+    pub categories: &'static [&'static str],
+    /// Hints for clients of clusters: how to route, how to combine replies.
+    pub tips: &'static [&'static str],
+    /// Sorted by name; a row with subcommands is only their container unless it may also stand
+    /// alone.
+    pub subcommands: &'static [Self],
+    pub(crate) parse: Parse,
+}
+
+impl Spec {
+    /// Returns whether a request of `count` arguments, the name counted, can be this command.
+    pub fn accepts(&self, count: usize) -> bool {
+        let wanted = usize::from(self.arity.unsigned_abs());
+        if self.arity < 0 {
+            count >= wanted
+        } else {
+            count == wanted
+        }
+    }
+}
+
+/// Returns all commands, sorted by name.
+pub fn commands() -> &'static [Spec] {
+    COMMANDS
+}
+
+/// Finds a command by its name in any case.
+pub(crate) fn find(name: &[u8]) -> Option<&'static Spec> {
+    search(COMMANDS, 0, name)
+}
+
+/// Finds a subcommand by the name after the `|` in any case.
+pub(crate) fn find_subcommand(container: &'static Spec, name: &[u8]) -> Option<&'static Spec> {
+    search(container.subcommands, container.name.len() + 1, name)
+}
+
+/// Compares `name` with the rows' names from byte `skip` on.
+fn search(rows: &'static [Spec], skip: usize, name: &[u8]) -> Option<&'static Spec> {
+    let wanted = || name.iter().map(u8::to_ascii_lowercase);
+    rows.binary_search_by(|row| row.name.bytes().skip(skip).cmp(wanted()))
+        .ok()
+        .map(|i| &rows[i])
+}
+
+/// A command that is only the name of its subcommands; the arity check lets nothing get here.
+const fn container(
+    name: &'static str,
+    categories: &'static [&'static str],
+    subcommands: &'static [Spec],
+) -> Spec {
+    let row = row(name, -2, Flags::NONE, categories, command::parse_container);
+    Spec { subcommands, ..row }
+}
+
+const fn row(
+    name: &'static str,
+    arity: i8,
+    flags: Flags,
+    categories: &'static [&'static str],
+    parse: Parse,
+) -> Spec {
+    Spec {
+        name,
+        arity,
+        flags,
+        categories,
+        tips: &[],
+        subcommands: &[],
+        parse,
+    }
+}
+
+const fn with_tips(row: Spec, tips: &'static [&'static str]) -> Spec {
+    Spec { tips, ..row }
+}
+
+const ANY_TIME: Flags = Flags::LOADING.with(Flags::STALE);
+const QUICK: Flags = ANY_TIME.with(Flags::FAST);
+const HANDSHAKE: Flags = QUICK
+    .with(Flags::NOSCRIPT)
+    .with(Flags::NO_AUTH)
+    .with(Flags::ALLOW_BUSY);
+const OF_CLIENT: Flags = ANY_TIME.with(Flags::NOSCRIPT);
+const LISTEN: Flags = ANY_TIME
+    .with(Flags::PUBSUB)
+    .with(Flags::NOSCRIPT)
+    .with(Flags::IN_SUBSCRIBED);
+const COUNT: Flags = ANY_TIME.with(Flags::PUBSUB);
+
+const FAST_CONNECTION: &[&str] = &["@fast", "@connection"];
+const SLOW_CONNECTION: &[&str] = &["@slow", "@connection"];
+const SLOW_PUBSUB: &[&str] = &["@pubsub", "@slow"];
+
+const UNORDERED: &[&str] = &["nondeterministic_output_order"];
+const ALL_NODES: &[&str] = &["request_policy:all_nodes", "response_policy:all_succeeded"];
+const ALL_SHARDS: &[&str] = &["request_policy:all_shards", "response_policy:all_succeeded"];
+const PER_SHARD: &[&str] = &[
+    "nondeterministic_output",
+    "request_policy:all_shards",
+    "response_policy:special",
+];
+
+static COMMANDS: &[Spec] = &[
+    row(
+        "auth",
+        -2,
+        HANDSHAKE,
+        FAST_CONNECTION,
+        connection::parse_auth,
+    ),
+    container("client", &["@slow"], CLIENT),
+    Spec {
+        subcommands: COMMAND,
+        ..with_tips(
+            row("command", -1, ANY_TIME, SLOW_CONNECTION, command::parse_all),
+            UNORDERED,
+        )
+    },
+    row("echo", 2, QUICK, FAST_CONNECTION, connection::parse_echo),
+    row(
+        "hello",
+        -1,
+        HANDSHAKE,
+        FAST_CONNECTION,
+        connection::parse_hello,
+    ),
+    with_tips(
+        row(
+            "info",
+            -1,
+            ANY_TIME,
+            &["@slow", "@dangerous"],
+            server::parse_info,
+        ),
+        PER_SHARD,
+    ),
+    with_tips(
+        row(
+            "ping",
+            -1,
+            Flags::FAST.with(Flags::IN_SUBSCRIBED),
+            FAST_CONNECTION,
+            connection::parse_ping,
+        ),
+        ALL_SHARDS,
+    ),
+    row("psubscribe", -2, LISTEN, SLOW_PUBSUB, |args| {
+        pubsub::parse_subscribe(Pattern, args)
+    }),
+    row(
+        "publish",
+        3,
+        QUICK.with(Flags::PUBSUB),
+        &["@pubsub", "@fast"],
+        pubsub::parse_publish,
+    ),
+    container("pubsub", &["@slow"], PUBSUB),
+    row("punsubscribe", -1, LISTEN, SLOW_PUBSUB, |args| {
+        pubsub::parse_unsubscribe(Pattern, args)
+    }),
+    row(
+        "quit",
+        -1,
+        HANDSHAKE.with(Flags::IN_SUBSCRIBED),
+        FAST_CONNECTION,
+        connection::parse_quit,
+    ),
+    row(
+        "reset",
+        1,
+        HANDSHAKE.with(Flags::IN_SUBSCRIBED),
+        FAST_CONNECTION,
+        connection::parse_reset,
+    ),
+    row(
+        "select",
+        2,
+        QUICK,
+        FAST_CONNECTION,
+        connection::parse_select,
+    ),
+    row("subscribe", -2, LISTEN, SLOW_PUBSUB, |args| {
+        pubsub::parse_subscribe(Channel, args)
+    }),
+    row("unsubscribe", -1, LISTEN, SLOW_PUBSUB, |args| {
+        pubsub::parse_unsubscribe(Channel, args)
+    }),
+];
+
+static CLIENT: &[Spec] = &[
+    row(
+        "client|getname",
+        2,
+        OF_CLIENT,
+        SLOW_CONNECTION,
+        client::parse_getname,
+    ),
+    row(
+        "client|help",
+        2,
+        ANY_TIME,
+        SLOW_CONNECTION,
+        client::parse_help,
+    ),
+    row("client|id", 2, OF_CLIENT, SLOW_CONNECTION, client::parse_id),
+    with_tips(
+        row(
+            "client|setinfo",
+            4,
+            OF_CLIENT,
+            SLOW_CONNECTION,
+            client::parse_setinfo,
+        ),
+        ALL_NODES,
+    ),
+    with_tips(
+        row(
+            "client|setname",
+            3,
+            OF_CLIENT,
+            SLOW_CONNECTION,
+            client::parse_setname,
+        ),
+        ALL_NODES,
+    ),
+];
+
+static COMMAND: &[Spec] = &[
+    row(
+        "command|count",
+        2,
+        ANY_TIME,
+        SLOW_CONNECTION,
+        command::parse_count,
+    ),
+    row(
+        "command|help",
+        2,
+        ANY_TIME,
+        SLOW_CONNECTION,
+        command::parse_help,
+    ),
+    with_tips(
+        row(
+            "command|info",
+            -2,
+            ANY_TIME,
+            SLOW_CONNECTION,
+            command::parse_info,
+        ),
+        UNORDERED,
+    ),
+    with_tips(
+        row(
+            "command|list",
+            -2,
+            ANY_TIME,
+            SLOW_CONNECTION,
+            command::parse_list,
+        ),
+        UNORDERED,
+    ),
+];
+
+static PUBSUB: &[Spec] = &[
+    row(
+        "pubsub|channels",
+        -2,
+        COUNT,
+        SLOW_PUBSUB,
+        pubsub::parse_channels,
+    ),
+    row("pubsub|help", 2, ANY_TIME, &["@slow"], pubsub::parse_help),
+    row("pubsub|numpat", 2, COUNT, SLOW_PUBSUB, pubsub::parse_numpat),
+    row(
+        "pubsub|numsub",
+        -2,
+        COUNT,
+        SLOW_PUBSUB,
+        pubsub::parse_numsub,
+    ),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(rows: &[Spec], prefix: &str) {
+        assert!(
+            rows.is_sorted_by(|a, b| a.name < b.name),
+            "binary search needs it sorted"
+        );
+        for row in rows {
+            assert!(row.name.starts_with(prefix), "{}", row.name);
+            assert_eq!(row.name, row.name.to_ascii_lowercase());
+            assert_ne!(row.arity, 0, "{}: the name counts", row.name);
+            let speed = if row.flags.contains(Flags::FAST) {
+                "@fast"
+            } else {
+                "@slow"
+            };
+            assert!(
+                row.categories.contains(&speed),
+                "{}: one of @fast and @slow",
+                row.name
+            );
+            check(row.subcommands, &format!("{}|", row.name));
+        }
+    }
+
+    #[test]
+    fn the_table_is_sorted_and_consistent() {
+        check(commands(), "");
+    }
+
+    #[test]
+    fn every_row_is_found_in_any_case() {
+        for row in commands() {
+            let found = find(row.name.to_ascii_uppercase().as_bytes()).expect(row.name);
+            assert_eq!(found.name, row.name);
+            for sub in row.subcommands {
+                let (_, name) = sub
+                    .name
+                    .split_once('|')
+                    .expect("a subcommand has two parts");
+                let found = find_subcommand(row, name.to_ascii_uppercase().as_bytes());
+                assert_eq!(found.expect(sub.name).name, sub.name);
+            }
+        }
+        assert!(find(b"").is_none() && find(b"pub").is_none() && find(b"publishe").is_none());
+    }
+
+    #[test]
+    fn arity_counts_the_name() {
+        let publish = find(b"publish").expect("in the table");
+        assert!(publish.accepts(3) && !publish.accepts(2) && !publish.accepts(4));
+        let subscribe = find(b"subscribe").expect("in the table");
+        assert!(subscribe.accepts(2) && subscribe.accepts(200) && !subscribe.accepts(1));
+    }
+}
