@@ -1,6 +1,6 @@
 //! Reading untrusted bytes without panics: every read names what was missing.
 
-use bytes::{Buf, Bytes};
+use bytes::{Buf, BufMut, Bytes};
 
 /// Bytes that do not mean what they should.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -56,7 +56,11 @@ impl Reader {
 
     fn need(&self, field: &'static str, needed: usize) -> Result<(), DecodeError> {
         if self.bytes.len() < needed {
-            return Err(DecodeError::Truncated { field, needed, left: self.bytes.len() });
+            return Err(DecodeError::Truncated {
+                field,
+                needed,
+                left: self.bytes.len(),
+            });
         }
         Ok(())
     }
@@ -136,8 +140,8 @@ impl Reader {
 ///
 /// # Panics
 /// If there are 4 GiB or more: the caller's limits are far below.
-pub fn put_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
+pub fn put_bytes(out: &mut impl BufMut, bytes: &[u8]) {
     let len = u32::try_from(bytes.len()).expect("limits keep every field below 4 GiB");
-    out.extend_from_slice(&len.to_be_bytes());
-    out.extend_from_slice(bytes);
+    out.put_u32(len);
+    out.put_slice(bytes);
 }

@@ -101,7 +101,12 @@ impl EntryHead {
                 out.extend_from_slice(&head.stamp.ms.to_be_bytes());
                 out.extend_from_slice(&head.stamp.seq.to_be_bytes());
             }
-            Self::OpenSession { node, instance, boot, nonce } => {
+            Self::OpenSession {
+                node,
+                instance,
+                boot,
+                nonce,
+            } => {
                 out.push(OPEN_SESSION);
                 out.extend_from_slice(&node.get().to_be_bytes());
                 out.extend_from_slice(&instance.0.to_be_bytes());
@@ -133,7 +138,10 @@ impl EntryHead {
         match r.u8("entry format")? {
             FORMAT => {}
             format => {
-                return Err(DecodeError::Unknown { field: "entry format", value: format.into() });
+                return Err(DecodeError::Unknown {
+                    field: "entry format",
+                    value: format.into(),
+                });
             }
         }
         let head = match r.u8("entry kind")? {
@@ -142,7 +150,10 @@ impl EntryHead {
                 boot: Boot(r.u64("boot")?),
                 number: BatchNumber(r.u64("batch number")?),
                 ops: r.u32("operation count")?,
-                stamp: MessageId { ms: r.u64("stamp ms")?, seq: r.u64("stamp seq")? },
+                stamp: MessageId {
+                    ms: r.u64("stamp ms")?,
+                    seq: r.u64("stamp seq")?,
+                },
             }),
             OPEN_SESSION => Self::OpenSession {
                 node: r.node_id("node")?,
@@ -164,7 +175,12 @@ impl EntryHead {
                 Self::Bootstrap { cluster, members }
             }
             FORMED => Self::Formed,
-            kind => return Err(DecodeError::Unknown { field: "entry kind", value: kind.into() }),
+            kind => {
+                return Err(DecodeError::Unknown {
+                    field: "entry kind",
+                    value: kind.into(),
+                });
+            }
         };
         r.finish()?;
         Ok(head)

@@ -8,7 +8,7 @@
 //! ```
 
 use crate::codec::{DecodeError, Reader, put_bytes};
-use bytes::Bytes;
+use bytes::{BufMut, Bytes};
 
 const PUBLISH: u8 = 0x01;
 
@@ -26,11 +26,10 @@ pub enum Op {
 
 impl Op {
     /// Appends the operation's bytes.
-    pub fn encode(&self, out: &mut Vec<u8>) {
+    pub fn encode(&self, out: &mut impl BufMut) {
         match self {
             Self::Publish { channel, payload } => {
-                out.reserve(self.encoded_len());
-                out.push(PUBLISH);
+                out.put_u8(PUBLISH);
                 put_bytes(out, channel);
                 put_bytes(out, payload);
             }
@@ -50,7 +49,10 @@ impl Op {
                 channel: reader.bytes("channel")?,
                 payload: reader.bytes("payload")?,
             }),
-            tag => Err(DecodeError::Unknown { field: "operation tag", value: tag.into() }),
+            tag => Err(DecodeError::Unknown {
+                field: "operation tag",
+                value: tag.into(),
+            }),
         }
     }
 }

@@ -1,112 +1,54 @@
-//! One node's decisions, without I/O. (Skeleton: the API is fixed, the bodies are being written.)
+//! One node's decisions, without I/O: state machines joined by messages.
+//!
+//! ```text
+//!            Ask  ┌───────────────────────── Node ─────────────────────────┐ Told
+//!   sessions ───▶ │ Clients ─ Origin ─▶ leader ─▶ Group ─▶ State ─▶ Bus ──▶ │ ───▶ sessions
+//!      peers ◀──▶ │   Reads ─────────▶ read index ─┘   (birth, leading)     │ ───▶ disk
+//!                 └────────────────────────────────────────────────────────┘
+//! ```
+//!
+//! [`Node`] takes inputs (ticks, messages of peers, what sessions ask, proofs that writes are synced) and gives
+//! [`Outputs`] (messages, writes, what to tell sessions). The server runs it on real sockets and disks, the simulator on
+//! simulated ones; both run this code.
+//!
+//! | module | decides |
+//! |---|---|
+//! | `origin` | in which batches this node's writes go, what is sent again, who is told what (P4, P5) |
+//! | `leading` | which batch of which origin a leader appends next, with which id |
+//! | `reads` | from which position a subscription counts (P3) |
+//! | `birth` | how a cluster is founded, who may talk to whom |
+//! | `running` | how these are driven by Raft: route, sessions, apply |
+//! | `shared`, `clients` | what each connection is told, in which order (P2, P4), and when it lags |
+//! | `peer` | what nodes say to each other |
+//!
+//! Invariants
+//! - A write is answered with success only when it is applied here, and it is applied only when a majority has it on disk.
+//! - An operation that has a batch number is never refused; its fate is the log's, or unknown.
+//! - Everything told to a client is told in the order of the log, its own replies before its own messages.
+//! - Equal inputs give equal outputs: no clock, no randomness, no hash order.
+//!
+//! Not here: bytes of clients (`session`), encoding, sockets, threads, RocksDB. Not yet: snapshots, changes of the members
+//! after the birth, loss of majority as a state of its own, subscribers that are fed from the log.
+//!
+//! Tests: `tests/` has golden scripts over whole clusters of nodes, and unit tests of the parts.
 #![deny(clippy::iter_over_hash_type)]
 
+mod birth;
+mod clients;
 mod config;
+mod errors;
 mod info;
+mod leading;
+mod node;
+mod origin;
 mod outputs;
 mod peer;
+mod reads;
+mod running;
+mod shared;
 
 pub use config::{InitialMember, Limits, NodeConfig, NodeStart, Timeouts};
 pub use info::Facts;
+pub use node::{Node, NodeStartError};
 pub use outputs::{DiskJob, Outputs, QueuedBytes};
 pub use peer::{Lane, PeerHello, PeerMessage, Refusal, RefusalKind};
-
-use corgi_base::{ClientId, NodeId, Now};
-use corgi_consensus::storage::LogReader;
-use corgi_consensus::{PersistToken, StartError};
-use corgi_session::Ask;
-use slog::Logger;
-
-/// One node. Not `Sync`: the server keeps it behind one lock and drives it from whichever thread has news.
-#[derive(Debug)]
-pub struct Node<R: LogReader> {
-    _reader: std::marker::PhantomData<R>,
-}
-
-#[expect(clippy::todo, reason = "skeleton")]
-impl<R: LogReader> Node<R> {
-    /// Starts from what is on disk.
-    ///
-    /// # Errors
-    /// [`StartError`].
-    pub fn new(
-        _config: NodeConfig,
-        _start: NodeStart<R>,
-        _now: Now,
-        _log: &Logger,
-    ) -> Result<Self, StartError> {
-        todo!()
-    }
-    /// Who this node says it is in a handshake.
-    pub fn hello(&self) -> PeerHello {
-        todo!()
-    }
-    /// Whether a peer may talk to this node.
-    ///
-    /// # Errors
-    /// [`Refusal`], to be sent to the peer and logged.
-    pub fn check_peer(&self, _hello: &PeerHello) -> Result<(), Refusal> {
-        todo!()
-    }
-    /// Both lanes to a peer are up (dialled by us, peer authenticated and checked).
-    pub fn peer_up(&mut self, _now: Now, _hello: PeerHello) {
-        todo!()
-    }
-    /// A lane to a peer is down.
-    pub fn peer_down(&mut self, _now: Now, _peer: NodeId) {
-        todo!()
-    }
-    /// A peer that we called refused us.
-    pub fn peer_refused(&mut self, _now: Now, _peer: NodeId, _refusal: Refusal) {
-        todo!()
-    }
-    /// A message arrived from an authenticated peer.
-    pub fn peer_message(&mut self, _now: Now, _from: NodeId, _message: PeerMessage) {
-        todo!()
-    }
-    /// A message to `peer` was dropped.
-    pub fn send_failed(&mut self, _peer: NodeId) {
-        todo!()
-    }
-    /// `tick_ms` have passed. Late calls are one tick, not many.
-    pub fn tick(&mut self, _now: Now) {
-        todo!()
-    }
-    /// A log write is synced.
-    pub fn persisted(&mut self, _now: Now, _token: PersistToken) {
-        todo!()
-    }
-    /// A client connected.
-    pub fn client_opened(&mut self, _client: ClientId, _queued: QueuedBytes) {
-        todo!()
-    }
-    /// A client's session asks, in order.
-    pub fn client_asks(&mut self, _now: Now, _client: ClientId, _asks: Vec<Ask>) {
-        todo!()
-    }
-    /// A client is gone. Its writes that are under way go on.
-    pub fn client_closed(&mut self, _client: ClientId) {
-        todo!()
-    }
-    /// What `INFO` shows of the process; set now and then.
-    pub fn set_facts(&mut self, _facts: Facts) {
-        todo!()
-    }
-    /// Stop soon: hand over leadership, take no new clients.
-    pub fn shut_down(&mut self, _now: Now) {
-        todo!()
-    }
-    /// Whether nothing holds the node any more after `shut_down`: leadership is elsewhere (or nobody could take it), and
-    /// no write of a client is under way.
-    pub fn may_stop(&self, _now: Now) -> bool {
-        todo!()
-    }
-    /// Whether this node serves: it has a cluster that is complete, and a leader is known.
-    pub fn serves(&self) -> bool {
-        todo!()
-    }
-    /// What has become due. Call it after every input.
-    pub fn outputs(&mut self) -> Outputs {
-        todo!()
-    }
-}

@@ -100,7 +100,12 @@ impl PeerMessage {
                 head.push(RAFT);
                 payload = bytes.clone();
             }
-            Self::Forward { boot, number, ops, data } => {
+            Self::Forward {
+                boot,
+                number,
+                ops,
+                data,
+            } => {
                 head.push(FORWARD);
                 head.extend_from_slice(&boot.0.to_be_bytes());
                 head.extend_from_slice(&number.0.to_be_bytes());
@@ -112,7 +117,11 @@ impl PeerMessage {
                 head.extend_from_slice(&boot.0.to_be_bytes());
                 head.extend_from_slice(&number.0.to_be_bytes());
             }
-            Self::OpenSession { instance, boot, nonce } => {
+            Self::OpenSession {
+                instance,
+                boot,
+                nonce,
+            } => {
                 head.push(OPEN_SESSION);
                 head.extend_from_slice(&instance.0.to_be_bytes());
                 head.extend_from_slice(&boot.0.to_be_bytes());
@@ -134,12 +143,22 @@ impl PeerMessage {
     pub fn decode(lane: Lane, bytes: Bytes) -> Result<Self, DecodeError> {
         let mut r = Reader::new(bytes);
         let message = match r.u8("peer message kind")? {
-            RAFT => return Ok(Self::Raft { bulk: lane == Lane::Bulk, bytes: r.rest() }),
+            RAFT => {
+                return Ok(Self::Raft {
+                    bulk: lane == Lane::Bulk,
+                    bytes: r.rest(),
+                });
+            }
             FORWARD => {
                 let boot = Boot(r.u64("boot")?);
                 let number = BatchNumber(r.u64("batch number")?);
                 let ops = r.u32("operation count")?;
-                return Ok(Self::Forward { boot, number, ops, data: r.rest() });
+                return Ok(Self::Forward {
+                    boot,
+                    number,
+                    ops,
+                    data: r.rest(),
+                });
             }
             EXPECT => Self::Expect {
                 boot: Boot(r.u64("boot")?),
@@ -155,7 +174,10 @@ impl PeerMessage {
                 founder: r.node_id("founder")?,
             }),
             kind => {
-                return Err(DecodeError::Unknown { field: "peer message kind", value: kind.into() });
+                return Err(DecodeError::Unknown {
+                    field: "peer message kind",
+                    value: kind.into(),
+                });
             }
         };
         r.finish()?;

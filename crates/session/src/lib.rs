@@ -62,6 +62,8 @@ mod session;
 mod table;
 
 pub use ask::{Ask, PubSubQuery, Seq, Told};
+// What the node needs to answer with: it knows sessions, not their wire format.
+pub use corgi_resp::{Reply, encode_message};
 pub use env::{Env, Password};
 pub use output::Output;
 pub use session::Session;

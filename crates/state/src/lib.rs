@@ -1,2 +1,33 @@
-//! The replicated state machine.
+//! The replicated state machine: entries in log order in, [`Effects`](corgi_base::Effects) out.
+//!
+//! ```text
+//!   consensus ── committed entries ──▶ State ── Effects ──▶ bus, waiting clients
+//!                                        │ take_write
+//!                                        ▼
+//!                                    StateStore (rows; rebuilt from the log after a crash)
+//! ```
+//!
+//! Invariants
+//! - Deterministic: every node that has applied the same entries has the same rows, byte by byte. No clock, no randomness,
+//!   no hash order, no setting of one node.
+//! - Apply has no failures of its own: what can be wrong with an operation is an effect, the same on every node. An
+//!   [`ApplyError`] means that the log holds what this build cannot know, and stops the node.
+//! - The changes of an entry and the applied index are one write.
+//!
+//! Part of the state, and so of a snapshot to come: the cluster's name, who votes and who receives, which data folder
+//! each node id is bound to, the session of each origin, the last id. Not part of it: connections and subscriptions.
+//!
+//! Not here: who proposes what, in which order replies leave, the disk.
+//!
+//! Tests: `tests/machine.rs`; [`conformance`] for every store.
+#![deny(clippy::iter_over_hash_type)]
+
+#[cfg(any(test, feature = "testing"))]
+pub mod conformance;
+mod machine;
+#[cfg(any(test, feature = "testing"))]
+pub mod mem;
+mod rows;
 pub mod store;
+
+pub use machine::{ApplyError, State};

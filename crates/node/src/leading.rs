@@ -1,0 +1,146 @@
+//! What a leader keeps: which batch of each origin comes next, and which id.
+//!
+//! Counted over the whole log, applied or not, because what is in the log may be committed at any time: on election from
+//! the applied sessions and the heads of the unapplied entries, then with each entry appended.
+
+use bytes::Bytes;
+use corgi_base::{
+    BatchHead, BatchNumber, Boot, EntryHead, InstanceId, MessageId, NodeId, Now, Stamp, Term,
+};
+use corgi_state::State;
+use std::collections::BTreeMap;
+
+/// What to do with a batch of an origin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// Append it.
+    Next,
+    /// It is in the log: its origin will see it applied.
+    Appended,
+    /// Another number must come first.
+    Expect(BatchNumber),
+    /// The boot has no session in the log, or a later one has.
+    NoSession,
+}
+
+/// The bookkeeping of one term of leadership.
+#[derive(Debug)]
+pub(crate) struct Leading {
+    pub(crate) term: Term,
+    sessions: BTreeMap<NodeId, (Boot, BatchNumber)>,
+    last_id: MessageId,
+    /// Whether this term has appended what the birth of the cluster needs next.
+    pub(crate) birth_step: Option<BirthStep>,
+}
+
+/// Entries of a cluster's birth that a leader appends once a term.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum BirthStep {
+    Bootstrap,
+    Formed,
+}
+
+impl Leading {
+    /// Counts what the log holds: `unapplied` are the contexts of the entries after the applied one.
+    pub(crate) fn new(term: Term, state: &State, unapplied: impl Iterator<Item = Bytes>) -> Self {
+        let sessions = state
+            .sessions()
+            .map(|(node, boot, last)| (node, (boot, last)))
+            .collect();
+        let mut leading = Self {
+            term,
+            sessions,
+            last_id: state.last_id(),
+            birth_step: None,
+        };
+        for context in unapplied {
+            // The empty entry of a leader has no head. A head that this build does not know is found when it is applied.
+            match EntryHead::decode(context) {
+                Ok(EntryHead::Batch(head)) => leading.appended_batch(&head),
+                Ok(EntryHead::OpenSession {
+                    node,
+                    instance,
+                    boot,
+                    ..
+                }) => {
+                    leading.appended_session(state, node, instance, boot);
+                }
+                Ok(EntryHead::Bootstrap { .. } | EntryHead::Formed) | Err(_) => {}
+            }
+        }
+        leading
+    }
+
+    /// Whether a boot may be recorded as its node's origin: a member, the data folder it is bound to, a later boot.
+    pub(crate) fn may_open(
+        &self,
+        state: &State,
+        node: NodeId,
+        instance: InstanceId,
+        boot: Boot,
+    ) -> bool {
+        state
+            .member(node)
+            .is_some_and(|member| member.instance == instance)
+            && self
+                .sessions
+                .get(&node)
+                .is_none_or(|(last, _)| boot > *last)
+    }
+
+    /// Notes that the request to open a session is in the log.
+    pub(crate) fn appended_session(
+        &mut self,
+        state: &State,
+        node: NodeId,
+        instance: InstanceId,
+        boot: Boot,
+    ) {
+        if self.may_open(state, node, instance, boot) {
+            self.sessions.insert(node, (boot, BatchNumber(0)));
+        }
+    }
+
+    /// Decides about a batch.
+    pub(crate) fn judge(&self, origin: NodeId, boot: Boot, number: BatchNumber) -> Verdict {
+        match self.sessions.get(&origin) {
+            Some((open, last)) if *open == boot => {
+                if number <= *last {
+                    Verdict::Appended
+                } else if number == last.next() {
+                    Verdict::Next
+                } else {
+                    Verdict::Expect(last.next())
+                }
+            }
+            _ => Verdict::NoSession,
+        }
+    }
+
+    /// Returns the stamp for a batch that is appended now: log time never goes back, whatever the clock does.
+    pub(crate) fn stamp(&self, now: Now) -> Stamp {
+        if now.wall_ms > self.last_id.ms {
+            MessageId {
+                ms: now.wall_ms,
+                seq: 0,
+            }
+        } else {
+            MessageId {
+                ms: self.last_id.ms,
+                seq: self.last_id.seq + 1,
+            }
+        }
+    }
+
+    /// Notes that a batch is in the log.
+    pub(crate) fn appended_batch(&mut self, head: &BatchHead) {
+        self.sessions.insert(head.origin, (head.boot, head.number));
+        if head.ops > 0 {
+            let seq = head.stamp.seq + u64::from(head.ops - 1);
+            self.last_id = self.last_id.max(MessageId {
+                ms: head.stamp.ms,
+                seq,
+            });
+        }
+    }
+}

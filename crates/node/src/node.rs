@@ -1,0 +1,365 @@
+//! The node: every input and what it leads to.
+
+use crate::birth::{self, check_peer};
+use crate::config::{NodeConfig, NodeStart};
+use crate::info::{Facts, NodeFacts, render};
+use crate::outputs::{DiskJob, Outputs, QueuedBytes};
+use crate::peer::{PeerHello, PeerMessage, Refusal, RefusalKind};
+use crate::running::Running;
+use crate::shared::Shared;
+use corgi_base::codec::DecodeError;
+use corgi_base::{ClientId, Formation, LogIndex, NodeId, Now, Protocol, Term};
+use corgi_consensus::storage::LogReader;
+use corgi_consensus::{PersistToken, Role, StartError};
+use corgi_session::{Ask, Reply};
+use slog::{Logger, info, o, warn};
+
+/// Why a node cannot start from what is on its disk.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NodeStartError {
+    /// Log and applied state do not fit together.
+    #[error(transparent)]
+    Group(#[from] StartError),
+    /// The applied state cannot be read.
+    #[error(
+        "the applied state holds a row that cannot be read: {0}. Replace this node by one with a new node-id."
+    )]
+    State(#[from] DecodeError),
+    /// There is a log, but the folder's identity names no cluster.
+    #[error(
+        "the log ends with entry {last}, but the folder's identity names no cluster: the identity file is not this log's. \
+         Restore it, or replace this node by one with a new node-id."
+    )]
+    LogWithoutCluster {
+        /// Where the log ends.
+        last: LogIndex,
+    },
+}
+
+/// Whether the node has a cluster yet.
+#[derive(Debug)]
+enum Stage<R: LogReader> {
+    /// Not yet; what it will start from.
+    Unformed(Option<NodeStart<R>>),
+    Running(Box<Running<R>>),
+}
+
+/// One node of a cluster: what it decides, without I/O. Not `Sync`; the server keeps it behind one lock, and whichever
+/// thread has news gives it an input and takes its [`Outputs`].
+#[derive(Debug)]
+pub struct Node<R: LogReader> {
+    shared: Shared,
+    stage: Stage<R>,
+}
+
+impl<R: LogReader> Node<R> {
+    /// Starts from what is on disk. A node that is its cluster's only first member founds it at once.
+    ///
+    /// # Errors
+    /// [`NodeStartError`] if what is on disk does not fit together.
+    pub fn new(
+        config: NodeConfig,
+        start: NodeStart<R>,
+        now: Now,
+        log: &Logger,
+    ) -> Result<Self, NodeStartError> {
+        let formation = config.formation;
+        let alone = config
+            .initial_members
+            .iter()
+            .all(|member| member.id == config.id);
+        let shared = Shared::new(config, log.new(o!("mod" => "node")));
+        if formation.is_none() && start.bounds.last_index > LogIndex(0) {
+            return Err(NodeStartError::LogWithoutCluster {
+                last: start.bounds.last_index,
+            });
+        }
+        let mut node = Self {
+            shared,
+            stage: Stage::Unformed(Some(start)),
+        };
+        match formation {
+            Some(formation) => {
+                info!(node.shared.log, "the folder belongs to a cluster; initial-cluster is ignored";
+                    "cluster" => %formation.cluster);
+                node.start_running(formation)?;
+            }
+            None if alone => node.form(node.own_formation())?,
+            None => {}
+        }
+        let peers = birth::others(&node.shared.config, node.state());
+        node.shared.out.peers = Some(peers);
+        node.pump(now);
+        Ok(node)
+    }
+
+    fn own_formation(&self) -> Formation {
+        Formation {
+            cluster: self.shared.config.new_cluster,
+            founder: self.shared.config.id,
+        }
+    }
+
+    fn start_running(&mut self, formation: Formation) -> Result<(), NodeStartError> {
+        if let Stage::Unformed(start) = &mut self.stage
+            && let Some(start) = start.take()
+        {
+            let running = Running::new(&self.shared, formation, start)?;
+            self.stage = Stage::Running(Box::new(running));
+        }
+        Ok(())
+    }
+
+    /// Takes on a cluster: first on disk, then by taking part.
+    fn form(&mut self, formation: Formation) -> Result<(), NodeStartError> {
+        info!(self.shared.log, "takes on a cluster";
+            "cluster" => %formation.cluster, "founder" => formation.founder.get());
+        self.shared.out.disk.push(DiskJob::Form(formation));
+        self.start_running(formation)
+    }
+
+    fn form_or_fail(&mut self, formation: Formation) {
+        if let Err(error) = self.form(formation) {
+            self.shared.fail(error.to_string());
+        }
+    }
+
+    fn running(&self) -> Option<&Running<R>> {
+        match &self.stage {
+            Stage::Running(running) => Some(running),
+            Stage::Unformed(_) => None,
+        }
+    }
+
+    fn state(&self) -> Option<&corgi_state::State> {
+        self.running().map(|running| &running.state)
+    }
+
+    fn formation(&self) -> Option<Formation> {
+        self.running().map(|running| running.formation)
+    }
+
+    /// Returns who this node says it is in a handshake.
+    pub fn hello(&self) -> PeerHello {
+        let config = &self.shared.config;
+        PeerHello {
+            id: config.id,
+            instance: config.instance,
+            formation: self.formation(),
+        }
+    }
+
+    /// Decides whether a peer may talk to this node.
+    ///
+    /// # Errors
+    /// [`Refusal`], to be sent to the peer and logged.
+    pub fn check_peer(&self, hello: &PeerHello) -> Result<(), Refusal> {
+        check_peer(&self.shared.config, self.formation(), self.state(), hello)
+    }
+
+    /// Takes note that messages to a peer can be sent: this node has called it, and each has checked the other.
+    pub fn peer_up(&mut self, now: Now, hello: PeerHello) {
+        self.shared.peers_up.insert(hello.id);
+        self.shared.heard.insert(&hello);
+        match (&mut self.stage, hello.formation) {
+            (Stage::Running(running), theirs) => {
+                if theirs.is_none() {
+                    let formed = PeerMessage::Formed(running.formation);
+                    self.shared.out.send.push((hello.id, formed));
+                }
+                // What was sent over the link before may be lost.
+                if running.route.is_some_and(|(leader, _)| leader == hello.id) {
+                    running.resend_from_start(&mut self.shared, now);
+                }
+            }
+            (Stage::Unformed(_), Some(formation)) => self.form_or_fail(formation),
+            (Stage::Unformed(_), None) => self.found_if_all_are_here(),
+        }
+        self.pump(now);
+    }
+
+    fn found_if_all_are_here(&mut self) {
+        if self
+            .shared
+            .heard
+            .founding_members(&self.shared.config)
+            .is_none()
+        {
+            return;
+        }
+        let formation = self.own_formation();
+        let others = birth::others(&self.shared.config, None);
+        let tell = others
+            .iter()
+            .map(|peer| (peer.id, PeerMessage::Formed(formation)));
+        self.shared.out.send.extend(tell);
+        self.form_or_fail(formation);
+    }
+
+    /// Takes note that messages to a peer cannot be sent any more.
+    pub fn peer_down(&mut self, now: Now, peer: NodeId) {
+        self.shared.peers_up.remove(&peer);
+        if matches!(self.stage, Stage::Unformed(_)) {
+            self.shared.heard.remove(peer);
+        }
+        self.send_failed(peer);
+        self.pump(now);
+    }
+
+    /// Takes note that a peer which this node has called does not let it in. A node without a cluster cannot go on when
+    /// it is refused for what it is: its folder was emptied, or its id is another's.
+    pub fn peer_refused(&mut self, _now: Now, peer: NodeId, refusal: &Refusal) {
+        let hopeless = match refusal.kind {
+            RefusalKind::OtherInstance | RefusalKind::SameId | RefusalKind::NotMember => true,
+            RefusalKind::Secret
+            | RefusalKind::Version
+            | RefusalKind::OtherCluster
+            | RefusalKind::WrongId => false,
+        };
+        if hopeless && matches!(self.stage, Stage::Unformed(_)) {
+            self.shared
+                .fail(format!("node {peer} refuses this node: {refusal}"));
+        }
+    }
+
+    /// Takes a message from a peer that has been let in.
+    pub fn peer_message(&mut self, now: Now, from: NodeId, message: PeerMessage) {
+        match (&mut self.stage, message) {
+            (Stage::Running(running), message) => {
+                running.peer_message(&mut self.shared, now, from, message);
+            }
+            (Stage::Unformed(_), PeerMessage::Formed(formation)) => self.form_or_fail(formation),
+            // A leader repeats itself until this node has taken on the cluster.
+            (Stage::Unformed(_), _) => {}
+        }
+        self.pump(now);
+    }
+
+    /// Takes note that a message to `peer` was dropped.
+    pub fn send_failed(&mut self, peer: NodeId) {
+        if let Stage::Running(running) = &mut self.stage {
+            running.group.report_unreachable(peer);
+        }
+    }
+
+    /// Takes note that `tick_ms` have passed. After a stall it is called once, not as often as was missed: time that a node
+    /// did not live through must not depose leaders.
+    pub fn tick(&mut self, now: Now) {
+        if let Stage::Running(running) = &mut self.stage {
+            running.tick(&mut self.shared, now);
+        }
+        self.shared.expire(now);
+        self.pump(now);
+    }
+
+    /// Takes note that a log write is synced. Tokens come back in the order in which they were handed out.
+    pub fn persisted(&mut self, now: Now, token: PersistToken) {
+        match &mut self.stage {
+            Stage::Running(running) => running.persisted(&mut self.shared, token),
+            Stage::Unformed(_) => {
+                warn!(self.shared.log, "a write was synced before there was a log")
+            }
+        }
+        self.pump(now);
+    }
+
+    /// Takes a new connection, which speaks RESP2. `queued` counts the bytes of messages that wait for it.
+    pub fn client_opened(&mut self, client: ClientId, queued: QueuedBytes) {
+        self.shared.clients.open(client, queued);
+        self.shared.bus.open(client, Protocol::Resp2);
+    }
+
+    /// Takes what a connection's session asks, in order.
+    pub fn client_asks(&mut self, now: Now, client: ClientId, asks: Vec<Ask>) {
+        if !self.shared.clients.contains(client) {
+            return;
+        }
+        for ask in asks {
+            if let Some((seq, sections)) = self.shared.take_ask(now, client, ask) {
+                let text = render(&self.shared.facts, &self.facts(), &sections);
+                self.shared
+                    .clients
+                    .reply(client, seq, Reply::Verbatim(text));
+            }
+        }
+        self.pump(now);
+    }
+
+    /// Forgets a connection that is gone. Its writes that are under way go on.
+    pub fn client_closed(&mut self, client: ClientId) {
+        self.shared.close_client(client);
+    }
+
+    /// Sets what `INFO` shows of the process.
+    pub fn set_facts(&mut self, facts: Facts) {
+        self.shared.facts = facts;
+    }
+
+    fn facts(&self) -> NodeFacts {
+        self.running().map_or_else(
+            || NodeFacts::of(&self.shared),
+            |running| running.facts(&self.shared),
+        )
+    }
+
+    /// Begins to stop: leadership is handed over to a member that is up.
+    pub fn shut_down(&mut self, now: Now) {
+        self.shared.stopping = true;
+        self.pump(now);
+    }
+
+    /// Returns whether nothing holds the node any more after [`Node::shut_down`]: leadership is elsewhere, or nobody is up
+    /// who could take it, and no client waits for a write.
+    pub fn may_stop(&self) -> bool {
+        let holds = self.running().is_some_and(|running| {
+            let other = |node: &NodeId| self.shared.peers_up.contains(node);
+            running.leads() && running.state.voters().iter().any(other)
+        });
+        !holds && self.shared.origin.is_idle() && self.shared.clients.is_quiet()
+    }
+
+    /// Returns whether clients are served: the cluster is complete, and a leader is known.
+    pub fn serves(&self) -> bool {
+        self.running().is_some_and(Running::serves)
+    }
+
+    /// Returns what has become due, in the order in which it must be done. Call it after every input.
+    pub fn outputs(&mut self) -> Outputs {
+        let mut out = std::mem::take(&mut self.shared.out);
+        out.clients = self.shared.clients.take();
+        out
+    }
+
+    fn pump(&mut self, now: Now) {
+        if let Stage::Running(running) = &mut self.stage {
+            running.pump(&mut self.shared, now);
+        }
+    }
+}
+
+impl NodeFacts {
+    /// What is known without a cluster.
+    pub(crate) fn of(shared: &Shared) -> Self {
+        Self {
+            id: shared.config.id,
+            cluster: None,
+            formed: false,
+            role: Role::Follower,
+            term: Term(0),
+            leader: None,
+            commit: LogIndex(0),
+            applied: LogIndex(0),
+            last: LogIndex(0),
+            voters: Vec::new(),
+            learners: Vec::new(),
+            peers_up: shared.peers_up.len(),
+            pending_bytes: shared.origin.pending_bytes(),
+            batches_in_flight: shared.origin.in_flight(),
+            channels: shared.bus.channels(None).len(),
+            patterns: shared.bus.numpat(),
+            published: shared.counters.published,
+            delivered: shared.counters.delivered,
+            lagged: shared.counters.lagged,
+        }
+    }
+}

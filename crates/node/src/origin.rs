@@ -1,0 +1,263 @@
+//! This node's clients as one origin of batches (P4).
+//!
+//! ```text
+//!   write ─▶ pending ── cut, gets its number ──▶ in flight ── applied ──▶ reply
+//!              │ write-timeout                     │ write-timeout
+//!              ▼                                   ▼
+//!          -CLUSTERDOWN (never sent)         -INDETERMINATE, and the batch goes on empty under its number
+//! ```
+//!
+//! Invariants
+//! - An operation is refused only before it is in a batch: from then on its fate is the log's.
+//! - Batches are numbered without gaps and sent in order; whatever was lost on the way is sent again from the first that
+//!   is not applied. The leader appends each number once, so that nothing is applied twice.
+//! - Replies follow the order of the log, and for each client that is the order in which it asked.
+//!
+//! Not here: who leads, and how a batch gets there.
+
+use bytes::{Bytes, BytesMut};
+use corgi_base::{BatchNumber, Boot, ClientId, Op};
+use corgi_session::Seq;
+use std::collections::VecDeque;
+
+/// Bounds and timeouts of an origin.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct OriginLimits {
+    pub(crate) batch_bytes_max: usize,
+    pub(crate) in_flight_max: usize,
+    pub(crate) pending_bytes_max: usize,
+    pub(crate) write_timeout_ms: u64,
+}
+
+/// A client that waits for the fate of one operation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Waiter {
+    pub(crate) client: ClientId,
+    pub(crate) seq: Seq,
+}
+
+/// An operation that is not in a batch yet.
+#[derive(Debug)]
+struct Pending {
+    waiter: Waiter,
+    since_ms: u64,
+    bytes: usize,
+}
+
+/// A numbered batch that is not known to be applied.
+#[derive(Debug)]
+struct Batch {
+    number: BatchNumber,
+    ops: u32,
+    data: Bytes,
+    /// One for each operation; empty once they have been told that the fate is unknown.
+    waiters: Vec<Waiter>,
+    deadline_ms: u64,
+}
+
+/// A batch to be sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Outgoing {
+    pub(crate) number: BatchNumber,
+    pub(crate) ops: u32,
+    pub(crate) data: Bytes,
+}
+
+/// Whether the log lets this process be its node's origin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Session {
+    /// Not yet; when it was last asked for.
+    Closed { asked_ms: Option<u64> },
+    /// Yes.
+    Open,
+}
+
+/// The clients that have waited for too long.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Expired {
+    /// Their operations certainly were not sent.
+    pub(crate) unsent: Vec<Waiter>,
+    /// Their operations may take effect, now or later.
+    pub(crate) unknown: Vec<Waiter>,
+}
+
+/// This process as an origin.
+#[derive(Debug)]
+pub(crate) struct Origin {
+    boot: Boot,
+    limits: OriginLimits,
+    pub(crate) session: Session,
+    pending: VecDeque<Pending>,
+    /// The operations of `pending`, encoded.
+    pending_data: BytesMut,
+    in_flight: VecDeque<Batch>,
+    /// The number of the next batch to cut.
+    next_number: BatchNumber,
+    /// The first batch that has not been sent to the present leader.
+    next_to_send: BatchNumber,
+}
+
+impl Origin {
+    pub(crate) fn new(boot: Boot, limits: OriginLimits) -> Self {
+        Self {
+            boot,
+            limits,
+            session: Session::Closed { asked_ms: None },
+            pending: VecDeque::new(),
+            pending_data: BytesMut::new(),
+            in_flight: VecDeque::new(),
+            next_number: BatchNumber(1),
+            next_to_send: BatchNumber(1),
+        }
+    }
+
+    pub(crate) fn boot(&self) -> Boot {
+        self.boot
+    }
+
+    /// Takes an operation; `false` if too many bytes wait already.
+    pub(crate) fn write(&mut self, now_ms: u64, waiter: Waiter, op: &Op) -> bool {
+        let bytes = op.encoded_len();
+        if !self.pending.is_empty()
+            && self.pending_data.len() + bytes > self.limits.pending_bytes_max
+        {
+            return false;
+        }
+        self.pending_data.reserve(bytes);
+        op.encode(&mut self.pending_data);
+        self.pending.push_back(Pending {
+            waiter,
+            since_ms: now_ms,
+            bytes,
+        });
+        true
+    }
+
+    /// Whether no operation waits and no batch is under way.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.pending.is_empty() && self.in_flight.is_empty()
+    }
+
+    /// Returns how many bytes of operations wait to be put in a batch.
+    pub(crate) fn pending_bytes(&self) -> usize {
+        self.pending_data.len()
+    }
+
+    /// Returns how many batches are sent and not applied.
+    pub(crate) fn in_flight(&self) -> usize {
+        self.in_flight.len()
+    }
+
+    /// Puts what waits into batches, as many as may be in flight. Only to be called while a leader is known: a batch has a
+    /// number, and what has a number can no longer be refused.
+    pub(crate) fn cut(&mut self) {
+        if self.session != Session::Open {
+            return;
+        }
+        while self.in_flight.len() < self.limits.in_flight_max
+            && let Some(first) = self.pending.front()
+        {
+            let since_ms = first.since_ms;
+            let deadline_ms = since_ms + self.limits.write_timeout_ms;
+            let mut bytes = 0;
+            let mut waiters = Vec::new();
+            while let Some(next) = self.pending.front() {
+                // Much younger operations go into the next batch: the deadline is the oldest one's.
+                let young = next.since_ms > since_ms + self.limits.write_timeout_ms / 4;
+                let full = bytes + next.bytes > self.limits.batch_bytes_max;
+                if !waiters.is_empty() && (full || young) {
+                    break;
+                }
+                bytes += next.bytes;
+                waiters.push(next.waiter);
+                self.pending.pop_front();
+            }
+            let data = self.pending_data.split_to(bytes).freeze();
+            let number = self.next_number;
+            self.next_number = number.next();
+            let ops = u32::try_from(waiters.len()).expect("a batch holds far fewer than 4 billion");
+            self.in_flight.push_back(Batch {
+                number,
+                ops,
+                data,
+                waiters,
+                deadline_ms,
+            });
+        }
+    }
+
+    /// Sends again from the first batch that is not applied: the leader is another one, or something was lost.
+    pub(crate) fn rewind(&mut self) {
+        self.next_to_send = self
+            .in_flight
+            .front()
+            .map_or(self.next_number, |b| b.number);
+    }
+
+    /// Sends again from `number`, which the leader says must come next.
+    pub(crate) fn rewind_to(&mut self, number: BatchNumber) {
+        self.rewind();
+        self.next_to_send = self.next_to_send.max(number).min(self.next_number);
+    }
+
+    /// Returns the next batch that the present leader has not been sent.
+    pub(crate) fn to_send(&self) -> Option<Outgoing> {
+        let first = self.in_flight.front()?.number;
+        let at = self.next_to_send.0.checked_sub(first.0)?;
+        let batch = self.in_flight.get(usize::try_from(at).ok()?)?;
+        Some(Outgoing {
+            number: batch.number,
+            ops: batch.ops,
+            data: batch.data.clone(),
+        })
+    }
+
+    /// Notes that the batch from [`Origin::to_send`] is on its way.
+    pub(crate) fn sent(&mut self) {
+        self.next_to_send = self.next_to_send.next();
+    }
+
+    /// Takes note that a batch of this boot is applied. Returns who waits for its operations, one for each, or nobody if
+    /// they have been told already that its fate is unknown.
+    ///
+    /// # Panics
+    /// If it is not the first one in flight: the log has them in order, and none is dropped here before it is applied.
+    pub(crate) fn applied(&mut self, number: BatchNumber) -> Vec<Waiter> {
+        let batch = self
+            .in_flight
+            .pop_front()
+            .expect("only batches in flight can be applied");
+        assert_eq!(batch.number, number, "batches are applied in order");
+        self.next_to_send = self.next_to_send.max(number.next());
+        batch.waiters
+    }
+
+    /// Gives up on what has waited for too long: operations that were never sent are dropped, batches that were go on
+    /// without them.
+    pub(crate) fn expire(&mut self, now_ms: u64) -> Expired {
+        let mut expired = Expired::default();
+        for batch in &mut self.in_flight {
+            if now_ms >= batch.deadline_ms && !batch.waiters.is_empty() {
+                expired.unknown.append(&mut batch.waiters);
+                // If no leader has it yet, it is sent on empty, so that it does not surface long after.
+                batch.ops = 0;
+                batch.data = Bytes::new();
+            }
+        }
+        if expired.unknown.is_empty() && self.pending.is_empty() {
+            return expired;
+        }
+        if !expired.unknown.is_empty() {
+            self.rewind();
+        }
+        while let Some(first) = self.pending.front()
+            && now_ms >= first.since_ms + self.limits.write_timeout_ms
+        {
+            expired.unsent.push(first.waiter);
+            let bytes = first.bytes;
+            drop(self.pending_data.split_to(bytes));
+            self.pending.pop_front();
+        }
+        expired
+    }
+}

@@ -1,0 +1,143 @@
+//! Reads that must not be older than what was acknowledged before they were asked (P3).
+//!
+//! One question to the leader is under way at a time, and serves all reads that were asked before it left; those that
+//! come later wait for the next one. A question may get lost anywhere, so it is asked again under a new id.
+
+use bytes::Bytes;
+use corgi_base::{Boot, ClientId, LogIndex, NodeId, SubscriptionKind};
+use corgi_consensus::{ReadGrant, ReadId};
+use corgi_session::Seq;
+use std::collections::VecDeque;
+
+/// A subscription that waits for its position.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Read {
+    pub(crate) client: ClientId,
+    pub(crate) seq: Seq,
+    pub(crate) kind: SubscriptionKind,
+    pub(crate) names: Vec<Bytes>,
+    pub(crate) deadline_ms: u64,
+}
+
+#[derive(Debug)]
+struct Question {
+    id: ReadId,
+    asked_ms: u64,
+    reads: Vec<Read>,
+}
+
+/// All reads of a node.
+#[derive(Debug)]
+pub(crate) struct Reads {
+    node: NodeId,
+    boot: Boot,
+    retry_ms: u64,
+    count: u64,
+    waiting: Vec<Read>,
+    question: Option<Question>,
+    granted: VecDeque<(LogIndex, Vec<Read>)>,
+}
+
+impl Reads {
+    pub(crate) fn new(node: NodeId, boot: Boot, retry_ms: u64) -> Self {
+        Self {
+            node,
+            boot,
+            retry_ms,
+            count: 0,
+            waiting: Vec::new(),
+            question: None,
+            granted: VecDeque::new(),
+        }
+    }
+
+    /// Takes a read.
+    pub(crate) fn ask(&mut self, read: Read) {
+        self.waiting.push(read);
+    }
+
+    /// Returns the id of a question that should be asked now, if any.
+    pub(crate) fn wants_question(&mut self, now_ms: u64) -> Option<ReadId> {
+        if let Some(question) = &self.question
+            && now_ms >= question.asked_ms + self.retry_ms
+        {
+            let mut lost = self.question.take().map(|q| q.reads).unwrap_or_default();
+            lost.append(&mut self.waiting);
+            self.waiting = lost;
+        }
+        if self.question.is_some() || self.waiting.is_empty() {
+            return None;
+        }
+        Some(ReadId {
+            node: self.node,
+            boot: self.boot.0,
+            count: self.count + 1,
+        })
+    }
+
+    /// Notes that the question is on its way.
+    pub(crate) fn asked(&mut self, now_ms: u64, id: ReadId) {
+        self.count = id.count;
+        let reads = std::mem::take(&mut self.waiting);
+        self.question = Some(Question {
+            id,
+            asked_ms: now_ms,
+            reads,
+        });
+    }
+
+    /// Takes an answer.
+    pub(crate) fn grant(&mut self, grant: ReadGrant) {
+        // Another id is the late answer to a question that was asked again: its reads are in a later one.
+        if self
+            .question
+            .as_ref()
+            .is_some_and(|question| question.id == grant.id)
+            && let Some(question) = self.question.take()
+        {
+            self.granted.push_back((grant.index, question.reads));
+        }
+    }
+
+    /// Returns the reads whose position is applied.
+    pub(crate) fn take_ready(&mut self, applied: LogIndex) -> Vec<Read> {
+        let mut ready = Vec::new();
+        while self
+            .granted
+            .front()
+            .is_some_and(|(index, _)| *index <= applied)
+        {
+            ready.extend(
+                self.granted
+                    .pop_front()
+                    .map(|(_, reads)| reads)
+                    .unwrap_or_default(),
+            );
+        }
+        ready
+    }
+
+    /// Removes and returns the reads that have waited for too long.
+    pub(crate) fn expire(&mut self, now_ms: u64) -> Vec<Read> {
+        let late = |read: &Read| now_ms >= read.deadline_ms;
+        let mut expired: Vec<Read> = self.waiting.extract_if(.., |r| late(r)).collect();
+        if let Some(question) = &mut self.question {
+            expired.extend(question.reads.extract_if(.., |r| late(r)));
+        }
+        for (_, reads) in &mut self.granted {
+            expired.extend(reads.extract_if(.., |r| late(r)));
+        }
+        expired
+    }
+
+    /// Forgets a client that is gone.
+    pub(crate) fn forget(&mut self, client: ClientId) {
+        self.waiting.retain(|read| read.client != client);
+        if let Some(question) = &mut self.question {
+            question.reads.retain(|read| read.client != client);
+        }
+        for (_, reads) in &mut self.granted {
+            reads.retain(|read| read.client != client);
+        }
+    }
+}

@@ -1,0 +1,536 @@
+//! A node's part in its cluster: it drives Raft, applies what is committed, and gets its clients' batches to the leader.
+
+use crate::birth::{self, NextStep};
+use crate::config::NodeStart;
+use crate::info::NodeFacts;
+use crate::leading::{BirthStep, Leading, Verdict};
+use crate::node::NodeStartError;
+use crate::origin::{Outgoing, Session};
+use crate::outputs::DiskJob;
+use crate::peer::PeerMessage;
+use crate::shared::Shared;
+use bytes::Bytes;
+use corgi_base::op::decode_ops;
+use corgi_base::{
+    BatchHead, BatchNumber, Boot, Effects, EntryHead, Formation, InstanceId, NodeId, Nonce, Now,
+    Term,
+};
+use corgi_consensus::storage::LogReader;
+use corgi_consensus::{
+    Committed, Envelope, Group, GroupConfig, GroupStart, Payload, PersistToken, Role,
+};
+use corgi_state::{ApplyError, State};
+use slog::{debug, info, warn};
+
+/// A request to open a session may get lost; ask again after this time.
+const SESSION_RETRY_MS: u64 = 200;
+
+/// A node with a cluster.
+#[derive(Debug)]
+pub(crate) struct Running<R: LogReader> {
+    pub(crate) formation: Formation,
+    pub(crate) group: Group<R>,
+    pub(crate) state: State,
+    leading: Option<Leading>,
+    /// Who leads, and in which term: where batches go.
+    pub(crate) route: Option<(NodeId, Term)>,
+    /// When batches that are not applied are sent again.
+    resend_ms: u64,
+    transferring: bool,
+}
+
+impl<R: LogReader> Running<R> {
+    pub(crate) fn new(
+        shared: &Shared,
+        formation: Formation,
+        start: NodeStart<R>,
+    ) -> Result<Self, NodeStartError> {
+        let state = State::restore(formation.founder, &start.state_rows)?;
+        let start_at = GroupStart {
+            bounds: start.bounds,
+            applied: state.applied(),
+            voters: state.voters().to_vec(),
+            learners: state.learners().to_vec(),
+        };
+        let group = Group::new(&group_config(shared), start_at, start.reader, &shared.log)?;
+        Ok(Self {
+            formation,
+            group,
+            state,
+            leading: None,
+            route: None,
+            resend_ms: 0,
+            transferring: false,
+        })
+    }
+
+    /// Whether clients are served: all first members vote, and a leader is known.
+    pub(crate) fn serves(&self) -> bool {
+        self.state.formed() && self.route.is_some()
+    }
+
+    pub(crate) fn leads(&self) -> bool {
+        self.leading.is_some()
+    }
+
+    pub(crate) fn tick(&mut self, shared: &mut Shared, now: Now) {
+        self.group.tick();
+        if now.mono_ms >= self.resend_ms {
+            self.resend_from_start(shared, now);
+        }
+    }
+
+    /// Sends again what is not applied, and waits before the next time.
+    pub(crate) fn resend_from_start(&mut self, shared: &mut Shared, now: Now) {
+        shared.origin.rewind();
+        self.resend_ms = now.mono_ms + shared.config.timeouts.write_ms / 4;
+    }
+
+    pub(crate) fn persisted(&mut self, shared: &mut Shared, token: PersistToken) {
+        let messages = self.group.persisted(token);
+        send_raft(shared, messages);
+    }
+
+    pub(crate) fn peer_message(
+        &mut self,
+        shared: &mut Shared,
+        now: Now,
+        from: NodeId,
+        message: PeerMessage,
+    ) {
+        match message {
+            PeerMessage::Raft { bytes, .. } => {
+                if let Err(error) = self.group.step(from, &bytes) {
+                    debug!(shared.log, "did not take a Raft message";
+                        "peer" => %from, "error" => %error);
+                }
+            }
+            PeerMessage::Forward {
+                boot,
+                number,
+                ops,
+                data,
+            } => {
+                self.forwarded(shared, now, from, boot, Outgoing { number, ops, data });
+            }
+            PeerMessage::Expect { boot, number } => {
+                if boot == shared.origin.boot() {
+                    shared.origin.rewind_to(number);
+                }
+            }
+            PeerMessage::OpenSession {
+                instance,
+                boot,
+                nonce,
+            } => {
+                self.append_session(from, instance, boot, nonce);
+            }
+            PeerMessage::Formed(formation) => {
+                if formation != self.formation {
+                    warn!(shared.log, "a peer says that this node belongs to another cluster";
+                        "peer" => %from, "cluster" => %formation.cluster);
+                }
+            }
+        }
+    }
+
+    /// Takes a batch of another node's clients, if this node leads. If not, or if there is no room, the batch is dropped:
+    /// its origin sends it again.
+    fn forwarded(
+        &mut self,
+        shared: &mut Shared,
+        now: Now,
+        from: NodeId,
+        boot: Boot,
+        batch: Outgoing,
+    ) {
+        if decode_ops(batch.ops, batch.data.clone()).is_err() {
+            // Appended, it would stop every node.
+            warn!(shared.log, "dropped a malformed batch"; "peer" => %from);
+            return;
+        }
+        if let Appended::Expects(number) = self.append_batch(now, from, boot, batch) {
+            shared
+                .out
+                .send
+                .push((from, PeerMessage::Expect { boot, number }));
+        }
+    }
+
+    fn append_batch(&mut self, now: Now, origin: NodeId, boot: Boot, batch: Outgoing) -> Appended {
+        let Some(leading) = &mut self.leading else {
+            return Appended::No;
+        };
+        let Outgoing { number, ops, data } = batch;
+        match leading.judge(origin, boot, number) {
+            Verdict::Next => {
+                let head = BatchHead {
+                    origin,
+                    boot,
+                    number,
+                    ops,
+                    stamp: leading.stamp(now),
+                };
+                match self.group.propose(EntryHead::Batch(head).encode(), data) {
+                    Ok(_) => {
+                        leading.appended_batch(&head);
+                        Appended::Yes
+                    }
+                    Err(_) => Appended::No,
+                }
+            }
+            Verdict::Appended => Appended::Yes,
+            Verdict::Expect(next) => Appended::Expects(next),
+            Verdict::NoSession => Appended::No,
+        }
+    }
+
+    fn append_session(&mut self, node: NodeId, instance: InstanceId, boot: Boot, nonce: Nonce) {
+        let Some(leading) = &mut self.leading else {
+            return;
+        };
+        if !leading.may_open(&self.state, node, instance, boot) {
+            return;
+        }
+        let head = EntryHead::OpenSession {
+            node,
+            instance,
+            boot,
+            nonce,
+        };
+        if self.group.propose(head.encode(), Bytes::new()).is_ok() {
+            leading.appended_session(&self.state, node, instance, boot);
+        }
+    }
+
+    /// Does all that has become possible.
+    pub(crate) fn pump(&mut self, shared: &mut Shared, now: Now) {
+        while shared.out.fatal.is_none() {
+            let worked = self.drain(shared, now);
+            self.follow_leader(shared, now);
+            self.give_birth(shared);
+            self.open_session(shared, now);
+            if self.state.formed() {
+                self.send_batches(shared, now);
+                self.ask_read(shared, now);
+            }
+            if !worked {
+                break;
+            }
+        }
+        for read in shared.reads.take_ready(self.state.applied()) {
+            shared.subscribe(read);
+        }
+        self.hand_over(shared);
+        if let Some(write) = self.state.take_write() {
+            shared.out.disk.push(DiskJob::State(write));
+        }
+    }
+
+    /// Takes Raft's work; `false` if there was none.
+    fn drain(&mut self, shared: &mut Shared, now: Now) -> bool {
+        let mut worked = false;
+        while let Some(work) = self.group.work() {
+            worked = true;
+            send_raft(shared, work.send);
+            shared.out.disk.extend(work.persist.map(DiskJob::Log));
+            for grant in work.reads {
+                shared.reads.grant(grant);
+            }
+            if work.committed.is_empty() {
+                continue;
+            }
+            for committed in work.committed {
+                if let Err(error) = self.apply(shared, committed) {
+                    shared.fail(error.to_string());
+                    return false;
+                }
+            }
+            self.group.applied(self.state.applied());
+            self.resend_ms = now.mono_ms + shared.config.timeouts.write_ms / 4;
+        }
+        worked
+    }
+
+    fn apply(&mut self, shared: &mut Shared, committed: Committed) -> Result<(), ApplyError> {
+        let Committed {
+            index,
+            term,
+            payload,
+        } = committed;
+        match payload {
+            Payload::Empty => self.state.apply_empty(index, term),
+            Payload::Members { voters, learners } => {
+                info!(shared.log, "members changed";
+                    "index" => index.0, "voters" => ?voters, "learners" => ?learners);
+                self.state.apply_members(index, term, voters, learners);
+            }
+            Payload::Proposal { context, data } => {
+                match self.state.apply(index, term, context, data)? {
+                    Effects::None => {}
+                    Effects::Batch(batch) => shared.deliver(&batch),
+                    Effects::Session {
+                        node,
+                        boot,
+                        nonce,
+                        accepted,
+                    } => {
+                        if node == shared.config.id {
+                            own_session(shared, boot, nonce, accepted);
+                        }
+                    }
+                    Effects::Membership => {
+                        let peers = birth::others(&shared.config, Some(&self.state));
+                        shared.out.peers = Some(peers);
+                        info!(shared.log, "cluster"; "formed" => self.state.formed(),
+                            "members" => self.state.members().count());
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Notes who leads now.
+    fn follow_leader(&mut self, shared: &mut Shared, now: Now) {
+        let status = self.group.status();
+        if status.role != Role::Leader {
+            self.leading = None;
+            self.transferring = false;
+        } else if self
+            .leading
+            .as_ref()
+            .is_none_or(|leading| leading.term != status.term)
+        {
+            let unapplied = self.group.entries_after(self.state.applied());
+            let heads = unapplied.into_iter().map(|(_, context)| context);
+            self.leading = Some(Leading::new(status.term, &self.state, heads));
+        }
+        let route = status.leader.map(|leader| (leader, status.term));
+        if route == self.route {
+            return;
+        }
+        self.route = route;
+        match route {
+            Some((leader, term)) => {
+                info!(shared.log, "leader"; "leader" => leader.get(), "term" => term.0);
+                self.resend_from_start(shared, now);
+                if let Session::Closed { asked_ms } = &mut shared.origin.session {
+                    *asked_ms = None;
+                }
+            }
+            None => info!(shared.log, "no leader"; "term" => status.term.0),
+        }
+    }
+
+    /// Brings a cluster that is not complete one step further, if this node leads.
+    fn give_birth(&mut self, shared: &mut Shared) {
+        let Some(leading) = &mut self.leading else {
+            return;
+        };
+        if self.state.formed() {
+            return;
+        }
+        let members = shared.heard.founding_members(&shared.config);
+        let last = self.group.status().last_index;
+        let matched = self.group.matched();
+        match birth::next_step(
+            &self.state,
+            self.formation,
+            members.as_deref(),
+            &matched,
+            last,
+        ) {
+            NextStep::Append(head) => {
+                let step = match head {
+                    EntryHead::Formed => BirthStep::Formed,
+                    EntryHead::Bootstrap { .. }
+                    | EntryHead::Batch(_)
+                    | EntryHead::OpenSession { .. } => BirthStep::Bootstrap,
+                };
+                if leading.birth_step != Some(step)
+                    && self.group.propose(head.encode(), Bytes::new()).is_ok()
+                {
+                    leading.birth_step = Some(step);
+                }
+            }
+            NextStep::Change(change) => {
+                if let Err(error) = self.group.propose_change(change) {
+                    // An earlier change is not applied yet; the next pump tries again.
+                    debug!(shared.log, "change waits"; "change" => ?change, "error" => %error);
+                }
+            }
+            NextStep::Wait => {}
+        }
+    }
+
+    fn open_session(&mut self, shared: &mut Shared, now: Now) {
+        let Session::Closed { asked_ms } = shared.origin.session else {
+            return;
+        };
+        let Some((leader, _)) = self.route else {
+            return;
+        };
+        if asked_ms.is_some_and(|asked| now.mono_ms < asked + SESSION_RETRY_MS) {
+            return;
+        }
+        let (id, instance) = (shared.config.id, shared.config.instance);
+        let (boot, nonce) = (shared.config.boot, shared.config.nonce);
+        if leader == id {
+            if self.state.member(id).is_none() {
+                return;
+            }
+            self.append_session(id, instance, boot, nonce);
+        } else {
+            shared.out.send.push((
+                leader,
+                PeerMessage::OpenSession {
+                    instance,
+                    boot,
+                    nonce,
+                },
+            ));
+        }
+        shared.origin.session = Session::Closed {
+            asked_ms: Some(now.mono_ms),
+        };
+    }
+
+    fn send_batches(&mut self, shared: &mut Shared, now: Now) {
+        let Some((leader, _)) = self.route else {
+            return;
+        };
+        shared.origin.cut();
+        let (id, boot) = (shared.config.id, shared.origin.boot());
+        while let Some(batch) = shared.origin.to_send() {
+            if leader == id {
+                match self.append_batch(now, id, boot, batch) {
+                    Appended::Yes => {}
+                    // No room, or leadership is on its way elsewhere: the next tick or the next leader.
+                    Appended::No | Appended::Expects(_) => return,
+                }
+            } else {
+                let Outgoing { number, ops, data } = batch;
+                let message = PeerMessage::Forward {
+                    boot,
+                    number,
+                    ops,
+                    data,
+                };
+                shared.out.send.push((leader, message));
+            }
+            shared.origin.sent();
+        }
+    }
+
+    fn ask_read(&mut self, shared: &mut Shared, now: Now) {
+        if let Some(id) = shared.reads.wants_question(now.mono_ms)
+            && self.group.read_index(id).is_ok()
+        {
+            shared.reads.asked(now.mono_ms, id);
+            // A sole voter has the answer at once; others send the question.
+            self.drain(shared, now);
+        }
+    }
+
+    /// Gives leadership away before this node stops: to the member whose log is the longest of those that are up.
+    fn hand_over(&mut self, shared: &Shared) {
+        if !shared.stopping || self.transferring || self.leading.is_none() {
+            return;
+        }
+        let fit =
+            |node: &NodeId| shared.peers_up.contains(node) && self.state.voters().contains(node);
+        let best = self
+            .group
+            .matched()
+            .into_iter()
+            .filter(|(node, _)| fit(node));
+        if let Some((node, _)) = best.max_by_key(|(_, matched)| *matched) {
+            info!(shared.log, "hands over leadership"; "to" => node.get());
+            self.transferring = true;
+            self.group.transfer_leader(node);
+        }
+    }
+
+    pub(crate) fn facts(&self, shared: &Shared) -> NodeFacts {
+        let status = self.group.status();
+        NodeFacts {
+            cluster: Some(self.formation.cluster),
+            formed: self.state.formed(),
+            role: status.role,
+            term: status.term,
+            leader: status.leader,
+            commit: status.commit_index,
+            applied: self.state.applied(),
+            last: status.last_index,
+            voters: self.state.voters().to_vec(),
+            learners: self.state.learners().to_vec(),
+            ..NodeFacts::of(shared)
+        }
+    }
+}
+
+/// What became of a batch that was to be appended.
+enum Appended {
+    /// It is in the log.
+    Yes,
+    /// Not now.
+    No,
+    /// Another one must come first.
+    Expects(BatchNumber),
+}
+
+/// Whether this process is, or has just ceased to be, its node's origin.
+fn own_session(shared: &mut Shared, boot: Boot, nonce: Nonce, accepted: bool) {
+    let own = boot == shared.config.boot && nonce == shared.config.nonce;
+    if own && accepted {
+        info!(shared.log, "session opened"; "boot" => boot.0);
+        shared.origin.session = Session::Open;
+    } else if own && shared.origin.session != Session::Open {
+        shared.fail(format!(
+            "the cluster does not let boot {boot} of node {} publish: its id is bound to another data folder, or a later \
+             boot has been seen. The folder is an old copy; replace this node by one with a new node-id.",
+            shared.config.id
+        ));
+    } else if accepted && boot >= shared.config.boot {
+        shared.fail(format!(
+            "another process has started as node {} with boot {boot}, this one has boot {}: stop one of them, and never run \
+             two on copies of one data folder.",
+            shared.config.id, shared.config.boot
+        ));
+    }
+}
+
+fn send_raft(shared: &mut Shared, envelopes: Vec<Envelope>) {
+    shared
+        .out
+        .send
+        .extend(envelopes.into_iter().map(|envelope| {
+            (
+                envelope.to,
+                PeerMessage::Raft {
+                    bulk: envelope.bulk,
+                    bytes: envelope.bytes,
+                },
+            )
+        }));
+}
+
+fn group_config(shared: &Shared) -> GroupConfig {
+    let (timeouts, limits) = (&shared.config.timeouts, &shared.config.limits);
+    let ticks = |ms: u64| usize::try_from((ms / timeouts.tick_ms).max(1)).unwrap_or(usize::MAX);
+    let heartbeat_ticks = ticks(timeouts.heartbeat_ms);
+    let election_ticks = ticks(timeouts.election_ms).max(heartbeat_ticks + 1);
+    GroupConfig {
+        id: shared.config.id,
+        election_ticks,
+        election_ticks_max: election_ticks * 2,
+        heartbeat_ticks,
+        seed: shared.config.seed,
+        append_bytes_max: limits.append_bytes_max,
+        inflight_appends_max: limits.inflight_appends_max,
+        uncommitted_bytes_max: limits.uncommitted_bytes_max,
+        committed_bytes_max: limits.committed_bytes_max,
+        tail_bytes_max: limits.tail_bytes_max,
+    }
+}

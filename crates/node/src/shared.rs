@@ -1,0 +1,325 @@
+//! What a node has whether or not it has a cluster yet: its clients, their writes and reads, the bus.
+
+use crate::birth::Heard;
+use crate::clients::Clients;
+use crate::config::NodeConfig;
+use crate::errors;
+use crate::info::Facts;
+use crate::origin::{Origin, OriginLimits, Waiter};
+use crate::outputs::Outputs;
+use crate::reads::{Read, Reads};
+use bytes::{Bytes, BytesMut};
+use corgi_base::{AppliedBatch, ClientId, NodeId, Now, Op, Protocol, SubscriptionKind};
+use corgi_bus::{Bus, Delivery, Encoder, Options};
+use corgi_session::{Ask, PubSubQuery, Reply, Seq, Told, encode_message};
+use slog::Logger;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+/// Counters for `INFO`.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Counters {
+    pub(crate) published: u64,
+    pub(crate) delivered: u64,
+    pub(crate) lagged: u64,
+}
+
+/// All of a node but its part in the cluster.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) config: NodeConfig,
+    pub(crate) log: Logger,
+    pub(crate) clients: Clients,
+    pub(crate) bus: Bus,
+    pub(crate) origin: Origin,
+    pub(crate) reads: Reads,
+    pub(crate) heard: Heard,
+    pub(crate) peers_up: BTreeSet<NodeId>,
+    pub(crate) out: Outputs,
+    pub(crate) facts: Facts,
+    pub(crate) counters: Counters,
+    pub(crate) stopping: bool,
+}
+
+impl Shared {
+    pub(crate) fn new(config: NodeConfig, log: Logger) -> Self {
+        let limits = OriginLimits {
+            batch_bytes_max: config.limits.batch_bytes_max,
+            in_flight_max: config.limits.batches_in_flight_max,
+            pending_bytes_max: config.limits.pending_bytes_max,
+            write_timeout_ms: config.timeouts.write_ms,
+        };
+        // A question takes a round trip to a majority; by two heartbeats it is lost.
+        let retry_ms = config.timeouts.heartbeat_ms * 2;
+        let client_batch_bytes_max =
+            usize::try_from(config.limits.client_queue_bytes_max).unwrap_or(usize::MAX);
+        Self {
+            log,
+            clients: Clients::default(),
+            bus: Bus::new(Options {
+                hash_seed: config.seed,
+                client_batch_bytes_max,
+            }),
+            origin: Origin::new(config.boot, limits),
+            reads: Reads::new(config.id, config.boot, retry_ms),
+            heard: Heard::default(),
+            peers_up: BTreeSet::new(),
+            out: Outputs::default(),
+            facts: Facts::default(),
+            counters: Counters::default(),
+            stopping: false,
+            config,
+        }
+    }
+
+    /// Stops the node with a text for people.
+    pub(crate) fn fail(&mut self, text: String) {
+        slog::crit!(self.log, "the node cannot go on"; "error" => &text);
+        self.out.fatal.get_or_insert(text);
+    }
+
+    pub(crate) fn close_client(&mut self, client: ClientId) {
+        if self.clients.close(client) {
+            self.bus.close(client);
+            self.reads.forget(client);
+        }
+    }
+
+    /// Takes one ask; returns it if it is about the cluster, which is not known here.
+    pub(crate) fn take_ask(
+        &mut self,
+        now: Now,
+        client: ClientId,
+        ask: Ask,
+    ) -> Option<(Seq, Vec<Bytes>)> {
+        match ask {
+            Ask::Write { seq, op } => {
+                if !self.origin.write(now.mono_ms, Waiter { client, seq }, &op) {
+                    let waiting = self.origin.pending_bytes();
+                    self.clients.error(client, seq, errors::try_again(waiting));
+                }
+            }
+            Ask::Subscribe { seq, kind, names } => {
+                let deadline_ms = now.mono_ms + self.config.timeouts.write_ms;
+                self.reads.ask(Read {
+                    client,
+                    seq,
+                    kind,
+                    names,
+                    deadline_ms,
+                });
+            }
+            Ask::Unsubscribe { seq, kind, names } => self.unsubscribe(client, seq, kind, names),
+            Ask::SetProtocol { seq, protocol } => {
+                self.bus.set_protocol(client, protocol);
+                self.clients.tell(client, Told::Done { seq });
+            }
+            Ask::Reset { seq } => {
+                self.bus.reset(client);
+                self.clients.tell(client, Told::Done { seq });
+            }
+            Ask::PubSub { seq, query } => {
+                let reply = self.count(query);
+                self.clients.reply(client, seq, reply);
+            }
+            Ask::Info { seq, sections } => return Some((seq, sections)),
+        }
+        None
+    }
+
+    fn unsubscribe(
+        &mut self,
+        client: ClientId,
+        seq: Seq,
+        kind: SubscriptionKind,
+        names: Vec<Bytes>,
+    ) {
+        let names = if names.is_empty() {
+            self.bus.names(client, kind)
+        } else {
+            names
+        };
+        let confirm = |name, count| Told::Subscription {
+            on: false,
+            kind,
+            name,
+            count,
+        };
+        if names.is_empty() {
+            self.clients
+                .tell(client, confirm(None, self.bus.count(client)));
+        }
+        for name in names {
+            let count = self.bus.unsubscribe(client, kind, &name);
+            self.clients.tell(client, confirm(Some(name), count));
+        }
+        self.clients.tell(client, Told::Done { seq });
+    }
+
+    fn count(&self, query: PubSubQuery) -> Reply {
+        let integer = |n: u64| Reply::Integer(i64::try_from(n).unwrap_or(i64::MAX));
+        match query {
+            PubSubQuery::Channels(pattern) => {
+                let channels = self.bus.channels(pattern.as_deref());
+                Reply::Array(channels.into_iter().map(Reply::Bulk).collect())
+            }
+            PubSubQuery::NumSub(channels) => {
+                let pair = |name: Bytes| {
+                    let count = integer(self.bus.numsub(&name));
+                    [Reply::Bulk(name), count]
+                };
+                Reply::Array(channels.into_iter().flat_map(pair).collect())
+            }
+            PubSubQuery::NumPat => integer(self.bus.numpat()),
+        }
+    }
+
+    /// Registers a subscription at the present position of the bus, and confirms it: what is applied from here on is
+    /// delivered (P3).
+    pub(crate) fn subscribe(&mut self, read: Read) {
+        let Read {
+            client,
+            seq,
+            kind,
+            names,
+            ..
+        } = read;
+        if !self.clients.contains(client) {
+            return;
+        }
+        for name in names {
+            let count = self.bus.subscribe(client, kind, &name);
+            let name = Some(name);
+            self.clients.tell(
+                client,
+                Told::Subscription {
+                    on: true,
+                    kind,
+                    name,
+                    count,
+                },
+            );
+        }
+        self.clients.tell(client, Told::Done { seq });
+    }
+
+    /// Tells those who have waited for too long.
+    pub(crate) fn expire(&mut self, now: Now) {
+        let write_ms = self.config.timeouts.write_ms;
+        let expired = self.origin.expire(now.mono_ms);
+        for Waiter { client, seq } in expired.unknown {
+            self.clients
+                .error(client, seq, errors::indeterminate(write_ms));
+        }
+        for Waiter { client, seq } in expired.unsent {
+            self.clients
+                .error(client, seq, errors::cluster_down_write(write_ms));
+        }
+        for read in self.reads.expire(now.mono_ms) {
+            self.clients
+                .error(read.client, read.seq, errors::cluster_down_read(write_ms));
+        }
+    }
+
+    /// Hands an applied batch to its listeners, and its replies to those of its clients that are here.
+    pub(crate) fn deliver(&mut self, batch: &AppliedBatch) {
+        let ours = batch.origin == self.config.id && batch.boot == self.origin.boot();
+        let waiters = if ours {
+            self.origin.applied(batch.number)
+        } else {
+            Vec::new()
+        };
+        // Only a client that listens must have its replies between its messages.
+        let listens = |waiter: &&Waiter| self.bus.count(waiter.client) > 0;
+        let repliers: BTreeSet<ClientId> = waiters
+            .iter()
+            .filter(listens)
+            .map(|waiter| waiter.client)
+            .collect();
+
+        let mut fan = self.bus.fan_out(&RespEncoder, &repliers);
+        let mut counts = Vec::with_capacity(batch.ops.len());
+        for (k, op) in (0u32..).zip(&batch.ops) {
+            let Op::Publish { channel, payload } = op;
+            counts.push(fan.publish(k, channel, payload));
+        }
+        let deliveries = fan.finish();
+
+        self.counters.published += batch.ops.len() as u64;
+        self.counters.delivered += counts.iter().sum::<u64>();
+        let mut replies: BTreeMap<ClientId, VecDeque<(u32, Seq, Reply)>> = BTreeMap::new();
+        for ((k, waiter), count) in (0u32..).zip(&waiters).zip(counts) {
+            let reply = Reply::Integer(i64::try_from(count).unwrap_or(i64::MAX));
+            if repliers.contains(&waiter.client) {
+                replies
+                    .entry(waiter.client)
+                    .or_default()
+                    .push_back((k, waiter.seq, reply));
+            } else {
+                self.clients.reply(waiter.client, waiter.seq, reply);
+            }
+        }
+        for delivery in deliveries {
+            let own = replies.remove(&delivery.client).unwrap_or_default();
+            self.deliver_to(delivery, own);
+        }
+        for (client, rest) in replies {
+            for (_, seq, reply) in rest {
+                self.clients.reply(client, seq, reply);
+            }
+        }
+    }
+
+    /// A client's own message follows the reply to its `PUBLISH` (P4).
+    fn deliver_to(&mut self, delivery: Delivery, mut replies: VecDeque<(u32, Seq, Reply)>) {
+        let Delivery {
+            client,
+            pieces,
+            bytes,
+            cut,
+        } = delivery;
+        let queued = self.clients.queued_bytes(client);
+        let limit = self.config.limits.client_queue_bytes_max;
+        if cut || (queued > 0 && queued + bytes as u64 > limit) {
+            for (_, seq, reply) in replies {
+                self.clients.reply(client, seq, reply);
+            }
+            return self.close_lagged(client, queued + bytes as u64);
+        }
+        for piece in pieces {
+            while replies.front().is_some_and(|(op, ..)| *op <= piece.op) {
+                if let Some((_, seq, reply)) = replies.pop_front() {
+                    self.clients.reply(client, seq, reply);
+                }
+            }
+            self.clients.tell(client, Told::Deliver(piece.bytes));
+        }
+        for (_, seq, reply) in replies {
+            self.clients.reply(client, seq, reply);
+        }
+    }
+
+    fn close_lagged(&mut self, client: ClientId, queued: u64) {
+        self.counters.lagged += 1;
+        let limit = self.config.limits.client_queue_bytes_max;
+        let error = Some(errors::lagged(queued, limit));
+        slog::info!(self.log, "closed a subscriber that lags"; "client" => ?client, "bytes" => queued);
+        self.bus.reset(client);
+        self.clients.tell(client, Told::Close { error });
+    }
+}
+
+/// Frames as the clients' protocol has them.
+struct RespEncoder;
+
+impl Encoder for RespEncoder {
+    fn message(
+        &self,
+        protocol: Protocol,
+        pattern: Option<&[u8]>,
+        channel: &[u8],
+        payload: &[u8],
+        out: &mut BytesMut,
+    ) {
+        encode_message(pattern, channel, payload, protocol, out);
+    }
+}

@@ -1,0 +1,364 @@
+//! Applying entries.
+
+use crate::rows::{self, Meta, OriginRow};
+use crate::store::StateWrite;
+use bytes::Bytes;
+use corgi_base::codec::DecodeError;
+use corgi_base::op::decode_ops;
+use corgi_base::{
+    AppliedBatch, BatchHead, BatchNumber, Boot, ClusterId, Effects, EntryHead, InstanceId,
+    LogIndex, Member, MessageId, NodeId, Nonce, Term,
+};
+use std::collections::BTreeMap;
+
+/// An entry that this build cannot apply. The node must stop: to skip what the others apply would be to differ from them.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ApplyError {
+    /// A format, kind or operation that this build does not know, or bytes that are none.
+    #[error(
+        "entry {index} cannot be applied: {error}. If a newer version of Corgi wrote it, start that version here; if not, \
+         replace this node by one with a new id."
+    )]
+    Unknown {
+        /// Where it stands.
+        index: LogIndex,
+        /// What does not fit.
+        error: DecodeError,
+    },
+    /// A batch out of its origin's order, which a leader never appends.
+    #[error(
+        "entry {index} holds batch {number} of {origin:?} boot {boot}, but batch {expected} of boot {expected_boot} must come \
+         next: this log was not written by a correct leader. Stop all nodes and report it."
+    )]
+    OutOfOrder {
+        /// Where it stands.
+        index: LogIndex,
+        /// Whose batch.
+        origin: NodeId,
+        /// The boot in the entry.
+        boot: Boot,
+        /// The number in the entry.
+        number: BatchNumber,
+        /// The boot that has the session.
+        expected_boot: Boot,
+        /// The number that must come next.
+        expected: BatchNumber,
+    },
+    /// An id that does not grow.
+    #[error(
+        "entry {index} begins with the id {first}, which is not after {last}: this log was not written by a correct leader. \
+         Stop all nodes and report it."
+    )]
+    IdNotGrowing {
+        /// Where it stands.
+        index: LogIndex,
+        /// The entry's first id.
+        first: MessageId,
+        /// The last id before it.
+        last: MessageId,
+    },
+}
+
+/// The state of the cluster up to one entry of the log: the same on every node that has applied as much.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct State {
+    meta: Meta,
+    origins: BTreeMap<NodeId, OriginRow>,
+    members: BTreeMap<NodeId, Member>,
+    /// The rows besides the meta row that have changed since the last [`State::take_write`].
+    dirty: Vec<rows::Key>,
+    /// What was applied at the last [`State::take_write`].
+    written: LogIndex,
+}
+
+impl State {
+    /// Returns the state before the first entry: the founder alone votes.
+    pub fn new(founder: NodeId) -> Self {
+        Self {
+            meta: Meta::new(founder),
+            origins: BTreeMap::new(),
+            members: BTreeMap::new(),
+            dirty: Vec::new(),
+            written: LogIndex(0),
+        }
+    }
+
+    /// Reads the state from its rows; none at all are the state before the first entry.
+    ///
+    /// # Errors
+    /// [`DecodeError`] if a row does not hold what it should.
+    pub fn restore(founder: NodeId, stored: &[(Bytes, Bytes)]) -> Result<Self, DecodeError> {
+        let mut state = Self::new(founder);
+        for (key, value) in stored {
+            match rows::Key::decode(key)? {
+                rows::Key::Meta => state.meta = Meta::decode(value.clone())?,
+                rows::Key::Origin(node) => {
+                    state
+                        .origins
+                        .insert(node, OriginRow::decode(value.clone())?);
+                }
+                rows::Key::Member(node) => {
+                    state
+                        .members
+                        .insert(node, rows::decode_member(node, value.clone())?);
+                }
+            }
+        }
+        state.written = state.meta.applied;
+        Ok(state)
+    }
+
+    /// Applies an entry that was proposed.
+    ///
+    /// # Errors
+    /// [`ApplyError`], the same on every node of this build; the state is as it was before.
+    ///
+    /// # Panics
+    /// If `index` is not the next one.
+    pub fn apply(
+        &mut self,
+        index: LogIndex,
+        term: Term,
+        context: Bytes,
+        data: Bytes,
+    ) -> Result<Effects, ApplyError> {
+        let unknown = |error| ApplyError::Unknown { index, error };
+        let effects = match EntryHead::decode(context).map_err(unknown)? {
+            EntryHead::Batch(head) => self.apply_batch(index, head, data)?,
+            EntryHead::OpenSession {
+                node,
+                instance,
+                boot,
+                nonce,
+            } => self.open_session(node, instance, boot, nonce),
+            EntryHead::Bootstrap { cluster, members } => {
+                self.bootstrap(cluster, members);
+                Effects::Membership
+            }
+            EntryHead::Formed => {
+                self.meta.formed = true;
+                Effects::Membership
+            }
+        };
+        self.advance(index, term);
+        Ok(effects)
+    }
+
+    /// Applies an entry without content.
+    ///
+    /// # Panics
+    /// If `index` is not the next one.
+    pub fn apply_empty(&mut self, index: LogIndex, term: Term) {
+        self.advance(index, term);
+    }
+
+    /// Applies a change of who votes and who only receives.
+    ///
+    /// # Panics
+    /// If `index` is not the next one.
+    pub fn apply_members(
+        &mut self,
+        index: LogIndex,
+        term: Term,
+        voters: Vec<NodeId>,
+        learners: Vec<NodeId>,
+    ) {
+        self.meta.voters = voters;
+        self.meta.learners = learners;
+        self.advance(index, term);
+    }
+
+    fn advance(&mut self, index: LogIndex, term: Term) {
+        assert_eq!(
+            index,
+            self.meta.applied.next(),
+            "entries are applied in order, each once"
+        );
+        self.meta.applied = index;
+        self.meta.applied_term = term;
+    }
+
+    fn apply_batch(
+        &mut self,
+        index: LogIndex,
+        head: BatchHead,
+        data: Bytes,
+    ) -> Result<Effects, ApplyError> {
+        let BatchHead {
+            origin,
+            boot,
+            number,
+            ops,
+            stamp,
+        } = head;
+        let row = self.origins.get_mut(&origin);
+        let (expected_boot, expected) = row
+            .as_ref()
+            .map_or((Boot(0), BatchNumber(0)), |row| (row.boot, row.last.next()));
+        if (boot, number) != (expected_boot, expected) {
+            return Err(ApplyError::OutOfOrder {
+                index,
+                origin,
+                boot,
+                number,
+                expected_boot,
+                expected,
+            });
+        }
+        let ops = decode_ops(ops, data).map_err(|error| ApplyError::Unknown { index, error })?;
+        if !ops.is_empty() {
+            let last = self.meta.last_id;
+            if stamp <= last {
+                return Err(ApplyError::IdNotGrowing {
+                    index,
+                    first: stamp,
+                    last,
+                });
+            }
+            self.meta.last_id = MessageId {
+                ms: stamp.ms,
+                seq: stamp.seq + (ops.len() as u64 - 1),
+            };
+        }
+        row.expect("a batch that is next has a session").last = number;
+        self.dirty.push(rows::Key::Origin(origin));
+        Ok(Effects::Batch(AppliedBatch {
+            index,
+            origin,
+            boot,
+            number,
+            first: stamp,
+            ops,
+        }))
+    }
+
+    fn open_session(
+        &mut self,
+        node: NodeId,
+        instance: InstanceId,
+        boot: Boot,
+        nonce: Nonce,
+    ) -> Effects {
+        let bound = self
+            .members
+            .get(&node)
+            .is_some_and(|member| member.instance == instance);
+        let later = self.origins.get(&node).is_none_or(|row| boot > row.boot);
+        let accepted = bound && later;
+        if accepted {
+            let last = BatchNumber(0);
+            self.origins.insert(node, OriginRow { boot, nonce, last });
+            self.dirty.push(rows::Key::Origin(node));
+        }
+        Effects::Session {
+            node,
+            boot,
+            nonce,
+            accepted,
+        }
+    }
+
+    fn bootstrap(&mut self, cluster: ClusterId, members: Vec<Member>) {
+        // A second one could only follow from a leader that did not know of the first: it changes nothing.
+        if self.meta.cluster.is_some() {
+            return;
+        }
+        self.meta.cluster = Some(cluster);
+        for member in members {
+            self.dirty.push(rows::Key::Member(member.id));
+            self.members.insert(member.id, member);
+        }
+    }
+
+    /// Returns what has changed since the last call, to be stored as one; `None` if nothing was applied.
+    pub fn take_write(&mut self) -> Option<StateWrite> {
+        if self.meta.applied == self.written {
+            return None;
+        }
+        self.written = self.meta.applied;
+        let mut dirty = std::mem::take(&mut self.dirty);
+        dirty.sort_unstable();
+        dirty.dedup();
+        dirty.push(rows::Key::Meta);
+        let puts = dirty
+            .into_iter()
+            .map(|key| (key.encode(), self.row(key)))
+            .collect();
+        Some(StateWrite {
+            applied: self.meta.applied,
+            puts,
+            deletes: Vec::new(),
+        })
+    }
+
+    /// Returns all rows, by key: equal on all nodes that have applied as much.
+    pub fn rows(&self) -> Vec<(Bytes, Bytes)> {
+        let origins = self.origins.keys().map(|node| rows::Key::Origin(*node));
+        let members = self.members.keys().map(|node| rows::Key::Member(*node));
+        let keys = std::iter::once(rows::Key::Meta)
+            .chain(origins)
+            .chain(members);
+        keys.map(|key| (key.encode(), self.row(key))).collect()
+    }
+
+    fn row(&self, key: rows::Key) -> Bytes {
+        match key {
+            rows::Key::Meta => self.meta.encode(),
+            // Neither sessions nor members are ever removed so far.
+            rows::Key::Origin(node) => self.origins[&node].encode(),
+            rows::Key::Member(node) => rows::encode_member(&self.members[&node]),
+        }
+    }
+
+    /// Returns the last entry that is applied, 0 before the first.
+    pub fn applied(&self) -> LogIndex {
+        self.meta.applied
+    }
+
+    /// Returns the term of the last entry that is applied.
+    pub fn applied_term(&self) -> Term {
+        self.meta.applied_term
+    }
+
+    /// Returns who votes, ascending.
+    pub fn voters(&self) -> &[NodeId] {
+        &self.meta.voters
+    }
+
+    /// Returns who only receives, ascending.
+    pub fn learners(&self) -> &[NodeId] {
+        &self.meta.learners
+    }
+
+    /// Returns the cluster's name, once its first entry is applied.
+    pub fn cluster(&self) -> Option<ClusterId> {
+        self.meta.cluster
+    }
+
+    /// Returns whether all first members vote, so that clients are served.
+    pub fn formed(&self) -> bool {
+        self.meta.formed
+    }
+
+    /// Returns the id of the last operation that took effect.
+    pub fn last_id(&self) -> MessageId {
+        self.meta.last_id
+    }
+
+    /// Returns the members that have ever been bound to a data folder, ascending.
+    pub fn members(&self) -> impl Iterator<Item = &Member> {
+        self.members.values()
+    }
+
+    /// Returns one member.
+    pub fn member(&self, node: NodeId) -> Option<&Member> {
+        self.members.get(&node)
+    }
+
+    /// Returns for each node that has a session its boot and the number of its last batch, ascending by node.
+    pub fn sessions(&self) -> impl Iterator<Item = (NodeId, Boot, BatchNumber)> {
+        self.origins
+            .iter()
+            .map(|(node, row)| (*node, row.boot, row.last))
+    }
+}
