@@ -1,1 +1,46 @@
-//! RocksDB behind the storage traits.
+//! RocksDB behind the storage traits: one node's data folder.
+//!
+//! ```text
+//!   server ── DataDir::open ──▶ LOCK, identity
+//!     │            └ open_stores ──▶ Stores
+//!     ├ raft thread ───▶ RocksLogReader ─┐
+//!     ├ disk thread ───▶ RocksLogWriter ─┴─▶ <dir>/raft/    every write synced
+//!     └ apply thread ──▶ RocksState ───────▶ <dir>/state/   no WAL, flushed now and then
+//!   people, tests ── dump_log ──▶ a stopped node's folder, read-only
+//! ```
+//!
+//! Invariants
+//! - What [`RocksLogWriter`] has acknowledged survives a kill and the loss of power.
+//! - Entries and the hard state that goes with them are in one synced batch.
+//! - `truncated <= commit <= last` and `applied <= last` hold at open, and the log has not fallen
+//!   behind what the identity file says it has held, or the node does not start.
+//! - Every record is checked when it is read: its checksum covers its place in the log, and the
+//!   record before it.
+//! - A failed write ends the store: the same handle never tries again.
+//! - One process per folder, one node id per folder, and each start has a higher boot than all
+//!   before.
+//!
+//! Not here: when to flush the state and when to truncate the log (the server decides), what the
+//! rows and entries mean (the state machine), snapshots. RocksDB's types stay inside this crate.
+//!
+//! The bytes are described in docs/disk-format.md, the reasons in docs/adr/0002-two-databases.md.
+//!
+//! Tests: the conformance suites of `corgi-consensus` and `corgi-state`, which the in-memory stores
+//! pass too; a child process that is killed while it writes (`tests/crash.rs`); a flipped byte in
+//! every file (`tests/damage.rs`).
+
+mod dir;
+mod dump;
+mod error;
+mod identity;
+mod options;
+mod raft_log;
+mod record;
+mod state;
+
+pub use dir::{DataDir, Stores};
+pub use dump::{DumpError, DumpSummary, dump_log};
+pub use error::{FormError, OpenError, OpenStoreError};
+pub use identity::{Floor, Identity};
+pub use raft_log::{RocksLogReader, RocksLogWriter, open_log};
+pub use state::{RocksState, open_state};

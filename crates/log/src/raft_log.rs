@@ -1,0 +1,503 @@
+//! The Raft log and hard state in RocksDB: [`RocksLogReader`] and [`RocksLogWriter`] on one
+//! database.
+//!
+//! Invariants
+//! - One writer; what it writes is one synced batch, and is on stable storage when the call
+//!   returns.
+//! - The edges of the log (first, last) that readers see never name an entry that a finished write
+//!   does not hold: before a write that removes entries they are drawn in, after it they are moved
+//!   out.
+//! - `truncated <= commit <= last` and `last term <= term`, checked at open and before every write.
+//!
+//! Not here: entries that are not written yet (the tail in `corgi-consensus` answers for them).
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use corgi_base::{LogIndex, Term};
+use corgi_consensus::storage::{
+    HardState, LogBounds, LogEntry, LogReader, LogWrite, LogWriter, ReadLogError, WriteLogError,
+};
+use rocksdb::{DB, DBRawIterator, ReadOptions, WriteBatch};
+
+use crate::error::OpenStoreError;
+use crate::options::{self, DbError};
+use crate::record::{
+    HARD_STATE, Mark, StoredEntry, TRUNCATED, decode_entry, encode_entry, encode_hard_state,
+    encode_truncated, entry_key, parse_entry_key,
+};
+
+mod open;
+
+/// What readers and the writer share.
+#[derive(Debug)]
+struct Shared {
+    db: DB,
+    path: PathBuf,
+    edges: Mutex<Edges>,
+}
+
+/// Between which entries the log is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Edges {
+    /// The last entry that was removed from the front.
+    truncated: Mark,
+    /// The last entry there is, or `truncated` in an empty log.
+    last: Mark,
+}
+
+impl Edges {
+    fn check(&self, index: LogIndex) -> Result<(), ReadLogError> {
+        let (truncated, last) = (self.truncated.index, self.last.index);
+        if index <= truncated {
+            return Err(ReadLogError::Compacted { index, truncated });
+        }
+        if index > last {
+            return Err(ReadLogError::Unavailable { index, last });
+        }
+        Ok(())
+    }
+}
+
+impl Shared {
+    fn edges(&self) -> MutexGuard<'_, Edges> {
+        // Nothing is done under the lock that could leave it half changed.
+        self.edges.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn damaged(&self, index: LogIndex, what: impl std::fmt::Display) -> ReadLogError {
+        ReadLogError::Damaged {
+            index,
+            what: format!("{what}, in {}", self.path.display()),
+        }
+    }
+
+    fn unreadable(&self, index: LogIndex, error: rocksdb::Error) -> ReadLogError {
+        match DbError::from(error) {
+            DbError::Damaged(what) => self.damaged(index, what),
+            DbError::Io(what) => ReadLogError::Io { index, what },
+        }
+    }
+
+    /// Returns what it means that an entry between the edges was not found: it may have been
+    /// removed just now.
+    fn missing(&self, index: LogIndex) -> ReadLogError {
+        let moved = self.edges().check(index);
+        moved
+            .err()
+            .unwrap_or_else(|| self.damaged(index, "it is missing"))
+    }
+
+    fn get(&self, index: LogIndex) -> Result<StoredEntry, ReadLogError> {
+        let found = self.db.get_pinned(entry_key(index));
+        let found = found.map_err(|error| self.unreadable(index, error))?;
+        let record = found.ok_or_else(|| self.missing(index))?;
+        decode_entry(index, &record).map_err(|what| self.damaged(index, what))
+    }
+
+    /// Reads the entries of `low..high`, all of which must be there. An error ends it.
+    fn scan(&self, low: LogIndex, high: LogIndex) -> Scan<'_> {
+        let mut options = ReadOptions::default();
+        options.set_iterate_upper_bound(entry_key(high));
+        let mut rows = self.db.raw_iterator_opt(options);
+        rows.seek(entry_key(low));
+        let truncated = self.edges().truncated;
+        let before = (truncated.index.next() == low).then_some(truncated);
+        Scan {
+            log: self,
+            rows,
+            next: low,
+            high,
+            before,
+        }
+    }
+}
+
+/// See [`Shared::scan`].
+struct Scan<'a> {
+    log: &'a Shared,
+    rows: DBRawIterator<'a>,
+    next: LogIndex,
+    high: LogIndex,
+    /// The entry before `next`, if it is known.
+    before: Option<Mark>,
+}
+
+impl Scan<'_> {
+    fn read(&mut self) -> Result<StoredEntry, ReadLogError> {
+        let index = self.next;
+        let Some((key, record)) = self.rows.item() else {
+            let status = self.rows.status();
+            status.map_err(|error| self.log.unreadable(index, error))?;
+            return Err(self.log.missing(index));
+        };
+        if parse_entry_key(key) != Some(index) {
+            return Err(self.log.missing(index));
+        }
+        let stored = decode_entry(index, record).map_err(|what| self.log.damaged(index, what))?;
+        if let Some(before) = self.before {
+            if stored.previous != before.chain {
+                return Err(self
+                    .log
+                    .damaged(index, "it does not follow the entry before it"));
+            }
+            if stored.entry.term < before.term {
+                return Err(self
+                    .log
+                    .damaged(index, "its term is older than the one before it"));
+            }
+        }
+        Ok(stored)
+    }
+}
+
+impl Iterator for Scan<'_> {
+    type Item = Result<StoredEntry, ReadLogError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.next >= self.high {
+            return None;
+        }
+        let read = self.read();
+        match &read {
+            Ok(stored) => {
+                self.before = Some(stored.mark());
+                self.next = self.next.next();
+                self.rows.next();
+            }
+            Err(_) => self.next = self.high,
+        }
+        Some(read)
+    }
+}
+
+impl StoredEntry {
+    fn mark(&self) -> Mark {
+        Mark {
+            index: self.entry.index,
+            term: self.entry.term,
+            chain: self.chain,
+        }
+    }
+}
+
+/// Reads the Raft log. Clones read the same log, each on its own thread if need be.
+#[derive(Clone, Debug)]
+pub struct RocksLogReader {
+    shared: Arc<Shared>,
+}
+
+impl RocksLogReader {
+    /// Reads and checks every entry and the chain between them, and returns how many there are.
+    ///
+    /// # Errors
+    /// [`ReadLogError`] for the first entry that is damaged or cannot be read.
+    pub fn verify(&self) -> Result<u64, ReadLogError> {
+        let mut count = 0;
+        for stored in self.scan_all() {
+            stored?;
+            count += 1;
+        }
+        Ok(count)
+    }
+
+    /// Returns how many errors RocksDB met in the background since it was opened. Anything but 0
+    /// means that the process must end: the disk refused something, and nothing is known of what
+    /// comes after.
+    pub fn background_errors(&self) -> u64 {
+        options::background_errors(&self.shared.db)
+    }
+
+    /// Reads the whole log. An error ends it.
+    pub(crate) fn scan_all(&self) -> impl Iterator<Item = Result<StoredEntry, ReadLogError>> {
+        let edges = *self.shared.edges();
+        self.shared
+            .scan(edges.truncated.index.next(), edges.last.index.next())
+    }
+}
+
+impl LogReader for RocksLogReader {
+    fn entries(
+        &self,
+        low: LogIndex,
+        high: LogIndex,
+        max_bytes: u64,
+    ) -> Result<Vec<LogEntry>, ReadLogError> {
+        if low >= high {
+            return Ok(Vec::new());
+        }
+        let edges = *self.shared.edges();
+        edges.check(low)?;
+        let mut bytes = 0;
+        let mut read: Vec<LogEntry> = Vec::new();
+        for stored in self.shared.scan(low, high.min(edges.last.index.next())) {
+            let entry = match stored {
+                Ok(stored) => stored.entry,
+                // The suffix was replaced meanwhile: what was read is what the log held.
+                Err(ReadLogError::Unavailable { .. }) if !read.is_empty() => break,
+                Err(error) => return Err(error),
+            };
+            bytes += entry.payload_bytes() as u64;
+            if bytes > max_bytes && !read.is_empty() {
+                break;
+            }
+            read.push(entry);
+        }
+        Ok(read)
+    }
+
+    fn term(&self, index: LogIndex) -> Result<Term, ReadLogError> {
+        let edges = *self.shared.edges();
+        for known in [edges.truncated, edges.last] {
+            if known.index == index {
+                return Ok(known.term);
+            }
+        }
+        edges.check(index)?;
+        Ok(self.shared.get(index)?.entry.term)
+    }
+}
+
+/// Writes the Raft log: the only one that does.
+#[derive(Debug)]
+pub struct RocksLogWriter {
+    shared: Arc<Shared>,
+    hard_state: HardState,
+    /// The error after which nothing is written any more: a second try could be told that all is
+    /// well when it is not.
+    failed: Option<WriteLogError>,
+}
+
+/// What several writes amount to.
+#[derive(Default)]
+struct Sum<'a> {
+    /// The entries that are left, consecutive.
+    entries: Vec<&'a LogEntry>,
+    hard_state: Option<HardState>,
+}
+
+impl<'a> Sum<'a> {
+    fn of(writes: &'a [LogWrite]) -> Self {
+        let mut sum = Self::default();
+        for write in writes {
+            if let Some(first) = write.entries.first() {
+                let kept = sum
+                    .entries
+                    .partition_point(|entry| entry.index < first.index);
+                sum.entries.truncate(kept);
+                sum.entries.extend(&write.entries);
+            }
+            sum.hard_state = write.hard_state.or(sum.hard_state);
+        }
+        for pair in sum.entries.windows(2) {
+            assert_eq!(
+                pair[1].index,
+                pair[0].index.next(),
+                "entries are not consecutive"
+            );
+        }
+        sum
+    }
+}
+
+impl RocksLogWriter {
+    /// Removes the entries up to and including `upto` from the front, durably; nothing if they are
+    /// gone already. Only entries whose effects are flushed may be removed: nothing else can
+    /// rebuild the applied state.
+    ///
+    /// # Errors
+    /// [`WriteLogError`] as for `write`, also if `upto` cannot be read.
+    ///
+    /// # Panics
+    /// If `upto` is beyond the last entry.
+    pub fn truncate(&mut self, upto: LogIndex) -> Result<(), WriteLogError> {
+        let mut edges = *self.shared.edges();
+        let first = edges.truncated.index.next();
+        if upto < first {
+            return Ok(());
+        }
+        let last = edges.last.index;
+        assert!(
+            upto <= last,
+            "truncate up to {upto}, beyond the last entry {last}"
+        );
+        edges.truncated = self.mark(upto)?;
+        let mut batch = WriteBatch::default();
+        batch.delete_range(entry_key(first), entry_key(upto.next()));
+        batch.put(TRUNCATED, encode_truncated(&edges.truncated));
+        // Drawn in first: a reader must not miss an entry between the edges.
+        *self.shared.edges() = edges;
+        self.commit(batch)
+    }
+
+    /// Returns how many errors RocksDB met in the background; see
+    /// [`RocksLogReader::background_errors`].
+    pub fn background_errors(&self) -> u64 {
+        options::background_errors(&self.shared.db)
+    }
+
+    /// Returns the mark of an entry that is in the log, or of the last one removed from its front.
+    fn mark(&self, index: LogIndex) -> Result<Mark, WriteLogError> {
+        let edges = *self.shared.edges();
+        if let Some(known) = [edges.last, edges.truncated]
+            .iter()
+            .find(|mark| mark.index == index)
+        {
+            return Ok(*known);
+        }
+        let stored = self.shared.get(index);
+        stored
+            .map(|stored| stored.mark())
+            .map_err(|error| WriteLogError {
+                what: error.to_string(),
+            })
+    }
+
+    /// Adds the entries to the batch, with the removal of what they replace. Returns the marks of
+    /// the entry before them and of the last of them.
+    fn put_entries(
+        &self,
+        entries: &[&LogEntry],
+        batch: &mut WriteBatch,
+    ) -> Result<(Mark, Mark), WriteLogError> {
+        let edges = *self.shared.edges();
+        let Some(first) = entries.first() else {
+            return Ok((edges.last, edges.last));
+        };
+        let (truncated, old_last) = (edges.truncated.index, edges.last.index);
+        assert!(
+            first.index > truncated && first.index <= old_last.next(),
+            "entries from {} on leave a gap in a log of {truncated}..={old_last}",
+            first.index
+        );
+        let before = self.mark(LogIndex(first.index.0 - 1))?;
+        let mut mark = before;
+        let mut record = Vec::new();
+        for entry in entries {
+            record.clear();
+            let chain = encode_entry(entry, mark.chain, &mut record);
+            batch.put(entry_key(entry.index), &record);
+            assert!(
+                entry.term >= mark.term,
+                "{entry:?} follows an entry of term {}",
+                mark.term
+            );
+            mark = Mark {
+                index: entry.index,
+                term: entry.term,
+                chain,
+            };
+        }
+        // A replaced suffix is short: it was not committed. One by one is cheaper to read over than
+        // a range.
+        for index in mark.index.0 + 1..=old_last.0 {
+            batch.delete(entry_key(LogIndex(index)));
+        }
+        Ok((before, mark))
+    }
+
+    /// Writes a batch. After an error nothing more is written.
+    fn commit(&mut self, batch: WriteBatch) -> Result<(), WriteLogError> {
+        let written = self.shared.db.write_opt(batch, &options::synced());
+        written.map_err(|error| {
+            let error = WriteLogError {
+                what: error.into_string(),
+            };
+            self.failed = Some(error.clone());
+            error
+        })
+    }
+}
+
+impl LogWriter for RocksLogWriter {
+    fn bounds(&self) -> Result<LogBounds, ReadLogError> {
+        let edges = *self.shared.edges();
+        Ok(LogBounds {
+            hard_state: self.hard_state,
+            truncated_index: edges.truncated.index,
+            truncated_term: edges.truncated.term,
+            last_index: edges.last.index,
+            last_term: edges.last.term,
+        })
+    }
+
+    fn write(&mut self, writes: &[LogWrite]) -> Result<(), WriteLogError> {
+        if let Some(error) = &self.failed {
+            return Err(error.clone());
+        }
+        let sum = Sum::of(writes);
+        let mut batch = WriteBatch::default();
+        let (before, last) = self.put_entries(&sum.entries, &mut batch)?;
+        if let Some(hard_state) = &sum.hard_state {
+            batch.put(HARD_STATE, encode_hard_state(hard_state));
+        }
+        if batch.is_empty() {
+            return Ok(());
+        }
+        let hard_state = sum.hard_state.unwrap_or(self.hard_state);
+        let mut edges = *self.shared.edges();
+        edges.last = last;
+        if let Some(what) = open::contradiction(&hard_state, &edges) {
+            // Never put on disk what the next start would refuse.
+            panic!("the Raft log was asked to write a contradiction: {what}");
+        }
+        // Drawn in first: a reader must not miss an entry between the edges.
+        self.shared.edges().last = before;
+        self.commit(batch)?;
+        self.hard_state = hard_state;
+        *self.shared.edges() = edges;
+        Ok(())
+    }
+}
+
+/// Opens the Raft log in the folder `path`, or creates it if there is no such folder.
+///
+/// Checks the first and the last entry, the chain of as many entries at the end as a crash can have
+/// touched, and the hard state against them. Older entries are checked when they are read.
+///
+/// # Errors
+/// [`OpenStoreError`] if the log is damaged or the disk refuses.
+pub fn open_log(path: &Path) -> Result<(RocksLogReader, RocksLogWriter), OpenStoreError> {
+    let failed = |error| open::failed(path, error);
+    let db = options::open_db(&mut options::raft(), path).map_err(failed)?;
+    let (shared, hard_state) = open::check(db, path).map_err(failed)?;
+    let shared = Arc::new(shared);
+    let reader = RocksLogReader {
+        shared: Arc::clone(&shared),
+    };
+    Ok((
+        reader,
+        RocksLogWriter {
+            shared,
+            hard_state,
+            failed: None,
+        },
+    ))
+}
+
+/// Opens the Raft log of a stopped node for reading; writes nothing, not even what recovery finds.
+///
+/// # Errors
+/// As [`open_log`].
+pub(crate) fn open_log_read_only(
+    path: &Path,
+) -> Result<(RocksLogReader, LogBounds), OpenStoreError> {
+    let failed = |error| open::failed(path, error);
+    let db = DB::open_for_read_only(&options::raft(), path, false);
+    let db = db.map_err(|error| failed(error.into()))?;
+    let (shared, hard_state) = open::check(db, path).map_err(failed)?;
+    let edges = *shared.edges();
+    let bounds = LogBounds {
+        hard_state,
+        truncated_index: edges.truncated.index,
+        truncated_term: edges.truncated.term,
+        last_index: edges.last.index,
+        last_term: edges.last.term,
+    };
+    Ok((
+        RocksLogReader {
+            shared: Arc::new(shared),
+        },
+        bounds,
+    ))
+}
