@@ -1,6 +1,7 @@
 //! Our types and raft-rs' types. Payloads are shared, never copied.
 
 use crate::storage::{EntryType, HardState, LogEntry};
+use crate::work::{ReadGrant, ReadId};
 use corgi_base::{LogIndex, NodeId, Term};
 use raft::eraftpb;
 
@@ -34,9 +35,9 @@ pub(crate) fn entry_to_log(entry: &eraftpb::Entry) -> LogEntry {
 
 pub(crate) fn hard_state_to_raft(hard_state: HardState) -> eraftpb::HardState {
     let mut out = eraftpb::HardState::default();
-    out.term = hard_state.term.0;
-    out.vote = hard_state.vote.map_or(0, NodeId::get);
-    out.commit = hard_state.commit.0;
+    out.set_term(hard_state.term.0);
+    out.set_vote(hard_state.vote.map_or(0, NodeId::get));
+    out.set_commit(hard_state.commit.0);
     out
 }
 
@@ -46,4 +47,27 @@ pub(crate) fn hard_state_from_raft(hard_state: &eraftpb::HardState) -> HardState
         vote: NodeId::new(hard_state.vote),
         commit: LogIndex(hard_state.commit),
     }
+}
+
+pub(crate) fn encode_read_id(id: ReadId) -> Vec<u8> {
+    [id.node.get(), id.boot, id.count]
+        .iter()
+        .flat_map(|n| n.to_be_bytes())
+        .collect()
+}
+
+pub(crate) fn decode_read_state(state: &raft::ReadState) -> Option<ReadGrant> {
+    let word = |k: usize| {
+        let bytes = state.request_ctx.get(k * 8..k * 8 + 8)?;
+        Some(u64::from_be_bytes(bytes.try_into().ok()?))
+    };
+    let id = ReadId {
+        node: NodeId::new(word(0)?)?,
+        boot: word(1)?,
+        count: word(2)?,
+    };
+    Some(ReadGrant {
+        id,
+        index: LogIndex(state.index),
+    })
 }

@@ -14,13 +14,14 @@
 //!   learners while its term is not synced; after a crash it could lead the same term again with other entries.)
 //! - Committed entries come out once, in index order, without gaps.
 
-use crate::convert::{entry_to_log, hard_state_from_raft};
-use crate::message::{Envelope, promises_durability};
+use crate::convert::{decode_read_state, encode_read_id, entry_to_log, hard_state_from_raft};
+use crate::message::{Envelope, promises_durability, refusal};
+use crate::pin::ElectionPin;
 use crate::storage::{HardState, LogBounds, LogReader, LogWrite};
 use crate::tail::Tail;
 use crate::work::{
     Committed, MemberChange, Payload, Persist, PersistToken, Position, ProposeError, ReadError,
-    ReadGrant, ReadId, Role, Status, StepError, Work,
+    ReadId, Role, Status, StepError, Work,
 };
 use bytes::Bytes;
 use corgi_base::{LogIndex, NodeId, Term};
@@ -96,6 +97,28 @@ pub enum StartError {
         /// The last entry that was removed from the front of the log.
         truncated: LogIndex,
     },
+    /// The log lacks entries that it says are committed.
+    #[error(
+        "entries up to {commit} are committed, but the log ends with entry {last}: the log has lost its end. Replace this \
+         node by one with a new id."
+    )]
+    CommitBeyondLog {
+        /// Up to where entries are committed.
+        commit: LogIndex,
+        /// Where the log ends.
+        last: LogIndex,
+    },
+    /// The hard state is older than the log, so that this node may have forgotten a vote.
+    #[error(
+        "the hard state is of term {term}, but the last entry is of term {last_term}: the hard state is lost. Replace this \
+         node by one with a new id."
+    )]
+    TermBehindLog {
+        /// The term of the hard state.
+        term: Term,
+        /// The term of the last entry.
+        last_term: Term,
+    },
     /// raft-rs does not take the configuration.
     #[error("raft refuses to start: {0}")]
     Raft(String),
@@ -144,16 +167,37 @@ impl<R: LogReader> Group<R> {
         reader: R,
         log: &Logger,
     ) -> Result<Self, StartError> {
-        let GroupStart { mut bounds, applied, voters, learners } = start;
+        let GroupStart {
+            mut bounds,
+            applied,
+            voters,
+            learners,
+        } = start;
         if applied > bounds.last_index {
-            return Err(StartError::AppliedBeyondLog { applied, last: bounds.last_index });
+            return Err(StartError::AppliedBeyondLog {
+                applied,
+                last: bounds.last_index,
+            });
         }
         if applied < bounds.truncated_index {
             let truncated = bounds.truncated_index;
             return Err(StartError::AppliedBeforeLog { applied, truncated });
         }
+        let HardState { term, commit, .. } = bounds.hard_state;
+        if commit > bounds.last_index {
+            return Err(StartError::CommitBeyondLog {
+                commit,
+                last: bounds.last_index,
+            });
+        }
+        if term < bounds.last_term {
+            return Err(StartError::TermBehindLog {
+                term,
+                last_term: bounds.last_term,
+            });
+        }
         // The stored commit may lag behind what was applied; raft-rs refuses to start then.
-        bounds.hard_state.commit = bounds.hard_state.commit.max(applied).min(bounds.last_index);
+        bounds.hard_state.commit = commit.max(applied);
         let written = bounds.hard_state;
         let sole_voter = voters == [config.id];
         let tail = Tail::new(reader, bounds, voters, learners, config.tail_bytes_max);
@@ -179,15 +223,33 @@ impl<R: LogReader> Group<R> {
 
     /// Lets one tick of time pass.
     pub fn tick(&mut self) {
+        if self.must_sync_before_election() {
+            return;
+        }
         self.raw.tick();
         self.pin.apply(&mut self.raw);
     }
 
-    /// Starts an election now, if this node may vote.
+    /// Starts an election now, if this node votes and does not lead. Where it cannot be started yet, it starts when the
+    /// election timeout has passed.
     pub fn campaign(&mut self) {
+        // raft-rs would let a learner stand for election, and win it.
+        if !self.raw.raft.promotable() || self.must_sync_before_election() {
+            return;
+        }
         // The only error is "the campaign is pointless", which the status shows.
         drop(self.raw.campaign());
         self.pin.apply(&mut self.raw);
+    }
+
+    /// A sole voter leads in the moment in which it campaigns, and raft-rs then asserts that its log is on disk. It may not
+    /// be if the other voters have just been removed: time waits for the disk then.
+    fn must_sync_before_election(&self) -> bool {
+        let raft = &self.raw.raft;
+        raft.state != StateRole::Leader
+            && raft.promotable()
+            && raft.prs().is_singleton()
+            && raft.raft_log.persisted != raft.raft_log.last_index()
     }
 
     /// Takes a message that `peer` sent.
@@ -199,7 +261,19 @@ impl<R: LogReader> Group<R> {
             .map_err(|error| StepError::Malformed(error.to_string()))?;
         if message.from != peer.get() || message.to != self.id.get() {
             let (from, to) = (message.from, message.to);
-            return Err(StepError::WrongAddress { from, to, peer, node: self.id });
+            return Err(StepError::WrongAddress {
+                from,
+                to,
+                peer,
+                node: self.id,
+            });
+        }
+        if let Some(reason) = refusal(&message) {
+            return Err(StepError::Refused(reason.to_owned()));
+        }
+        if message.get_msg_type() == MessageType::MsgTimeoutNow && self.must_sync_before_election()
+        {
+            return Ok(());
         }
         let result = self.raw.step(message);
         self.pin.apply(&mut self.raw);
@@ -212,12 +286,14 @@ impl<R: LogReader> Group<R> {
     /// [`ProposeError`]; the entry certainly is not in the log.
     pub fn propose(&mut self, context: Bytes, data: Bytes) -> Result<Position, ProposeError> {
         let mut entry = Entry::default();
-        entry.context = context;
-        entry.data = data;
+        entry.set_context(context);
+        entry.set_data(data);
         self.append(entry)
     }
 
-    /// Appends a change of the members if this node leads and no earlier change waits to be applied.
+    /// Appends a change of the members if this node leads and no earlier change waits to be applied. A leader may remove
+    /// itself: it steps down when the change is applied, and the others elect after a timeout (hand over first to spare
+    /// them the wait).
     ///
     /// # Errors
     /// [`ProposeError`]; the change certainly is not in the log.
@@ -231,6 +307,15 @@ impl<R: LogReader> Group<R> {
             MemberChange::AddVoter(node) => (ConfChangeType::AddNode, node),
             MemberChange::Remove(node) => (ConfChangeType::RemoveNode, node),
         };
+        // raft-rs appends such a change, and every node then fails to apply it, at each start. What is checked here still
+        // holds when the change is applied, because no other change can come between.
+        let voters = self.raw.raft.prs().conf().voters();
+        let leaves_nobody = !matches!(change, MemberChange::AddVoter(_))
+            && self.raw.raft.prs().is_singleton()
+            && voters.contains(node.get());
+        if self.raw.raft.state == StateRole::Leader && leaves_nobody {
+            return Err(ProposeError::LastVoter);
+        }
         let mut conf_change = ConfChange::default();
         conf_change.set_change_type(kind);
         conf_change.node_id = node.get();
@@ -257,9 +342,10 @@ impl<R: LogReader> Group<R> {
         let result = self.raw.raft.step(message);
         let after = self.raw.raft.raft_log.last_index();
         match result {
-            Ok(()) if after == before + 1 => {
-                Ok(Position { index: LogIndex(after), term: Term(self.raw.raft.term) })
-            }
+            Ok(()) if after == before + 1 => Ok(Position {
+                index: LogIndex(after),
+                term: Term(self.raw.raft.term),
+            }),
             _ if self.raw.raft.lead_transferee.is_some() => Err(ProposeError::Transferring),
             _ => Err(ProposeError::Overloaded),
         }
@@ -282,6 +368,11 @@ impl<R: LogReader> Group<R> {
         Ok(())
     }
 
+    /// Whether [`Group::work`] has something to return.
+    pub fn has_work(&self) -> bool {
+        self.raw.has_ready()
+    }
+
     /// Returns what has become due, or `None`. Call it until it returns `None` after every input.
     pub fn work(&mut self) -> Option<Work> {
         if !self.raw.has_ready() {
@@ -298,11 +389,18 @@ impl<R: LogReader> Group<R> {
         let hard_state = ready.hs().map(hard_state_from_raft);
         let changes_vote = hard_state
             .is_some_and(|hs| hs.term != self.written.term || hs.vote != self.written.vote);
-        let messages: Vec<Message> =
-            ready.take_messages().into_iter().chain(ready.take_persisted_messages()).collect();
+        let messages: Vec<Message> = ready
+            .take_messages()
+            .into_iter()
+            .chain(ready.take_persisted_messages())
+            .collect();
         let leads = self.raw.raft.state == StateRole::Leader;
         let committed = ready.take_committed_entries();
-        let reads = ready.take_read_states().iter().filter_map(decode_read_state).collect();
+        let reads = ready
+            .take_read_states()
+            .iter()
+            .filter_map(decode_read_state)
+            .collect();
         let number = ready.number();
         self.raw.advance_append_async(ready);
 
@@ -312,8 +410,16 @@ impl<R: LogReader> Group<R> {
             Some(self.hand_out(number, &entries, changes_vote))
         };
         let send = self.sort_out(messages, leads);
-        let committed = committed.into_iter().map(|entry| self.take_committed(entry)).collect();
-        Some(Work { send, persist, committed, reads })
+        let committed = committed
+            .into_iter()
+            .map(|entry| self.take_committed(entry))
+            .collect();
+        Some(Work {
+            send,
+            persist,
+            committed,
+            reads,
+        })
     }
 
     /// A ready without anything to sync is durable together with the write before it, or at once if there is none. (A
@@ -342,7 +448,10 @@ impl<R: LogReader> Group<R> {
             hard_state: (hard_state != self.written).then_some(hard_state),
         };
         self.written = hard_state;
-        Persist { write, token: PersistToken(token) }
+        Persist {
+            write,
+            token: PersistToken(token),
+        }
     }
 
     /// Returns the messages that may leave at once, and keeps the others with the write that they wait for.
@@ -350,7 +459,9 @@ impl<R: LogReader> Group<R> {
         let vote_under_way = self.outstanding.iter().any(|o| o.changes_vote);
         let mut send = Vec::new();
         for message in messages {
-            let Some(envelope) = Envelope::new(&message) else { continue };
+            let Some(envelope) = Envelope::new(&message) else {
+                continue;
+            };
             // A leader's promises are about other nodes' disks: its own copy counts only once it is synced.
             let waits = vote_under_way || (!leads && promises_durability(&message));
             match self.outstanding.back_mut() {
@@ -367,14 +478,17 @@ impl<R: LogReader> Group<R> {
             EntryType::EntryNormal if entry.data.is_empty() && entry.context.is_empty() => {
                 Payload::Empty
             }
-            EntryType::EntryNormal => {
-                Payload::Proposal { context: entry.context, data: entry.data }
-            }
+            EntryType::EntryNormal => Payload::Proposal {
+                context: entry.context,
+                data: entry.data,
+            },
             EntryType::EntryConfChange => {
                 let change = ConfChange::parse_from_carllerche_bytes(&entry.data);
                 let change = change.expect("raft checked the change before it appended it");
                 let members = self.raw.apply_conf_change(&change);
-                self.take_members(&members.expect("a change of one member is always possible"))
+                self.take_members(
+                    &members.expect("the leader checked the change against these members"),
+                )
             }
             EntryType::EntryConfChangeV2 => {
                 let change = ConfChangeV2::parse_from_carllerche_bytes(&entry.data);
@@ -383,10 +497,21 @@ impl<R: LogReader> Group<R> {
                 self.take_members(&members.expect("raft checked the change when it was proposed"))
             }
         };
-        Committed { index: LogIndex(entry.index), term: Term(entry.term), payload }
+        Committed {
+            index: LogIndex(entry.index),
+            term: Term(entry.term),
+            payload,
+        }
     }
 
     fn take_members(&mut self, conf_state: &ConfState) -> Payload {
+        let raft = &mut self.raw.raft;
+        if raft.state == StateRole::Leader && !raft.promotable() {
+            // raft-rs would lead on without taking proposals, and panic at the next entry that commits. The others have
+            // been told of this commit already: the message is in the work that this entry is in, or was in one before.
+            let term = raft.term;
+            raft.become_follower(term, raft::INVALID_ID);
+        }
         self.pin.apply(&mut self.raw);
         let nodes = |ids: &[u64]| {
             let mut nodes: Vec<NodeId> = ids.iter().filter_map(|id| NodeId::new(*id)).collect();
@@ -405,8 +530,14 @@ impl<R: LogReader> Group<R> {
     /// # Panics
     /// If the tokens do not come back in the order in which they were handed out.
     pub fn persisted(&mut self, token: PersistToken) -> Vec<Envelope> {
-        let done = self.outstanding.pop_front().expect("a token stands for an outstanding write");
-        assert_eq!(done.token, token.0, "writes are done in the order handed out");
+        let done = self
+            .outstanding
+            .pop_front()
+            .expect("a token stands for an outstanding write");
+        assert_eq!(
+            done.token, token.0,
+            "writes are done in the order handed out"
+        );
         if let Some((index, term)) = done.last {
             self.raw.mut_store().persisted(index, term);
         }
@@ -418,14 +549,23 @@ impl<R: LogReader> Group<R> {
 
     /// Notes that everything up to `index` is applied.
     pub fn applied(&mut self, index: LogIndex) {
-        assert!(index >= self.applied, "applied went back from {} to {index}", self.applied);
+        assert!(
+            index >= self.applied,
+            "applied went back from {} to {index}",
+            self.applied
+        );
         self.applied = index;
         self.raw.advance_apply_to(index.0);
         self.raw.mut_store().evict(index);
     }
 
-    /// Hands leadership to `to`, if this node leads. Watch the status: raft gives up after one election timeout.
+    /// Hands leadership to `to`, if this node leads and `to` votes. Watch the status: raft gives up after one election
+    /// timeout.
     pub fn transfer_leader(&mut self, to: NodeId) {
+        // A follower would pass the request on in the name of `to`, which no peer believes.
+        if self.raw.raft.state != StateRole::Leader {
+            return;
+        }
         self.raw.transfer_leader(to.get());
         self.pin.apply(&mut self.raw);
     }
@@ -481,11 +621,18 @@ impl<R: LogReader> Group<R> {
                 .raw
                 .raft
                 .raft_log
-                .slice(next, last + 1, Some(4 << 20), raft::GetEntriesContext::empty(false))
+                .slice(
+                    next,
+                    last + 1,
+                    Some(4 << 20),
+                    raft::GetEntriesContext::empty(false),
+                )
                 .expect("the unapplied end of the log is never compacted");
             assert!(!page.is_empty(), "entry {next} is in the log");
             next += page.len() as u64;
-            let normal = page.into_iter().filter(|e| e.get_entry_type() == EntryType::EntryNormal);
+            let normal = page
+                .into_iter()
+                .filter(|e| e.get_entry_type() == EntryType::EntryNormal);
             out.extend(normal.map(|e| (LogIndex(e.index), e.context)));
         }
         out
@@ -511,59 +658,4 @@ fn raft_config(config: &GroupConfig, applied: LogIndex) -> Config {
         max_uncommitted_size: config.uncommitted_bytes_max,
         max_committed_size_per_ready: config.committed_bytes_max,
     }
-}
-
-fn encode_read_id(id: ReadId) -> Vec<u8> {
-    [id.node.get(), id.boot, id.count].iter().flat_map(|n| n.to_be_bytes()).collect()
-}
-
-fn decode_read_state(state: &raft::ReadState) -> Option<ReadGrant> {
-    let word = |k: usize| {
-        let bytes = state.request_ctx.get(k * 8..k * 8 + 8)?;
-        Some(u64::from_be_bytes(bytes.try_into().ok()?))
-    };
-    let id = ReadId { node: NodeId::new(word(0)?)?, boot: word(1)?, count: word(2)? };
-    Some(ReadGrant { id, index: LogIndex(state.index) })
-}
-
-/// Replaces raft-rs' random election timeouts with ones that depend only on the seed and on what happened, so that a run
-/// can be repeated. raft-rs draws from the process' random numbers whenever its role changes; the draw is overwritten
-/// here, after every call that may have made one.
-#[derive(Debug)]
-struct ElectionPin {
-    seed: u64,
-    min: usize,
-    span: usize,
-    seen: Option<(u64, StateRole, u64)>,
-    transitions: u64,
-}
-
-impl ElectionPin {
-    fn new(config: &GroupConfig) -> Self {
-        Self {
-            seed: config.seed ^ config.id.get().rotate_left(17),
-            min: config.election_ticks,
-            span: config.election_ticks_max - config.election_ticks,
-            seen: None,
-            transitions: 0,
-        }
-    }
-
-    fn apply<R: LogReader>(&mut self, raw: &mut RawNode<Tail<R>>) {
-        let now = (raw.raft.term, raw.raft.state, raw.raft.leader_id);
-        if self.seen != Some(now) {
-            self.seen = Some(now);
-            self.transitions += 1;
-        }
-        let offset = mix(self.seed ^ self.transitions.rotate_left(32)) % self.span.max(1) as u64;
-        raw.raft.set_randomized_election_timeout(self.min + offset as usize);
-    }
-}
-
-/// Spreads the bits of a number over all 64 (the finalizer of SplitMix64).
-fn mix(mut z: u64) -> u64 {
-    z = z.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    z ^ (z >> 31)
 }

@@ -25,8 +25,11 @@ pub mod conformance;
 mod convert;
 mod group;
 #[cfg(any(test, feature = "testing"))]
+pub mod inspect;
+#[cfg(any(test, feature = "testing"))]
 pub mod mem;
 mod message;
+mod pin;
 pub mod storage;
 mod tail;
 mod work;

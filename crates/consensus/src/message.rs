@@ -35,7 +35,9 @@ impl Envelope {
     pub(crate) fn new(message: &Message) -> Option<Self> {
         let to = NodeId::new(message.to)?;
         let kind = message.get_msg_type();
-        let bytes = message.write_to_bytes().expect("a message in memory can be written to memory");
+        let bytes = message
+            .write_to_bytes()
+            .expect("a message in memory can be written to memory");
         Some(Self {
             to,
             bulk: kind == MessageType::MsgAppend && !message.entries.is_empty(),
@@ -56,10 +58,20 @@ impl Envelope {
 impl fmt::Debug for Envelope {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let s = &self.summary;
-        write!(f, "→ {:?} {} term={}", self.to, &format!("{:?}", s.kind)[3..], s.term)?;
+        write!(
+            f,
+            "→ {:?} {} term={}",
+            self.to,
+            &format!("{:?}", s.kind)[3..],
+            s.term
+        )?;
         match s.kind {
             MessageType::MsgAppend => {
-                write!(f, " prev={}@{} entries={} commit={}", s.index, s.log_term, s.entries, s.commit)
+                write!(
+                    f,
+                    " prev={}@{} entries={} commit={}",
+                    s.index, s.log_term, s.entries, s.commit
+                )
             }
             MessageType::MsgRequestVote | MessageType::MsgRequestPreVote => {
                 write!(f, " last={}@{}", s.index, s.log_term)
@@ -111,5 +123,33 @@ pub(crate) fn promises_durability(message: &Message) -> bool {
         | MessageType::MsgSnapStatus
         | MessageType::MsgCheckQuorum
         | MessageType::MsgTimeoutNow => true,
+    }
+}
+
+/// Why a message is not for raft-rs, which takes it from anybody and may then panic: none of ours sends these.
+pub(crate) fn refusal(message: &Message) -> Option<&'static str> {
+    match message.get_msg_type() {
+        MessageType::MsgPropose => Some("batches are forwarded by the node, not by raft"),
+        MessageType::MsgTransferLeader => Some("only a leader's own node asks it to hand over"),
+        MessageType::MsgSnapshot => {
+            Some("no log is ever truncated, so that nobody sends snapshots")
+        }
+        MessageType::MsgReadIndex if message.entries.len() != 1 => Some("a read has one context"),
+        MessageType::MsgReadIndex
+        | MessageType::MsgReadIndexResp
+        | MessageType::MsgHup
+        | MessageType::MsgBeat
+        | MessageType::MsgAppend
+        | MessageType::MsgAppendResponse
+        | MessageType::MsgRequestVote
+        | MessageType::MsgRequestVoteResponse
+        | MessageType::MsgHeartbeat
+        | MessageType::MsgHeartbeatResponse
+        | MessageType::MsgUnreachable
+        | MessageType::MsgSnapStatus
+        | MessageType::MsgCheckQuorum
+        | MessageType::MsgTimeoutNow
+        | MessageType::MsgRequestPreVote
+        | MessageType::MsgRequestPreVoteResponse => None,
     }
 }

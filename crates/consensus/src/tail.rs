@@ -55,12 +55,16 @@ impl<R: LogReader> Tail<R> {
 
     /// Returns the index of the oldest entry in memory, or the one after the last if there is none.
     fn start(&self) -> u64 {
-        self.entries.front().map_or(self.bounds.last_index.0 + 1, |e| e.index)
+        self.entries
+            .front()
+            .map_or(self.bounds.last_index.0 + 1, |e| e.index)
     }
 
     /// Takes what raft has just appended; a suffix that it replaces is dropped.
     pub(crate) fn append(&mut self, new: &[Entry]) {
-        let (Some(first), Some(last)) = (new.first(), new.last()) else { return };
+        let (Some(first), Some(last)) = (new.first(), new.last()) else {
+            return;
+        };
         assert!(
             first.index > self.bounds.truncated_index.0
                 && first.index <= self.bounds.last_index.0 + 1,
@@ -82,7 +86,9 @@ impl<R: LogReader> Tail<R> {
         self.bounds.last_term = Term(last.term);
     }
 
-    /// Notes that entries up to `index` of `term` are on disk; ignored if they have been replaced since.
+    /// Notes that entries up to `index` of `term` are on disk; ignored if they have been replaced since. (They cannot have
+    /// been replaced and put back meanwhile: a leader sends old entries only to a node that answered it in its term, and
+    /// the group answers nothing in a new term before the disk has it, and with it all earlier writes.)
     pub(crate) fn persisted(&mut self, index: LogIndex, term: Term) {
         if index > self.durable && self.term(index.0) == Ok(term.0) {
             self.durable = index;
@@ -100,9 +106,13 @@ impl<R: LogReader> Tail<R> {
         }
     }
 
-    fn from_reader(&self, low: u64, high: u64, max: u64) -> raft::Result<Vec<Entry>> {
+    fn read_older(&self, low: u64, high: u64, max: u64) -> raft::Result<Vec<Entry>> {
         let entries = self.reader.entries(LogIndex(low), LogIndex(high), max);
-        Ok(entries.map_err(to_raft)?.into_iter().map(entry_from_log).collect())
+        Ok(entries
+            .map_err(to_raft)?
+            .into_iter()
+            .map(entry_from_log)
+            .collect())
     }
 }
 
@@ -123,7 +133,10 @@ impl<R: LogReader> Storage for Tail<R> {
         let mut conf_state = ConfState::default();
         conf_state.set_voters(ids(&self.voters));
         conf_state.set_learners(ids(&self.learners));
-        Ok(RaftState::new(hard_state_to_raft(self.bounds.hard_state), conf_state))
+        Ok(RaftState::new(
+            hard_state_to_raft(self.bounds.hard_state),
+            conf_state,
+        ))
     }
 
     fn entries(
@@ -141,7 +154,7 @@ impl<R: LogReader> Storage for Tail<R> {
         let mut out = Vec::new();
         let mut bytes = 0u64;
         if low < start {
-            out = self.from_reader(low, high.min(start), max)?;
+            out = self.read_older(low, high.min(start), max)?;
             bytes = out.iter().map(payload).sum();
             let next = out.last().map_or(low, |e| e.index + 1);
             if next < start || next >= high || bytes >= max {
@@ -177,7 +190,10 @@ impl<R: LogReader> Storage for Tail<R> {
         if index >= start {
             return Ok(self.entries[(index - start) as usize].term);
         }
-        self.reader.term(LogIndex(index)).map(|term| term.0).map_err(to_raft)
+        self.reader
+            .term(LogIndex(index))
+            .map(|term| term.0)
+            .map_err(to_raft)
     }
 
     fn first_index(&self) -> raft::Result<u64> {

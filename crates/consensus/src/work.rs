@@ -154,6 +154,9 @@ pub enum ProposeError {
     /// An earlier membership change is not applied yet.
     #[error("an earlier membership change is not applied yet")]
     ChangePending,
+    /// The change would leave nobody who votes.
+    #[error("the change would leave nobody who votes")]
+    LastVoter,
 }
 
 /// Why a read index was not asked for; try again later.
