@@ -25,8 +25,6 @@ pub mod conformance;
 mod convert;
 mod group;
 #[cfg(any(test, feature = "testing"))]
-pub mod inspect;
-#[cfg(any(test, feature = "testing"))]
 pub mod mem;
 mod message;
 mod pin;
