@@ -1,0 +1,460 @@
+//! From what was written to what it means: values, defaults and relations.
+
+use super::options::{self, Value};
+use super::raw::{Origin, Problem, RawConfig};
+use super::values::{member, output_limits, shown};
+use super::{BindAddr, Config, LogFormat, Secret};
+use corgi_base::NodeId;
+use corgi_node::InitialMember;
+use slog::Level;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::path::PathBuf;
+
+/// As many as Redis takes.
+const BIND_MAX: usize = 16;
+/// As long as Redis takes.
+const PASSWORD_BYTES_MAX: usize = 512;
+/// More members make every write slower and no cluster safer.
+const MEMBERS_MAX: usize = 9;
+
+/// Everything that is wrong with a configuration. Never empty.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub struct ConfigError {
+    /// All problems, in the order in which they were found.
+    pub problems: Vec<Problem>,
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the configuration cannot be used:")?;
+        for problem in &self.problems {
+            write!(f, "\n  {problem}")?;
+        }
+        Ok(())
+    }
+}
+
+struct Builder {
+    raw: RawConfig,
+    problems: Vec<Problem>,
+    warnings: Vec<String>,
+    effective: BTreeMap<&'static str, String>,
+}
+
+pub(super) fn build(mut raw: RawConfig) -> Result<Config, ConfigError> {
+    let problems = raw.take_problems();
+    let mut b = Builder {
+        raw,
+        problems,
+        warnings: Vec::new(),
+        effective: BTreeMap::new(),
+    };
+    let mut config = b.values();
+    b.peer_addresses(&mut config);
+    b.relations(&config);
+    b.cautions(&config);
+    if !b.problems.is_empty() {
+        return Err(ConfigError {
+            problems: b.problems,
+        });
+    }
+    config.warnings = b.warnings;
+    for spec in options::OPTIONS {
+        let value = b
+            .effective
+            .remove(spec.name)
+            .expect("values() reads every option");
+        config.effective.push((spec.name, value));
+    }
+    Ok(config)
+}
+
+impl Builder {
+    fn problem(&mut self, name: &str, text: impl fmt::Display) {
+        let origin = self.origin(name);
+        self.problems.push(about(name, origin, &text));
+    }
+
+    fn origin(&self, name: &str) -> Option<Origin> {
+        self.raw
+            .all(name)
+            .last()
+            .map(|setting| setting.origin.clone())
+    }
+
+    /// Returns the value of an option: the last that was written, or the default.
+    fn value(&mut self, name: &'static str) -> Value {
+        let spec = options::find(name).expect("a name of the table");
+        let parsed = self
+            .raw
+            .all(name)
+            .last()
+            .map(|setting| spec.parse(&setting.words));
+        let value = match parsed {
+            None => spec.default_value(),
+            Some(Ok(value)) => value,
+            Some(Err(text)) => {
+                self.problem(name, text);
+                spec.default_value()
+            }
+        };
+        self.effective.insert(name, shown(spec, &value));
+        value
+    }
+
+    fn number(&mut self, name: &'static str) -> u64 {
+        match self.value(name) {
+            Value::Number(number) => number,
+            other => unreachable!("{name} is not a number but {other:?}"),
+        }
+    }
+
+    /// For options whose bounds fit the type.
+    fn small<T: TryFrom<u64>>(&mut self, name: &'static str) -> T {
+        let number = self.number(name);
+        T::try_from(number)
+            .ok()
+            .expect("the table's bounds fit the type")
+    }
+
+    fn flag(&mut self, name: &'static str) -> bool {
+        match self.value(name) {
+            Value::Flag(flag) => flag,
+            other => unreachable!("{name} is not yes or no but {other:?}"),
+        }
+    }
+
+    fn text(&mut self, name: &'static str) -> String {
+        match self.value(name) {
+            Value::Text(text) => text,
+            other => unreachable!("{name} is not a text but {other:?}"),
+        }
+    }
+
+    fn path(&mut self, name: &'static str) -> Option<PathBuf> {
+        let text = self.text(name);
+        (!text.is_empty()).then(|| text.into())
+    }
+
+    fn list(&mut self, name: &'static str) -> Vec<String> {
+        match self.value(name) {
+            Value::List(list) => list,
+            other => unreachable!("{name} is not a list but {other:?}"),
+        }
+    }
+
+    fn secret(&mut self, name: &'static str) -> Secret {
+        let Value::Secret(bytes) = self.value(name) else {
+            unreachable!("{name} is not a secret");
+        };
+        if bytes.len() > PASSWORD_BYTES_MAX {
+            self.problem(name, format!("is longer than {PASSWORD_BYTES_MAX} bytes"));
+        }
+        if !bytes.is_empty() && bytes.trim_ascii().is_empty() {
+            self.problem(
+                name,
+                "is nothing but blanks; leave it out or choose a real one",
+            );
+        }
+        Secret::new(bytes)
+    }
+
+    fn values(&mut self) -> Config {
+        let dir = self.path("dir").unwrap_or_else(|| {
+            self.problem("dir", "must name a folder");
+            PathBuf::from("./data")
+        });
+        let perm: u32 = self.small("unixsocketperm");
+        self.appendfsync();
+        Config {
+            port: self.small("port"),
+            bind: self.bind("bind"),
+            unixsocket: self.path("unixsocket"),
+            unixsocketperm: (perm != 0).then_some(perm),
+            protected_mode: self.flag("protected-mode"),
+            requirepass: self.secret("requirepass"),
+            maxclients: self.small("maxclients"),
+            timeout_s: self.number("timeout"),
+            tcp_keepalive_s: self.number("tcp-keepalive"),
+            tcp_backlog: self.small("tcp-backlog"),
+            databases: self.small("databases"),
+            proto_max_bulk_len: self.small("proto-max-bulk-len"),
+            dir,
+            loglevel: self.loglevel(),
+            logfile: self.path("logfile"),
+            log_format: match self.text("log-format").as_str() {
+                "json" => LogFormat::Json,
+                _ => LogFormat::Term,
+            },
+            pubsub_output_bytes_max: self.output_limit(),
+            node_id: NodeId::new(self.number("node-id")).expect("the table's least is 1"),
+            peer_port: self.small("peer-port"),
+            peer_bind: self.bind("peer-bind"),
+            initial_cluster: self.initial_cluster(),
+            cluster_secret: self.secret("cluster-secret"),
+            election_timeout_ms: self.number("election-timeout"),
+            heartbeat_interval_ms: self.number("heartbeat-interval"),
+            write_timeout_ms: self.number("write-timeout"),
+            warnings: Vec::new(),
+            effective: Vec::new(),
+        }
+    }
+
+    fn appendfsync(&mut self) {
+        let mode = self.text("appendfsync");
+        if mode != "always" {
+            let text = format!(
+                "'{mode}' is not there yet; only 'always' is, with which an acknowledged write is \
+                 on the disks of a majority"
+            );
+            self.problem("appendfsync", text);
+        }
+    }
+
+    fn loglevel(&mut self) -> Level {
+        match self.text("loglevel").as_str() {
+            "debug" => Level::Trace,
+            "verbose" => Level::Debug,
+            "warning" => Level::Warning,
+            _ => Level::Info,
+        }
+    }
+
+    fn bind(&mut self, name: &'static str) -> Vec<BindAddr> {
+        // `bind ""` means no address, which a list of words cannot tell from nothing.
+        let words = self.list(name);
+        if words.len() > BIND_MAX {
+            self.problem(name, format!("takes at most {BIND_MAX} addresses"));
+        }
+        let mut addrs = Vec::new();
+        for word in &words {
+            let host = word.strip_prefix('-').unwrap_or(word);
+            let optional = host.len() < word.len();
+            let host = match host {
+                "*" => "0.0.0.0",
+                "::*" => "::",
+                host => host,
+            };
+            if host.is_empty() || host.parse::<std::net::SocketAddr>().is_ok() {
+                self.problem(name, format!("'{word}' is not an address without a port"));
+            }
+            addrs.push(BindAddr {
+                host: host.to_owned(),
+                optional,
+            });
+        }
+        addrs
+    }
+
+    /// Returns the hard limit of the class `pubsub`, over all lines.
+    fn output_limit(&mut self) -> u64 {
+        const NAME: &str = "client-output-buffer-limit";
+        let mut bytes_max = 32 << 20;
+        let spec = options::find(NAME).expect("a name of the table");
+        let lines: Vec<_> = self.raw.all(NAME).cloned().collect();
+        for line in &lines {
+            let words = match line.spec.parse(&line.words) {
+                Ok(Value::List(words)) => words,
+                Ok(_) => unreachable!("{NAME} is a list"),
+                Err(text) => {
+                    self.problems
+                        .push(about(NAME, Some(line.origin.clone()), &text));
+                    continue;
+                }
+            };
+            match output_limits(&words) {
+                Ok(limits) => bytes_max = limits.pubsub_hard.unwrap_or(bytes_max),
+                Err(text) => {
+                    self.problems
+                        .push(about(NAME, Some(line.origin.clone()), &text));
+                }
+            }
+            let origin = &line.origin;
+            self.warnings.push(format!(
+                "{origin}: {NAME}: only the hard limit of the class pubsub counts yet; soft \
+                 limits and other classes have no effect"
+            ));
+        }
+        let mut shown = spec.default.to_owned();
+        if !lines.is_empty() {
+            let words = lines.iter().flat_map(|line| &line.words);
+            let words: Vec<_> = words.map(|word| String::from_utf8_lossy(word)).collect();
+            shown = words.join(" ");
+        }
+        self.effective.insert(NAME, shown);
+        if bytes_max == 0 { u64::MAX } else { bytes_max }
+    }
+
+    fn initial_cluster(&mut self) -> Vec<InitialMember> {
+        const NAME: &str = "initial-cluster";
+        let words = self.list(NAME);
+        let mut members: BTreeMap<NodeId, String> = BTreeMap::new();
+        let mut addrs = BTreeSet::new();
+        for word in words
+            .iter()
+            .flat_map(|word| word.split(','))
+            .filter(|w| !w.is_empty())
+        {
+            let (id, addr) = match member(word) {
+                Ok(member) => member,
+                Err(text) => {
+                    self.problem(NAME, text);
+                    continue;
+                }
+            };
+            if !addrs.insert(addr.to_ascii_lowercase()) {
+                self.problem(NAME, format!("the address {addr} is listed twice"));
+            }
+            if members.insert(id, addr.to_owned()).is_some() {
+                self.problem(NAME, format!("node {id} is listed twice"));
+            }
+        }
+        if members.len() > MEMBERS_MAX {
+            self.problem(NAME, format!("a cluster has at most {MEMBERS_MAX} members"));
+        }
+        members
+            .into_iter()
+            .map(|(id, addr)| InitialMember {
+                id,
+                addr: addr.into(),
+            })
+            .collect()
+    }
+
+    /// Fills in what `peer-port` and `peer-bind` are when they are not written.
+    fn peer_addresses(&mut self, config: &mut Config) {
+        if self.origin("peer-bind").is_none() {
+            config.peer_bind = config.bind.clone();
+            let shown = self.effective["bind"].clone();
+            self.effective.insert("peer-bind", shown);
+        }
+        if self.origin("peer-port").is_none() {
+            match config.port.checked_add(10_000) {
+                Some(port) => config.peer_port = port,
+                None if config.initial_cluster.is_empty() => self.warnings.push(format!(
+                    "peer-port: port + 10000 is more than 65535 with port {}, so nodes cannot \
+                     reach this one; set peer-port if they should",
+                    config.port
+                )),
+                None => self.problem(
+                    "port",
+                    format!(
+                        "{} + 10000 is more than 65535 and cannot be the peer-port; set peer-port",
+                        config.port
+                    ),
+                ),
+            }
+            self.effective
+                .insert("peer-port", config.peer_port.to_string());
+        }
+    }
+
+    fn relations(&mut self, config: &Config) {
+        let (election, heartbeat) = (config.election_timeout_ms, config.heartbeat_interval_ms);
+        if election < 5 * heartbeat {
+            let text = format!(
+                "{election} ms is less than five times heartbeat-interval ({heartbeat} ms), so \
+                 that a few late signs of life would depose the leader"
+            );
+            self.problem("election-timeout", text);
+        }
+        if (config.port == 0 || config.bind.is_empty()) && config.unixsocket.is_none() {
+            let text =
+                "no client could connect: there is neither a port and an address nor a unixsocket";
+            self.problem("port", text);
+        }
+        if config.port != 0 && config.port == config.peer_port {
+            self.problem(
+                "peer-port",
+                format!("{} is also the port for clients", config.port),
+            );
+        }
+        if config.initial_cluster.is_empty() {
+            return;
+        }
+        let own = config
+            .initial_cluster
+            .iter()
+            .find(|member| member.id == config.node_id);
+        let Some(own) = own else {
+            let id = config.node_id;
+            self.problem(
+                "initial-cluster",
+                format!("does not list this node, whose node-id is {id}"),
+            );
+            return;
+        };
+        let others = config.initial_cluster.len() > 1;
+        let closed = config.peer_port == 0 && self.origin("peer-port").is_some();
+        if others && (closed || config.peer_bind.is_empty()) {
+            self.problem(
+                "initial-cluster",
+                "lists other nodes, but no peer-port is open for them",
+            );
+            return;
+        }
+        if config.peer_port != 0 {
+            self.own_entry(config, own);
+        }
+    }
+
+    /// The port at which others call this node should be the one at which it listens.
+    fn own_entry(&mut self, config: &Config, own: &InitialMember) {
+        let addr = String::from_utf8_lossy(&own.addr).into_owned();
+        let listed = addr
+            .rsplit_once(':')
+            .and_then(|(_, port)| port.parse::<u16>().ok());
+        let Some(listed) = listed.filter(|port| *port != config.peer_port) else {
+            return;
+        };
+        let (id, port) = (config.node_id, config.peer_port);
+        if self.origin("peer-port").is_some() {
+            // On purpose where a port is mapped on the way, as containers do.
+            self.warnings.push(format!(
+                "initial-cluster: node {id} is this node and listed with port {listed}, but its \
+                 peer-port is {port}"
+            ));
+        } else {
+            let text = format!(
+                "node {id} is this node and listed with port {listed}, but its peer-port is \
+                 {port} (port + 10000); set peer-port {listed}"
+            );
+            self.problem("initial-cluster", text);
+        }
+    }
+
+    fn cautions(&mut self, config: &Config) {
+        let open = config.peer_port != 0 && config.peer_bind.iter().any(|addr| !addr.is_loopback());
+        if open && config.cluster_secret.is_empty() {
+            self.warnings.push(
+                "cluster-secret is empty and the peer port can be reached from other machines: \
+                 whoever reaches it can pose as a node"
+                    .to_owned(),
+            );
+        }
+        if config.write_timeout_ms < 2 * config.election_timeout_ms {
+            self.warnings.push(format!(
+                "write-timeout ({} ms) is less than twice election-timeout ({} ms): writes fail \
+                 during an election instead of waiting for its end",
+                config.write_timeout_ms, config.election_timeout_ms
+            ));
+        }
+        if config.pubsub_output_bytes_max == u64::MAX {
+            self.warnings.push(
+                "client-output-buffer-limit: 0 is no limit: a subscriber that does not read can \
+                 take all memory"
+                    .to_owned(),
+            );
+        }
+    }
+}
+
+/// The name is left out where the place already says it.
+fn about(name: &str, origin: Option<Origin>, text: &dyn fmt::Display) -> Problem {
+    let text = match &origin {
+        Some(Origin::Argument(_)) => text.to_string(),
+        Some(Origin::Line { .. }) | None => format!("{name}: {text}"),
+    };
+    Problem { origin, text }
+}

@@ -1,0 +1,235 @@
+//! Configuration: from the command line and redis.conf files to typed values.
+//!
+//! ```text
+//!   arguments, files ──Command──▶ RawConfig ──Config::new──▶ Config ──▶ the parts of the server
+//!                                 what was written           what it means
+//! ```
+//!
+//! | module | holds |
+//! |---|---|
+//! | [`options`] | the table of options, from which help and docs/config.md are written |
+//! | `command_line` | the arguments of `corgi-server` |
+//! | `raw` | what was written, and where |
+//! | `build`, `values` | the checks of values and of their relations |
+//! | `page` | the table for people |
+//! | [`split`], [`units`] | words and quotes; sizes and times |
+//!
+//! Invariants
+//! - A name that is not in the table is an error; nothing is ignored silently. What is accepted
+//!   but has no effect yet is a warning.
+//! - All problems are reported together, each with its file and line or its argument.
+//! - Secrets never appear in `Debug`, in [`Config::effective`], in a problem or in a warning.
+//!
+//! Not here: changing options at run time, and settings that are replicated.
+//!
+//! Tests: each module's own, and `tests` for whole configurations and command lines.
+
+mod build;
+mod command_line;
+pub mod options;
+mod page;
+mod raw;
+pub mod split;
+#[cfg(test)]
+mod tests;
+pub mod units;
+mod values;
+
+pub use build::ConfigError;
+pub use command_line::{Command, UsageError, help, version};
+pub use page::markdown;
+pub use raw::{Origin, Problem, RawConfig};
+
+use bytes::Bytes;
+use corgi_base::NodeId;
+use corgi_node::{InitialMember, Limits, Timeouts};
+use std::fmt;
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+/// Bytes that are never shown.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Secret(Bytes);
+
+impl Secret {
+    /// Wraps the bytes.
+    pub fn new(bytes: impl Into<Bytes>) -> Self {
+        Self(bytes.into())
+    }
+
+    /// Returns the bytes.
+    pub fn bytes(&self) -> &Bytes {
+        &self.0
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.0.is_empty() { "(none)" } else { "(set)" })
+    }
+}
+
+/// One address of `bind` or `peer-bind`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BindAddr {
+    /// An IP address or a host name; `*` and `::*` have become `0.0.0.0` and `::`.
+    pub host: String,
+    /// Whether it may be missing on this machine.
+    pub optional: bool,
+}
+
+impl BindAddr {
+    /// Whether only this machine can reach it.
+    pub fn is_loopback(&self) -> bool {
+        match self.host.parse::<IpAddr>() {
+            Ok(ip) => ip.is_loopback(),
+            Err(_name) => self.host.eq_ignore_ascii_case("localhost"),
+        }
+    }
+}
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    Term,
+    /// One JSON object a line.
+    Json,
+}
+
+/// What the configuration means: every default applied, every relation checked.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The TCP port for clients; 0 for none.
+    pub port: u16,
+    /// The addresses to listen on for clients.
+    pub bind: Vec<BindAddr>,
+    /// The Unix socket for clients.
+    pub unixsocket: Option<PathBuf>,
+    /// Its permissions, unless the umask decides.
+    pub unixsocketperm: Option<u32>,
+    /// Whether clients of other machines are refused while there is no password.
+    pub protected_mode: bool,
+    /// The password of clients; empty for none.
+    pub requirepass: Secret,
+    /// How many clients may be connected at once.
+    pub maxclients: usize,
+    /// After how many idle seconds a client is closed; 0 for never.
+    pub timeout_s: u64,
+    /// After how many silent seconds a client's machine is probed; 0 for never.
+    pub tcp_keepalive_s: u64,
+    /// How many connections may wait to be accepted.
+    pub tcp_backlog: u32,
+    /// How many databases `SELECT` accepts.
+    pub databases: u32,
+    /// The longest string that a client may send.
+    pub proto_max_bulk_len: usize,
+    /// The folder for data.
+    pub dir: PathBuf,
+    /// The least important level that is logged.
+    pub loglevel: slog::Level,
+    /// The file to log to; standard error if there is none.
+    pub logfile: Option<PathBuf>,
+    /// How log lines look.
+    pub log_format: LogFormat,
+    /// How many bytes may wait for one subscriber; `u64::MAX` for no limit.
+    pub pubsub_output_bytes_max: u64,
+    /// The number of this node.
+    pub node_id: NodeId,
+    /// The TCP port for other nodes; 0 for none.
+    pub peer_port: u16,
+    /// The addresses to listen on for other nodes.
+    pub peer_bind: Vec<BindAddr>,
+    /// The first members as written, ordered by id; empty if none were.
+    pub initial_cluster: Vec<InitialMember>,
+    /// What the nodes of the cluster prove to each other that they know.
+    pub cluster_secret: Secret,
+    /// Without a leader's sign of life before an election.
+    pub election_timeout_ms: u64,
+    /// Between a leader's signs of life.
+    pub heartbeat_interval_ms: u64,
+    /// How long a write may wait.
+    pub write_timeout_ms: u64,
+    warnings: Vec<String>,
+    effective: Vec<(&'static str, String)>,
+}
+
+impl Config {
+    /// Works out what was written.
+    ///
+    /// # Errors
+    /// [`ConfigError`] with all that is wrong.
+    pub fn new(raw: RawConfig) -> Result<Self, ConfigError> {
+        build::build(raw)
+    }
+
+    /// Returns what is allowed but should be known, a sentence each. For the log at start.
+    pub fn warnings(&self) -> &[String] {
+        &self.warnings
+    }
+
+    /// Returns every option with its value as in a file, in the order of the table; secrets are
+    /// only shown to be set.
+    pub fn effective(&self) -> &[(&'static str, String)] {
+        &self.effective
+    }
+
+    /// Returns the first members of the cluster: those that were written, or this node alone.
+    pub fn initial_members(&self) -> Vec<InitialMember> {
+        if !self.initial_cluster.is_empty() {
+            return self.initial_cluster.clone();
+        }
+        let host = self
+            .peer_bind
+            .first()
+            .map_or("127.0.0.1", |addr| addr.host.as_str());
+        let addr = if host.contains(':') {
+            format!("[{host}]:{}", self.peer_port)
+        } else {
+            format!("{host}:{}", self.peer_port)
+        };
+        vec![InitialMember {
+            id: self.node_id,
+            addr: addr.into(),
+        }]
+    }
+
+    /// Returns the node's timeouts. The tick is a sixth of the heartbeat, so that both timeouts of
+    /// Raft are many ticks.
+    pub fn timeouts(&self) -> Timeouts {
+        Timeouts {
+            tick_ms: (self.heartbeat_interval_ms / 6).max(1),
+            election_ms: self.election_timeout_ms,
+            heartbeat_ms: self.heartbeat_interval_ms,
+            write_ms: self.write_timeout_ms,
+        }
+    }
+
+    /// Returns the node's bounds. Only the output limit is an option so far.
+    pub fn limits(&self) -> Limits {
+        Limits {
+            // Large enough that an fsync is shared by many messages, small enough that an entry
+            // does not hold up those behind it.
+            batch_bytes_max: 256 << 10,
+            // One on the disk, one on the way, and room for both to be replaced at once.
+            batches_in_flight_max: 4,
+            pending_bytes_max: 16 << 20,
+            client_queue_bytes_max: self.pubsub_output_bytes_max,
+            append_bytes_max: 256 << 10,
+            inflight_appends_max: 128,
+            uncommitted_bytes_max: 64 << 20,
+            committed_bytes_max: 8 << 20,
+            tail_bytes_max: 64 << 20,
+        }
+    }
+
+    /// Returns the largest frame between nodes: the largest operation, and its surroundings.
+    pub fn peer_frame_bytes_max(&self) -> usize {
+        self.proto_max_bulk_len + (1 << 20)
+    }
+}

@@ -1,0 +1,405 @@
+//! The table of options: the one place that says which names there are and what each takes.
+//!
+//! `--help`, `docs/config.md`, the parser and the suggestion for a misspelt name all read it. It
+//! holds only what works: a name of redis.conf that is missing here is an error, not ignored.
+
+use super::split::split_args;
+use super::units;
+
+/// What an option takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A whole number within bounds, both included.
+    Integer {
+        /// The least.
+        min: u64,
+        /// The greatest.
+        max: u64,
+    },
+    /// A memory size within bounds, both included.
+    Memory {
+        /// The least, in bytes.
+        min: u64,
+        /// The greatest, in bytes.
+        max: u64,
+    },
+    /// A time within bounds, both included.
+    Millis {
+        /// The least, in milliseconds.
+        min: u64,
+        /// The greatest, in milliseconds.
+        max: u64,
+    },
+    /// File permissions in octal.
+    Octal,
+    /// `yes` or `no`.
+    YesNo,
+    /// One word of text; `""` for none.
+    Text,
+    /// One word of bytes that is never shown.
+    Secret,
+    /// One of these words.
+    Enum(&'static [&'static str]),
+    /// Any number of words, also written as one word with blanks in it.
+    List,
+}
+
+/// One option.
+#[derive(Clone, Copy, Debug)]
+pub struct OptionSpec {
+    /// Its name, in lower case.
+    pub name: &'static str,
+    /// What it takes.
+    pub kind: Kind,
+    /// What it is when it is not written: a value as in a file, or empty if `derived` says it.
+    pub default: &'static str,
+    /// Where the default comes from when it is not a fixed value.
+    pub derived: Option<&'static str>,
+    /// What it is for, in one sentence.
+    pub doc: &'static str,
+    /// Whether a running server could take a new value without a restart. Nothing asks yet:
+    /// `CONFIG SET` will.
+    pub mutable: bool,
+}
+
+/// A value that has the form its option asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Value {
+    /// Of the numeric kinds.
+    Number(u64),
+    /// Of [`Kind::YesNo`].
+    Flag(bool),
+    /// Of [`Kind::Text`] and [`Kind::Enum`], the latter in lower case.
+    Text(String),
+    /// Of [`Kind::Secret`].
+    Secret(Vec<u8>),
+    /// Of [`Kind::List`].
+    List(Vec<String>),
+}
+
+const fn option(name: &'static str, kind: Kind, default: &'static str) -> OptionSpec {
+    OptionSpec {
+        name,
+        kind,
+        default,
+        derived: None,
+        doc: "",
+        mutable: false,
+    }
+}
+
+impl OptionSpec {
+    const fn doc(mut self, doc: &'static str) -> Self {
+        self.doc = doc;
+        self
+    }
+
+    const fn derived(mut self, from: &'static str) -> Self {
+        self.derived = Some(from);
+        self
+    }
+
+    const fn mutable(mut self) -> Self {
+        self.mutable = true;
+        self
+    }
+
+    /// Reads what was written behind the name.
+    pub(crate) fn parse(&self, words: &[Vec<u8>]) -> Result<Value, String> {
+        if self.kind == Kind::List {
+            return list(words).map(Value::List);
+        }
+        let [word] = words else {
+            return Err(format!("takes one value, {} were given", words.len()));
+        };
+        if self.kind == Kind::Secret {
+            return Ok(Value::Secret(word.clone()));
+        }
+        let text = as_text(word)?;
+        match self.kind {
+            Kind::Integer { min, max } => bounded(units::integer(text)?, min, max, ""),
+            Kind::Memory { min, max } => bounded(units::memory(text)?, min, max, " bytes"),
+            Kind::Millis { min, max } => bounded(units::millis(text)?, min, max, " ms"),
+            Kind::Octal => bounded(units::octal(text)?, 0, 0o777, ""),
+            Kind::YesNo => match text.to_ascii_lowercase().as_str() {
+                "yes" => Ok(Value::Flag(true)),
+                "no" => Ok(Value::Flag(false)),
+                _ => Err(format!("'{text}' is neither 'yes' nor 'no'")),
+            },
+            Kind::Enum(words) => {
+                let lower = text.to_ascii_lowercase();
+                if words.contains(&lower.as_str()) {
+                    Ok(Value::Text(lower))
+                } else {
+                    Err(format!("'{text}' is not one of: {}", words.join(", ")))
+                }
+            }
+            Kind::Text => Ok(Value::Text(text.to_owned())),
+            Kind::Secret | Kind::List => unreachable!("handled above"),
+        }
+    }
+
+    /// Returns the value of the default.
+    pub(crate) fn default_value(&self) -> Value {
+        let mut words = split_args(self.default.as_bytes()).expect("a test parses every default");
+        if words.is_empty() && self.kind != Kind::List {
+            words.push(Vec::new());
+        }
+        self.parse(&words).expect("a test parses every default")
+    }
+}
+
+fn bounded(number: u64, min: u64, max: u64, unit: &str) -> Result<Value, String> {
+    if (min..=max).contains(&number) {
+        Ok(Value::Number(number))
+    } else {
+        Err(format!(
+            "{number}{unit} is out of range, it must be {min} to {max}{unit}"
+        ))
+    }
+}
+
+fn as_text(word: &[u8]) -> Result<&str, String> {
+    std::str::from_utf8(word)
+        .map_err(|_not_text| format!("'{}' is not UTF-8 text", String::from_utf8_lossy(word)))
+}
+
+fn list(words: &[Vec<u8>]) -> Result<Vec<String>, String> {
+    let mut list = Vec::new();
+    for word in words {
+        list.extend(as_text(word)?.split_ascii_whitespace().map(str::to_owned));
+    }
+    Ok(list)
+}
+
+const PORT: Kind = Kind::Integer { min: 0, max: 65535 };
+const SECONDS: Kind = Kind::Integer {
+    min: 0,
+    max: 0x7fff_ffff,
+};
+
+/// All options, in the order in which they are shown.
+pub static OPTIONS: &[OptionSpec] = &[
+    option("port", PORT, "6379").doc("The TCP port for clients; 0 opens none."),
+    option("bind", Kind::List, "127.0.0.1 -::1").doc(
+        "The addresses to listen on for clients; `*` is every IPv4 address, `::*` every IPv6 \
+         address, and `-` before one means that it may be missing on this machine.",
+    ),
+    option("unixsocket", Kind::Text, "")
+        .doc("The path of a Unix socket for clients, beside or instead of the TCP port."),
+    option("unixsocketperm", Kind::Octal, "0")
+        .doc("The permissions of the Unix socket; 0 leaves them to the umask."),
+    option("protected-mode", Kind::YesNo, "yes")
+        .mutable()
+        .doc("Refuses clients that do not come from this machine while there is no `requirepass`."),
+    option("requirepass", Kind::Secret, "")
+        .mutable()
+        .doc("The password that `AUTH` must give."),
+    option(
+        "maxclients",
+        Kind::Integer {
+            min: 1,
+            max: 1_000_000,
+        },
+        "10000",
+    )
+    .mutable()
+    .doc("How many clients may be connected at once; one more is refused with an error."),
+    option("timeout", SECONDS, "0")
+        .mutable()
+        .doc("Closes a client that has been idle for so many seconds; 0 never does."),
+    option("tcp-keepalive", SECONDS, "300").mutable().doc(
+        "After so many seconds of silence a client's machine is asked for a sign of life; 0 \
+         never asks.",
+    ),
+    option("tcp-backlog", Kind::Integer { min: 1, max: 65535 }, "511")
+        .doc("How many connections may wait to be accepted; the system may hold fewer."),
+    option(
+        "databases",
+        Kind::Integer {
+            min: 1,
+            max: 0x7fff_ffff,
+        },
+        "16",
+    )
+    .doc("How many databases `SELECT` accepts; channels are the same in all of them, as in Redis."),
+    option(
+        "proto-max-bulk-len",
+        Kind::Memory {
+            min: 1 << 20,
+            max: 64 << 20,
+        },
+        "16mb",
+    )
+    .doc("The longest string that a client may send, and so the largest message."),
+    option(
+        "appendfsync",
+        Kind::Enum(&["always", "everysec", "no"]),
+        "always",
+    )
+    .doc(
+        "When the log is forced to the disk; only `always`, before a write is acknowledged, is \
+         there yet.",
+    ),
+    option("dir", Kind::Text, "./data").doc("The folder for data, created if it is missing."),
+    option(
+        "loglevel",
+        Kind::Enum(&["debug", "verbose", "notice", "warning"]),
+        "notice",
+    )
+    .mutable()
+    .doc("How much is logged: each level includes those behind it."),
+    option("logfile", Kind::Text, "")
+        .doc("The file to log to, appended; without one the log goes to standard error."),
+    option("log-format", Kind::Enum(&["term", "json"]), "term")
+        .doc("Log lines for people (`term`) or one JSON object a line (`json`)."),
+    option(
+        "client-output-buffer-limit",
+        Kind::List,
+        "pubsub 32mb 8mb 60",
+    )
+    .mutable()
+    .doc(
+        "Groups of class, hard limit, soft limit and seconds; may be written once for each \
+         class. A subscriber for which more than the hard limit of the class `pubsub` waits is \
+         closed; nothing else of it counts yet.",
+    ),
+    option(
+        "node-id",
+        Kind::Integer {
+            min: 1,
+            max: u64::MAX,
+        },
+        "1",
+    )
+    .doc(
+        "The number of this node in its cluster; never reused, also not after a node has lost \
+         its data.",
+    ),
+    option("peer-port", PORT, "0")
+        .derived("`port` + 10000")
+        .doc("The TCP port for the other nodes of the cluster; 0 opens none."),
+    option("peer-bind", Kind::List, "")
+        .derived("`bind`")
+        .doc("The addresses to listen on for the other nodes, written as for `bind`."),
+    option("initial-cluster", Kind::List, "").doc(
+        "The first members of a new cluster, this one among them: \
+         `1=host:peerport,2=host:peerport,3=host:peerport`. Ignored once the cluster exists; \
+         without it a node is a cluster of one.",
+    ),
+    option("cluster-secret", Kind::Secret, "")
+        .doc("What the nodes of a cluster prove to each other that they know; it is never sent."),
+    option(
+        "election-timeout",
+        Kind::Millis {
+            min: 50,
+            max: 60_000,
+        },
+        "600",
+    )
+    .doc(
+        "Without a sign of life of the leader for so long, up to twice this, a follower starts \
+         an election; at least five times `heartbeat-interval`.",
+    ),
+    option(
+        "heartbeat-interval",
+        Kind::Millis {
+            min: 6,
+            max: 10_000,
+        },
+        "60",
+    )
+    .doc("How often the leader gives a sign of life; also sets the clock tick, a sixth of it."),
+    option(
+        "write-timeout",
+        Kind::Millis {
+            min: 100,
+            max: 600_000,
+        },
+        "2500",
+    )
+    .doc(
+        "How long a write may wait for a majority before its client is told that it failed or \
+         that its fate is unknown.",
+    ),
+];
+
+/// Returns the option of that name, in upper or lower case.
+pub fn find(name: &str) -> Option<&'static OptionSpec> {
+    OPTIONS
+        .iter()
+        .find(|spec| spec.name.eq_ignore_ascii_case(name))
+}
+
+/// Returns the option whose name is nearest to a misspelt one, if one is near enough to be meant.
+pub fn nearest(name: &str) -> Option<&'static str> {
+    let name = name.to_ascii_lowercase();
+    OPTIONS
+        .iter()
+        .map(|spec| {
+            (
+                edit_distance(name.as_bytes(), spec.name.as_bytes()),
+                spec.name,
+            )
+        })
+        .filter(|(distance, known)| *distance <= 1.max(known.len() / 4))
+        .min()
+        .map(|(_, known)| known)
+}
+
+/// How many bytes must be changed, added, left out or exchanged with their neighbour.
+fn edit_distance(a: &[u8], b: &[u8]) -> usize {
+    // A name that is much too long is near to none; this also bounds the work.
+    if a.len() > 64 {
+        return usize::MAX;
+    }
+    let mut cost = vec![vec![0; b.len() + 1]; a.len() + 1];
+    for i in 0..=a.len() {
+        for j in 0..=b.len() {
+            cost[i][j] = if i == 0 || j == 0 {
+                i + j
+            } else {
+                let same = usize::from(a[i - 1] != b[j - 1]);
+                let mut best = cost[i - 1][j - 1] + same;
+                best = best.min(cost[i - 1][j] + 1).min(cost[i][j - 1] + 1);
+                if i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1] {
+                    best = best.min(cost[i - 2][j - 2] + 1);
+                }
+                best
+            };
+        }
+    }
+    cost[a.len()][b.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_default_has_the_form_it_asks_for() {
+        for spec in OPTIONS {
+            spec.default_value();
+            assert!(spec.doc.ends_with('.'), "{}", spec.name);
+            assert_eq!(spec.name, spec.name.to_ascii_lowercase());
+            assert_eq!(
+                OPTIONS
+                    .iter()
+                    .filter(|other| other.name == spec.name)
+                    .count(),
+                1
+            );
+        }
+    }
+
+    #[test]
+    fn a_misspelt_name_is_recognised_and_a_foreign_one_is_not() {
+        assert_eq!(nearest("prot"), Some("port"));
+        assert_eq!(nearest("porrt"), Some("port"));
+        assert_eq!(nearest("requirepas"), Some("requirepass"));
+        assert_eq!(nearest("initial-clutser"), Some("initial-cluster"));
+        assert_eq!(nearest("LogFile2"), Some("logfile"));
+        assert_eq!(nearest("daemonize"), None);
+        assert_eq!(nearest(&"x".repeat(1000)), None);
+    }
+}
