@@ -3,8 +3,8 @@
 //! ```text
 //! message  channel, id            -> payload                 a row per message
 //! batch    channel, first id      -> (id, payload)*          a row per entry and channel
-//! index    channel, entry index   -> operation number*       a row per entry and channel, payloads stay
-//!                                                            in the Raft log until it is truncated
+//! index    channel, entry index   -> operation number*       the same, but payloads stay in the
+//!                                                            Raft log until it is truncated
 //! ```
 //!
 //! The Raft log itself costs all of them the same and is left out, except where `index` reads it.
@@ -300,8 +300,8 @@ impl Layout for Index {
         })
     }
 
-    /// Copies what is still retained out of the log: the rows become those of `batch`. What is retained
-    /// is known from the channels' heads in memory; here it is everything.
+    /// Copies what is still retained out of the log: the rows become those of `batch`. What is
+    /// retained is known from the channels' heads in memory; here it is everything.
     fn before_truncation(&self, upto: u64) -> Done<()> {
         for index in 1..=upto {
             let mut channels: BTreeMap<Bytes, Vec<(u32, Bytes)>> = BTreeMap::new();
@@ -407,12 +407,11 @@ fn run(layout: &dyn Layout, count: u64, channels: u64, payload: &Bytes) -> Done<
     let (expire_cpu, expire_bytes) = measure(db, count, || {
         (0..channels).try_for_each(|channel| layout.expire(channel))
     })?;
-    println!(
-        "| {:4} B | {channels:6} | {:7} | {write_cpu:5.2} µs | {write_bytes:6.0} B | {read_us:6.0} µs \
-         ({found:3}) | {out_cpu:5.2} µs | {out_bytes:6.0} B | {expire_cpu:5.2} µs | {expire_bytes:5.0} B |",
-        payload.len(),
-        layout.name(),
-    );
+    let size = payload.len();
+    let name = layout.name();
+    print!("| {size:4} B | {channels:6} | {name:7} | {write_cpu:5.2} µs | {write_bytes:6.0} B ");
+    print!("| {read_us:6.0} µs ({found:3}) | {out_cpu:5.2} µs | {out_bytes:6.0} B ");
+    println!("| {expire_cpu:5.2} µs | {expire_bytes:5.0} B |");
     Ok(())
 }
 

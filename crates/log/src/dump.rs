@@ -94,7 +94,8 @@ pub enum DumpError {
 /// Writes the log of the stopped node in `dir` to `out`, in the format that the module describes,
 /// checking every record.
 ///
-/// Changes nothing in the folder; holds its lock while it runs.
+/// Changes nothing of the data (RocksDB adds to its own `LOG` files); holds the folder's lock while it
+/// runs.
 ///
 /// # Errors
 /// [`DumpError`]. What was written until then is right.

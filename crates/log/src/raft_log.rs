@@ -311,6 +311,7 @@ impl RocksLogWriter {
     /// # Panics
     /// If `upto` is beyond the last entry.
     pub fn truncate(&mut self, upto: LogIndex) -> Result<(), WriteLogError> {
+        self.check_usable()?;
         let mut edges = *self.shared.edges();
         let first = edges.truncated.index.next();
         if upto < first {
@@ -396,6 +397,10 @@ impl RocksLogWriter {
         Ok((before, mark))
     }
 
+    fn check_usable(&self) -> Result<(), WriteLogError> {
+        self.failed.clone().map_or(Ok(()), Err)
+    }
+
     /// Writes a batch. After an error nothing more is written.
     fn commit(&mut self, batch: WriteBatch) -> Result<(), WriteLogError> {
         let written = self.shared.db.write_opt(batch, &options::synced());
@@ -422,9 +427,7 @@ impl LogWriter for RocksLogWriter {
     }
 
     fn write(&mut self, writes: &[LogWrite]) -> Result<(), WriteLogError> {
-        if let Some(error) = &self.failed {
-            return Err(error.clone());
-        }
+        self.check_usable()?;
         let sum = Sum::of(writes);
         let mut batch = WriteBatch::default();
         let (before, last) = self.put_entries(&sum.entries, &mut batch)?;

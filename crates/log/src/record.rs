@@ -2,11 +2,11 @@
 //!
 //! All integers are big-endian, so that keys sort by number.
 //!
-//! | key               | record                                                                          |
-//! |-------------------|---------------------------------------------------------------------------------|
-//! | `0x01 index:u64`  | `format:u8 type:u8 term:u64 previous:u32 crc:u32 context_len:u32 context data`  |
-//! | `0x02`            | `format:u8 term:u64 vote:u64 commit:u64 crc:u32`                                |
-//! | `0x03`            | `format:u8 index:u64 term:u64 chain:u32 crc:u32`                                |
+//! | key              | record                                                                   |
+//! |------------------|--------------------------------------------------------------------------|
+//! | `0x01 index:u64` | `format:u8 type:u8 term:u64 previous:u32 crc:u32 context:bytes data`     |
+//! | `0x02`           | `format:u8 term:u64 vote:u64 commit:u64 crc:u32`                         |
+//! | `0x03`           | `format:u8 index:u64 term:u64 chain:u32 crc:u32`                         |
 //!
 //! The checksum of an entry covers its index and every other byte of its record, `previous`
 //! included, which is the checksum of the entry before it. So each record can be checked alone, and
