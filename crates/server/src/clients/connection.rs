@@ -1,0 +1,291 @@
+//! One client connection: bytes between its socket and its session, asks and answers between its
+//! session and the node.
+//!
+//! ```text
+//!   socket ─ fill ─▶ input ─▶ Session ─ asks ─▶ Host (the node)
+//!   socket ◀─ write ─ output ◀─ Session ◀─ told ─ Outbox ◀┘
+//! ```
+//!
+//! One task per connection, and none per message: each turn takes everything the node has told,
+//! runs whatever of the input may run, and leaves the output in a few large writes. Nothing here
+//! waits but the select at the end of a turn, so that a socket that takes nothing never keeps the
+//! node's words or the closing from being seen.
+//!
+//! Invariants
+//! - The host hears of the end of a connection exactly once, however it ends ([`Place`]).
+//! - A socket is read only while its session wants input: a client that is ahead is slowed down by
+//!   TCP.
+//! - An idle connection holds no buffers.
+//! - Once it ends, a connection ends within [`CLOSING_MAX`], whatever its client does.
+
+use std::cell::RefCell;
+use std::future::Future;
+use std::io::{self, IoSlice};
+use std::time::Duration;
+
+use bytes::BytesMut;
+use corgi_session::{Session, Told};
+use tokio::io::Interest;
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use super::ledger::Ledger;
+use super::place::Place;
+use super::stream::{Stream, close_gently};
+
+/// How long the last replies may take to leave.
+const CLOSING_MAX: Duration = Duration::from_secs(5);
+/// How long, and for how many bytes, a client may go on sending after its connection was ended for
+/// it: enough for what was on its way.
+const LINGER_MAX: Duration = Duration::from_secs(1);
+const LINGER_BYTES_MAX: usize = 64 << 20;
+/// One read of a socket: large enough that a pipelining client's commands share a batch of the log.
+const READ_BYTES: usize = 64 << 10;
+/// Pieces of one vectored write. More would seldom be taken by the socket's buffer.
+const PIECES_MAX: usize = 64;
+
+thread_local! {
+    /// What sockets are read into, one for each thread, so that waiting connections need none.
+    static SCRATCH: RefCell<Vec<u8>> = RefCell::new(vec![0; READ_BYTES]);
+}
+
+/// What every connection of a listener follows.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Rules {
+    /// `timeout`: how long a client without subscriptions may say nothing; zero for ever.
+    pub(crate) idle_max: Duration,
+}
+
+/// Serves one client until it leaves, misbehaves, or `stop` turns true.
+///
+/// `place` is given back before this returns; what remains then is only the client's side of
+/// closing.
+pub(crate) fn serve(
+    stream: Stream,
+    session: Session,
+    place: Place,
+    rules: Rules,
+    stop: watch::Receiver<bool>,
+) -> impl Future<Output = ()> + Send {
+    let ledger = Ledger::new(place.queued().clone());
+    let connection = Connection {
+        stream,
+        session,
+        place,
+        ledger,
+        input: BytesMut::new(),
+        unanswered: 0,
+        ended: false,
+        stopping: false,
+        last_input: Instant::now(),
+        closing_since: None,
+    };
+    connection.run(rules, stop)
+}
+
+#[derive(Debug)]
+struct Connection {
+    stream: Stream,
+    session: Session,
+    place: Place,
+    ledger: Ledger,
+    /// What was read and may not run yet, or is incomplete.
+    input: BytesMut,
+    /// Asks whose answers are not in.
+    unanswered: usize,
+    /// The client sends no more. It may still read: `nc` and shells pipe commands in and wait for
+    /// the answers.
+    ended: bool,
+    /// The server stops.
+    stopping: bool,
+    last_input: Instant,
+    closing_since: Option<Instant>,
+}
+
+/// How a connection came to its end.
+enum End {
+    /// All was said; the client may still be sending.
+    Finished,
+    /// The socket failed or ran out of time.
+    Broken,
+}
+
+impl Connection {
+    async fn run(mut self, rules: Rules, mut stop: watch::Receiver<bool>) {
+        let end = loop {
+            if self.turn().is_err() {
+                break End::Broken;
+            }
+            if self.finished() {
+                break End::Finished;
+            }
+            // A client that always has more to say must not keep its thread for itself.
+            tokio::task::consume_budget().await;
+            let deadline = self.deadline(rules);
+            let interest = self.interest();
+            tokio::select! {
+                biased;
+                () = self.place.outbox().news() => {}
+                ready = self.stream.ready(interest) => {
+                    let Ok(ready) = ready else { break End::Broken };
+                    if self.wants_input() && ready.is_readable() && self.fill().is_err() {
+                        break End::Broken;
+                    }
+                }
+                () = until(deadline) => break End::Broken,
+                changed = stop.changed(), if !self.stopping => {
+                    self.stopping = changed.is_err() || *stop.borrow_and_update();
+                }
+            }
+        };
+        let Self {
+            stream,
+            place,
+            stopping,
+            ..
+        } = self;
+        drop(place);
+        // A stopping server does not wait for clients that hold their connection until they next
+        // need it.
+        if matches!(end, End::Finished) && !stopping {
+            close_gently(stream, LINGER_MAX, LINGER_BYTES_MAX).await;
+        }
+    }
+
+    /// Lets everything happen that can happen now.
+    fn turn(&mut self) -> io::Result<()> {
+        loop {
+            self.converse();
+            let wrote = self.write()?;
+            // Room in the output may let commands run that were held back.
+            if !wrote || self.input.is_empty() {
+                break;
+            }
+        }
+        if self.input.is_empty() {
+            self.input = BytesMut::new();
+        }
+        if self.closing_since.is_none() && (self.session.closing() || self.ended || self.stopping) {
+            self.closing_since = Some(Instant::now());
+        }
+        Ok(())
+    }
+
+    /// Lets the session and the node talk until neither has anything to say.
+    fn converse(&mut self) {
+        loop {
+            for told in self.place.outbox().take() {
+                self.hear(told);
+            }
+            if !self.stopping {
+                self.session.read(&mut self.input);
+            }
+            let asks = self.session.take_asks();
+            if asks.is_empty() {
+                return;
+            }
+            self.unanswered += asks.len();
+            self.place.ask(asks);
+        }
+    }
+
+    fn hear(&mut self, told: Told) {
+        let counted = match &told {
+            Told::Deliver(bytes) => Some(bytes.len()),
+            Told::Reply { .. } | Told::Done { .. } => {
+                self.unanswered = self.unanswered.saturating_sub(1);
+                None
+            }
+            Told::Subscription { .. } | Told::Close { .. } => None,
+        };
+        self.session.tell(told);
+        if let Some(counted) = counted {
+            self.ledger.counted(counted, self.session.output().len());
+        }
+    }
+
+    /// Writes what the socket takes, and returns whether that was anything.
+    fn write(&mut self) -> io::Result<bool> {
+        let mut wrote = false;
+        while !self.session.output().is_empty() {
+            let mut pieces = [IoSlice::new(&[]); PIECES_MAX];
+            let chunks = self.session.output().chunks();
+            let n = chunks.len().min(PIECES_MAX);
+            for (piece, chunk) in pieces.iter_mut().zip(chunks) {
+                *piece = IoSlice::new(chunk);
+            }
+            match self.stream.try_write(&pieces[..n]) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(n) => {
+                    self.session.output().consume(n);
+                    self.ledger.left(n);
+                    self.place.wrote(n);
+                    wrote = true;
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(wrote)
+    }
+
+    /// Reads what is there, at most [`READ_BYTES`].
+    fn fill(&mut self) -> io::Result<()> {
+        let read = SCRATCH.with_borrow_mut(|scratch| {
+            let read = self.stream.try_read(scratch);
+            if let Ok(n) = read {
+                self.input.extend_from_slice(&scratch[..n]);
+            }
+            read
+        });
+        match read {
+            Ok(0) => self.ended = true,
+            Ok(n) => {
+                self.last_input = Instant::now();
+                self.place.read(n);
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+        Ok(())
+    }
+
+    fn wants_input(&self) -> bool {
+        self.closing_since.is_none() && self.session.wants_input()
+    }
+
+    fn interest(&mut self) -> Option<Interest> {
+        let writes = !self.session.output().is_empty();
+        match (self.wants_input(), writes) {
+            (true, true) => Some(Interest::READABLE | Interest::WRITABLE),
+            (true, false) => Some(Interest::READABLE),
+            (false, true) => Some(Interest::WRITABLE),
+            (false, false) => None,
+        }
+    }
+
+    /// Returns whether nothing is left to do: the client will not ask more, and has got its
+    /// answers.
+    fn finished(&mut self) -> bool {
+        let answered = (self.ended || self.stopping) && self.unanswered == 0;
+        (self.session.closing() || answered) && self.session.output().is_empty()
+    }
+
+    fn deadline(&self, rules: Rules) -> Option<Instant> {
+        if let Some(since) = self.closing_since {
+            return Some(since + CLOSING_MAX);
+        }
+        let may_idle =
+            rules.idle_max.is_zero() || self.session.subscriptions() > 0 || self.unanswered > 0;
+        (!may_idle).then(|| self.last_input + rules.idle_max)
+    }
+}
+
+async fn until(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => tokio::time::sleep_until(deadline).await,
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,28 @@
+//! Client connections: listening, accepting, turning away, serving, and ending all of them.
+//!
+//! | module | holds |
+//! |---|---|
+//! | [`listen`] | binding `bind`, `port` and `unixsocket` |
+//! | [`accept`] | the loop that accepts, whatever errors accepting gives |
+//! | [`connection`] | one connection from its first byte to its last |
+//! | [`stream`] | its socket |
+//! | [`place`] | its place among the clients, and the seam to the node |
+//! | [`outbox`] | what the node has told it |
+//! | [`ledger`] | what the node counts as waiting for it |
+//!
+//! Not here: what bytes mean (`corgi-resp`), what commands do (`corgi-session`, `corgi-node`).
+
+pub(crate) mod accept;
+mod connection;
+mod ledger;
+pub(crate) mod listen;
+pub(crate) mod outbox;
+pub(crate) mod place;
+mod stream;
+
+#[cfg(test)]
+mod tests;
+
+pub(crate) use accept::{Clients, Settings};
+pub(crate) use outbox::Outbox;
+pub(crate) use place::{Counters, Host};

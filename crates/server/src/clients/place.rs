@@ -1,0 +1,150 @@
+//! A connection's place among the clients of this node: taken when it is accepted, given back
+//! exactly once.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use corgi_base::ClientId;
+use corgi_node::QueuedBytes;
+use corgi_session::Ask;
+
+use super::outbox::Outbox;
+
+/// Who answers sessions. The seam between sockets and the node, so that either can be tested
+/// without the other.
+pub(crate) trait Host: Send + Sync + 'static {
+    /// Takes in a client. Whatever it is told comes into `outbox`.
+    fn opened(&self, client: ClientId, outbox: Arc<Outbox>, queued: QueuedBytes);
+    /// Answers the asks of a client, in order, now or later.
+    fn ask(&self, client: ClientId, asks: Vec<Ask>);
+    /// Forgets a client.
+    fn closed(&self, client: ClientId);
+}
+
+/// What `INFO` counts over all connections.
+#[derive(Debug, Default)]
+pub(crate) struct Counters {
+    /// Connections that are open.
+    connected: AtomicU64,
+    /// Connections ever accepted, which is also the last client's id.
+    received: AtomicU64,
+    /// Connections turned away: too many, or protected mode.
+    rejected: AtomicU64,
+    /// Bytes read from clients.
+    bytes_in: AtomicU64,
+    /// Bytes written to clients.
+    bytes_out: AtomicU64,
+}
+
+impl Counters {
+    /// Returns how many connections are open.
+    pub(crate) fn connected(&self) -> u64 {
+        self.connected.load(Ordering::Relaxed)
+    }
+
+    /// Returns how many were ever accepted.
+    pub(crate) fn received(&self) -> u64 {
+        self.received.load(Ordering::Relaxed)
+    }
+
+    /// Returns how many were turned away.
+    pub(crate) fn rejected(&self) -> u64 {
+        self.rejected.load(Ordering::Relaxed)
+    }
+
+    /// Returns how many bytes came from clients and went to them.
+    pub(crate) fn bytes(&self) -> (u64, u64) {
+        (
+            self.bytes_in.load(Ordering::Relaxed),
+            self.bytes_out.load(Ordering::Relaxed),
+        )
+    }
+
+    /// Notes a connection that was turned away.
+    pub(crate) fn reject(&self) {
+        self.rejected.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// Held by a connection while it is open. Dropping it tells the host that the client is gone.
+pub(crate) struct Place {
+    client: ClientId,
+    host: Arc<dyn Host>,
+    outbox: Arc<Outbox>,
+    queued: QueuedBytes,
+    counters: Arc<Counters>,
+}
+
+impl Place {
+    /// Takes a place if fewer than `max` are taken, under the next client id, and tells the host.
+    pub(crate) fn take(host: Arc<dyn Host>, counters: Arc<Counters>, max: u64) -> Option<Self> {
+        let room = |open: u64| (open < max).then_some(open + 1);
+        let counted = counters
+            .connected
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, room);
+        if counted.is_err() {
+            counters.reject();
+            return None;
+        }
+        let client = ClientId(counters.received.fetch_add(1, Ordering::Relaxed) + 1);
+        let outbox = Arc::new(Outbox::default());
+        let queued = QueuedBytes::default();
+        host.opened(client, outbox.clone(), queued.clone());
+        Some(Self {
+            client,
+            host,
+            outbox,
+            queued,
+            counters,
+        })
+    }
+
+    /// Returns the id.
+    pub(crate) fn client(&self) -> ClientId {
+        self.client
+    }
+
+    /// Returns where the node's words arrive.
+    pub(crate) fn outbox(&self) -> &Outbox {
+        &self.outbox
+    }
+
+    /// Returns the node's count of what waits for this connection.
+    pub(crate) fn queued(&self) -> &QueuedBytes {
+        &self.queued
+    }
+
+    /// Puts asks to the host.
+    pub(crate) fn ask(&self, asks: Vec<Ask>) {
+        self.host.ask(self.client, asks);
+    }
+
+    /// Notes bytes read.
+    pub(crate) fn read(&self, bytes: usize) {
+        self.counters
+            .bytes_in
+            .fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+
+    /// Notes bytes written.
+    pub(crate) fn wrote(&self, bytes: usize) {
+        self.counters
+            .bytes_out
+            .fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.host.closed(self.client);
+        self.counters.connected.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl std::fmt::Debug for Place {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Place")
+            .field("client", &self.client)
+            .finish_non_exhaustive()
+    }
+}

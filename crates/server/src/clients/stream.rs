@@ -1,0 +1,111 @@
+//! A client's socket, TCP or Unix, driven by readiness.
+
+use std::io::{self, IoSlice};
+use std::net::Shutdown;
+use std::time::Duration;
+
+use socket2::{SockRef, TcpKeepalive};
+use tokio::io::{Interest, Ready};
+use tokio::net::{TcpStream, UnixStream};
+
+/// Probes after which a silent peer is given up. Redis sends three, a third of the interval apart.
+const KEEPALIVE_PROBES: u32 = 3;
+
+/// One accepted connection. All calls but [`Stream::ready`] return at once.
+#[derive(Debug)]
+pub(crate) enum Stream {
+    /// From `port`.
+    Tcp(TcpStream),
+    /// From `unixsocket`.
+    Unix(UnixStream),
+}
+
+impl Stream {
+    /// Sets what every client socket needs: small replies leave at once, and a vanished peer is
+    /// noticed after about twice `keepalive` (`tcp-keepalive`; none for zero).
+    ///
+    /// # Errors
+    /// What the operating system says, for instance because the client is gone already.
+    pub(crate) fn prepare(&self, keepalive: Duration) -> io::Result<()> {
+        let Self::Tcp(stream) = self else {
+            return Ok(());
+        };
+        stream.set_nodelay(true)?;
+        if !keepalive.is_zero() {
+            let interval = (keepalive / KEEPALIVE_PROBES).max(Duration::from_secs(1));
+            let probes = TcpKeepalive::new()
+                .with_time(keepalive)
+                .with_interval(interval)
+                .with_retries(KEEPALIVE_PROBES);
+            SockRef::from(stream).set_tcp_keepalive(&probes)?;
+        }
+        Ok(())
+    }
+
+    /// Waits until one of `interest` may succeed. Never returns for `None`.
+    ///
+    /// # Errors
+    /// If the runtime shuts down.
+    pub(crate) async fn ready(&self, interest: Option<Interest>) -> io::Result<Ready> {
+        match (self, interest) {
+            (_, None) => std::future::pending().await,
+            (Self::Tcp(stream), Some(interest)) => stream.ready(interest).await,
+            (Self::Unix(stream), Some(interest)) => stream.ready(interest).await,
+        }
+    }
+
+    /// Reads what is there into `buf`; 0 is the end.
+    ///
+    /// # Errors
+    /// `WouldBlock` if nothing is there, or what the operating system says.
+    pub(crate) fn try_read(&self, buf: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::Tcp(stream) => stream.try_read(buf),
+            Self::Unix(stream) => stream.try_read(buf),
+        }
+    }
+
+    /// Writes as much of `pieces` as the socket takes now.
+    ///
+    /// # Errors
+    /// `WouldBlock` if it takes nothing, or what the operating system says.
+    pub(crate) fn try_write(&self, pieces: &[IoSlice<'_>]) -> io::Result<usize> {
+        match self {
+            Self::Tcp(stream) => stream.try_write_vectored(pieces),
+            Self::Unix(stream) => stream.try_write_vectored(pieces),
+        }
+    }
+
+    /// Tells the client that nothing more comes, and lets it still send.
+    pub(crate) fn end_output(&self) {
+        // An error means that the client is gone, which is as good.
+        let _gone = match self {
+            Self::Tcp(stream) => SockRef::from(stream).shutdown(Shutdown::Write),
+            Self::Unix(stream) => SockRef::from(stream).shutdown(Shutdown::Write),
+        };
+    }
+}
+
+/// Ends a connection such that the last reply arrives.
+///
+/// Closing a TCP socket that holds unread input makes the kernel send a reset, and a reset makes
+/// the client's kernel throw away what the client has not read yet: the very error that says why.
+/// So the output is ended first, and input is thrown away until the client closes, but not longer
+/// than `time_max` nor more than `bytes_max`.
+pub(crate) async fn close_gently(stream: Stream, time_max: Duration, bytes_max: usize) {
+    stream.end_output();
+    let discard = async {
+        let mut left = bytes_max;
+        let mut scratch = [0; 4096];
+        while left > 0 && stream.ready(Some(Interest::READABLE)).await.is_ok() {
+            match stream.try_read(&mut scratch) {
+                Ok(0) => return,
+                Ok(n) => left = left.saturating_sub(n),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(_) => return,
+            }
+        }
+    };
+    // Out of time is the same as done: the connection is closed now.
+    let _out_of_time = tokio::time::timeout(time_max, discard).await;
+}

@@ -1,0 +1,437 @@
+//! Starting, running and stopping: what is opened in which order, and which thread does what.
+//!
+//! The threads and the way of a `PUBLISH` through them are in docs/adr/0003-threads.md.
+
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use bytes::Bytes;
+use corgi_base::{ClusterId, InstanceId, Nonce};
+use corgi_consensus::PersistToken;
+use corgi_consensus::storage::LogWriter;
+use corgi_log::{DataDir, RocksLogReader};
+use corgi_node::{Node, NodeConfig, NodeStart};
+use corgi_resp::Limits;
+use corgi_session::{Env, Password};
+use corgi_state::store::StateStore;
+use slog::{Logger, crit, info, o, warn};
+use tokio::runtime::{Builder, Runtime};
+use tokio::sync::{mpsc, watch};
+use tokio::time::{MissedTickBehavior, interval, timeout};
+
+use crate::clients::listen::{self, Bound, Wanted};
+use crate::clients::{Clients, Counters, Settings};
+use crate::config::{BindAddr, Config};
+use crate::core::{Clock, Core};
+use crate::disk::{Folder, Job, Queue, Worker};
+use crate::facts::Process;
+use crate::peers::{PeerSettings, Peers};
+use crate::stop::{Signals, Stop, StopReason, disk_failed, exit_at_once};
+
+type ServerCore = Core<RocksLogReader>;
+type DiskQueue = Queue<Job<PersistToken>>;
+
+/// How often `INFO`'s facts are read anew.
+const FACTS_EVERY: Duration = Duration::from_secs(1);
+/// Files that are open beside the clients' sockets: the databases', the peers', the listeners'.
+const OTHER_FILES: u64 = 1024;
+
+/// How a server that had started came to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// It was asked to.
+    Orderly,
+    /// The node could not go on; the log says why.
+    Failed,
+}
+
+/// Runs a node until it is asked to stop. `config_file` is only shown.
+///
+/// # Errors
+/// What kept it from starting: the data folder, a port. Whatever goes wrong later is in the log.
+pub fn run(config: &Config, config_file: Option<PathBuf>, log: &Logger) -> anyhow::Result<Ended> {
+    announce(config, log);
+    let clock = Clock::start();
+    let queue = Arc::new(DiskQueue::default());
+    let (stop, stop_requests) = Stop::new();
+    let (node, folder) = open(config, clock, log)?;
+    let (client_listeners, peer_listeners) = bind(config)?;
+
+    let core = Arc::new(ServerCore::new(node, clock, queue.clone(), stop));
+    let disk = disk_thread(folder, core.clone(), queue.clone(), log)?;
+    let counters = Arc::<Counters>::default();
+    let raft = RaftThread {
+        core: core.clone(),
+        clock,
+        tick: Duration::from_millis(config.timeouts().tick_ms),
+        process: process(config, config_file, counters.clone())?,
+        peers: PeerSettings::new(
+            config.node_id,
+            config.cluster_secret.clone(),
+            config.peer_frame_bytes_max(),
+        ),
+        listeners: peer_listeners,
+        log: log.clone(),
+    };
+    let (stop_raft, raft_stops) = watch::channel(false);
+    let raft = raft.start(raft_stops)?;
+
+    let serving = Serving {
+        config,
+        core,
+        counters,
+        log,
+    };
+    let runtime = client_runtime()?;
+    let reason = runtime.block_on(serving.serve(client_listeners, stop_requests))?;
+    runtime.shutdown_background();
+    stop_raft.send_replace(true);
+    raft.join().expect("a panic ends the process");
+    queue.close();
+    disk.join().expect("a panic ends the process");
+    info!(log, "stopped");
+    Ok(match reason {
+        StopReason::Signal(_) => Ended::Orderly,
+        StopReason::Fatal(_) => Ended::Failed,
+    })
+}
+
+/// Says with what this process starts.
+fn announce(config: &Config, log: &Logger) {
+    let mut options = String::new();
+    for (name, value) in config.effective() {
+        let gap = if options.is_empty() { "" } else { "; " };
+        write!(options, "{gap}{name} {value}").expect("a String takes all");
+    }
+    info!(log, "starting"; "version" => env!("CARGO_PKG_VERSION"), "pid" => std::process::id(),
+        "options" => options);
+    for warning in config.warnings() {
+        warn!(log, "about the configuration"; "warning" => warning);
+    }
+    let open_to_others = !config.bind.iter().all(BindAddr::is_loopback);
+    if open_to_others && protected(config) {
+        warn!(
+            log,
+            "protected mode: clients of other machines are refused until there is a \
+            password (requirepass)"
+        );
+    }
+    if let Some(files) = open_files_max()
+        && files < config.maxclients as u64 + OTHER_FILES
+    {
+        warn!(log, "the limit of open files is too low for maxclients: raise it (ulimit -n)";
+            "open_files" => files, "maxclients" => config.maxclients);
+    }
+}
+
+fn protected(config: &Config) -> bool {
+    config.protected_mode && config.requirepass.is_empty()
+}
+
+/// The soft limit from `/proc/self/limits` (proc_pid_limits(5)).
+fn open_files_max() -> Option<u64> {
+    let limits = std::fs::read_to_string("/proc/self/limits").ok()?;
+    let line = limits
+        .lines()
+        .find_map(|line| line.strip_prefix("Max open files"))?;
+    line.split_ascii_whitespace().next()?.parse().ok()
+}
+
+/// Opens what is on disk and makes the node from it.
+fn open(
+    config: &Config,
+    clock: Clock,
+    log: &Logger,
+) -> anyhow::Result<(Node<RocksLogReader>, Folder)> {
+    let new_instance = InstanceId(random_u128()?);
+    let mut dir = DataDir::open(&config.dir, config.node_id, new_instance, log)?;
+    let stores = dir.open_stores()?;
+    let identity = *dir.identity();
+    let node_config = NodeConfig {
+        id: config.node_id,
+        instance: identity.instance,
+        boot: identity.boot,
+        nonce: Nonce(random_u128()?),
+        formation: identity.formation,
+        new_cluster: ClusterId(random_u128()?),
+        initial_members: config.initial_members(),
+        seed: getrandom::u64().context("draw a random number")?,
+        timeouts: config.timeouts(),
+        limits: config.limits(),
+    };
+    let start = NodeStart {
+        bounds: stores.writer.bounds().context("read the Raft log")?,
+        reader: stores.reader,
+        state_rows: stores.state.rows()?,
+    };
+    let node = Node::new(node_config, start, clock.now(), log).context("start the node")?;
+    Ok((
+        node,
+        Folder {
+            dir,
+            log: stores.writer,
+            state: stores.state,
+        },
+    ))
+}
+
+fn random_u128() -> anyhow::Result<u128> {
+    let mut bytes = [0; 16];
+    getrandom::fill(&mut bytes).context("draw a random number")?;
+    Ok(u128::from_be_bytes(bytes))
+}
+
+/// Binds the sockets that clients, and that peers, will connect to.
+fn bind(config: &Config) -> anyhow::Result<(Vec<Bound>, Vec<std::net::TcpListener>)> {
+    let bind = |addrs: &[BindAddr], port: u16| {
+        let backlog = i32::try_from(config.tcp_backlog).unwrap_or(i32::MAX);
+        let wanted: Vec<_> = addrs
+            .iter()
+            .map(|addr| Wanted {
+                host: &addr.host,
+                optional: addr.optional,
+            })
+            .collect();
+        if port == 0 {
+            Ok(Vec::new())
+        } else {
+            listen::bind_all(&wanted, port, backlog)
+        }
+    };
+    let clients = bind(&config.bind, config.port).context("open the port for clients")?;
+    let mut clients: Vec<_> = clients.into_iter().map(Bound::Tcp).collect();
+    if let Some(path) = &config.unixsocket {
+        clients.push(listen::bind_unix(path, config.unixsocketperm)?);
+    }
+    let peers = bind(&config.peer_bind, config.peer_port).context("open the port for peers")?;
+    Ok((clients, peers))
+}
+
+fn process(
+    config: &Config,
+    config_file: Option<PathBuf>,
+    counters: Arc<Counters>,
+) -> anyhow::Result<Process> {
+    let (high, low) = (
+        random_u128()?,
+        getrandom::u32().context("draw a random number")?,
+    );
+    Ok(Process {
+        redis_version: String::from_utf8_lossy(&Env::default().redis_version).into_owned(),
+        run_id: format!("{high:032x}{low:08x}"),
+        port: config.port,
+        clients_max: config.maxclients as u64,
+        hz: 1000 / config.timeouts().tick_ms.max(1),
+        config_file,
+        counters,
+    })
+}
+
+fn client_runtime() -> anyhow::Result<Runtime> {
+    let mut builder = Builder::new_multi_thread();
+    builder
+        .thread_name("client")
+        .enable_all()
+        .build()
+        .context("start the client threads")
+}
+
+/// Starts the thread that writes. It ends when the queue is closed and empty.
+fn disk_thread(
+    folder: Folder,
+    core: Arc<ServerCore>,
+    queue: Arc<DiskQueue>,
+    log: &Logger,
+) -> anyhow::Result<JoinHandle<()>> {
+    let path = folder.dir.path().to_owned();
+    let log = log.new(o!("mod" => "disk"));
+    let work = move || {
+        let persisted = |tokens: Vec<PersistToken>| {
+            core.enter(|node, now| {
+                for token in tokens {
+                    node.persisted(now, token);
+                }
+            });
+        };
+        if let Err(error) = Worker::new(folder).run(&queue, &log, persisted) {
+            disk_failed(&log, &path, &error);
+        }
+    };
+    let thread = std::thread::Builder::new().name("disk".to_owned());
+    thread.spawn(work).context("start the disk thread")
+}
+
+/// What the raft thread needs: it ticks the node and serves all sockets between nodes, so that no
+/// number of clients can keep a heartbeat waiting.
+struct RaftThread {
+    core: Arc<ServerCore>,
+    clock: Clock,
+    tick: Duration,
+    process: Process,
+    peers: PeerSettings,
+    listeners: Vec<std::net::TcpListener>,
+    log: Logger,
+}
+
+impl RaftThread {
+    /// Connects the node to its peers and starts the thread. It ends when `stop` turns true.
+    fn start(self, stop: watch::Receiver<bool>) -> anyhow::Result<JoinHandle<()>> {
+        let Self {
+            core,
+            clock,
+            tick,
+            process,
+            peers,
+            listeners,
+            log,
+        } = self;
+        let runtime = Builder::new_current_thread().enable_all().build();
+        let runtime = runtime.context("start the raft thread")?;
+        {
+            // Nothing runs on it before the thread does, so that no event comes before the node can
+            // answer it.
+            let _on_its_runtime = runtime.enter();
+            let peers = Peers::start(peers, listeners, core.clone(), &log);
+            core.connect(peers.context("listen for peers")?);
+        }
+        let thread = std::thread::Builder::new().name("raft".to_owned());
+        let run = move || runtime.block_on(tick_until(stop, &core, clock, tick, &process));
+        thread.spawn(run).context("start the raft thread")
+    }
+}
+
+/// Ticks the node, and tells it the facts of `INFO`, until `stop` turns true.
+async fn tick_until(
+    mut stop: watch::Receiver<bool>,
+    core: &ServerCore,
+    clock: Clock,
+    tick: Duration,
+    process: &Process,
+) {
+    let mut ticks = interval(tick);
+    // After a stall one tick, not all that were missed: a node that was paused must not conclude
+    // that the time in which nobody could reach it was time in which nobody tried.
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut facts_due = Instant::now();
+    loop {
+        tokio::select! {
+            _ = ticks.tick() => {}
+            _ = stop.changed() => return,
+        }
+        core.enter(|node, now| node.tick(now));
+        if facts_due <= Instant::now() {
+            let facts = process.facts(clock.elapsed());
+            core.enter(|node, _| node.set_facts(facts));
+            facts_due = Instant::now() + FACTS_EVERY;
+        }
+    }
+}
+
+/// Serves clients on the client threads, while the main thread waits for the end.
+struct Serving<'a> {
+    config: &'a Config,
+    core: Arc<ServerCore>,
+    counters: Arc<Counters>,
+    log: &'a Logger,
+}
+
+impl Serving<'_> {
+    async fn serve(
+        self,
+        bound: Vec<Bound>,
+        mut stop_requests: mpsc::UnboundedReceiver<StopReason>,
+    ) -> anyhow::Result<StopReason> {
+        let mut signals = Signals::new().context("listen for signals")?;
+        let mut clients = self.accept(bound)?;
+        let reason = tokio::select! {
+            name = signals.next() => StopReason::Signal(name),
+            Some(reason) = stop_requests.recv() => reason,
+        };
+        match &reason {
+            StopReason::Signal(name) => info!(self.log, "stopping"; "signal" => name),
+            StopReason::Fatal(text) => {
+                crit!(self.log, "the node cannot go on, stopping"; "error" => text);
+            }
+        }
+        let log = self.log.clone();
+        tokio::spawn(async move {
+            let name = signals.next().await;
+            exit_at_once(&log, name);
+        });
+        clients.stop_accepting();
+        if matches!(reason, StopReason::Signal(_)) {
+            self.hand_over().await;
+        }
+        clients.stop().await;
+        info!(self.log, "closed all clients");
+        Ok(reason)
+    }
+
+    fn accept(&self, bound: Vec<Bound>) -> anyhow::Result<Clients> {
+        let mut listeners = Vec::new();
+        for socket in bound {
+            listeners.push(socket.watched()?);
+        }
+        let addrs = listeners
+            .iter()
+            .map(ToString::to_string)
+            .collect::<Vec<_>>()
+            .join(" ");
+        let settings = self.settings();
+        let host = self.core.clone();
+        let clients = Clients::start(listeners, settings, host, self.counters.clone(), self.log);
+        info!(self.log, "ready to accept connections"; "addr" => addrs);
+        Ok(clients)
+    }
+
+    fn settings(&self) -> Settings {
+        let config = self.config;
+        Settings {
+            clients_max: config.maxclients as u64,
+            idle_max: Duration::from_secs(config.timeout_s),
+            keepalive: Duration::from_secs(config.tcp_keepalive_s),
+            protected: protected(config),
+            env: Arc::new(Env {
+                requirepass: Password::new(config.requirepass.bytes()),
+                databases: config.databases,
+                limits: Limits::for_bulk(config.proto_max_bulk_len),
+                corgi_version: Bytes::from_static(env!("CARGO_PKG_VERSION").as_bytes()),
+                ..Env::default()
+            }),
+        }
+    }
+
+    /// Lets the node give up leadership and finish what its clients wait for; not longer than a
+    /// write may take, because then every one of them has its answer.
+    async fn hand_over(&self) {
+        self.core.enter(|node, now| node.shut_down(now));
+        let timeouts = self.config.timeouts();
+        let mut ticks = interval(Duration::from_millis(timeouts.tick_ms));
+        let done = async {
+            while !self.core.enter(|node, _| node.may_stop()) {
+                ticks.tick().await;
+            }
+        };
+        match timeout(Duration::from_millis(timeouts.write_ms), done).await {
+            Ok(()) => info!(self.log, "handed over"),
+            Err(_) => warn!(
+                self.log,
+                "stopping although writes are under way or nobody took over"
+            ),
+        }
+    }
+}
+
+/// Prints the log of a stopped node.
+///
+/// # Errors
+/// If the folder is in use, damaged or no data folder, or if the output cannot be written.
+pub fn dump_log(dir: &Path) -> anyhow::Result<()> {
+    let mut out = std::io::BufWriter::new(std::io::stdout().lock());
+    corgi_log::dump_log(dir, &mut out)?;
+    std::io::Write::flush(&mut out).context("write the dump")
+}

@@ -1,0 +1,90 @@
+//! How the process ends: asked to, because the node gave up, or at once.
+//!
+//! | cause | what happens | exit code |
+//! |---|---|---|
+//! | `SIGTERM`, `SIGINT` | leadership is handed over, due replies leave, state is flushed | 0 |
+//! | a second such signal | nothing more | 1 |
+//! | the node cannot go on | connections close, what it decided before is written | 1 |
+//! | a failed write, a panic | one line says why | `SIGABRT` |
+//!
+//! Killing the process is always safe too; what the orderly way saves is the election and the
+//! replies under way.
+
+use std::io;
+use std::path::Path;
+
+use slog::{Logger, crit};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::mpsc;
+
+/// Why the process is to stop.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum StopReason {
+    /// Somebody asked.
+    Signal(&'static str),
+    /// The node cannot go on, for the reason given.
+    Fatal(String),
+}
+
+/// Asks the process to stop, from any thread.
+#[derive(Clone, Debug)]
+pub(crate) struct Stop(mpsc::UnboundedSender<StopReason>);
+
+impl Stop {
+    /// Makes the asking side, and the side that is asked.
+    pub(crate) fn new() -> (Self, mpsc::UnboundedReceiver<StopReason>) {
+        let (sender, receiver) = mpsc::unbounded_channel();
+        (Self(sender), receiver)
+    }
+
+    /// Asks. Only the first reason counts.
+    pub(crate) fn request(&self, reason: StopReason) {
+        // If nobody listens any more, the process is stopping already.
+        let _stopping = self.0.send(reason);
+    }
+}
+
+/// The signals that ask for an orderly end.
+#[derive(Debug)]
+pub(crate) struct Signals {
+    term: Signal,
+    int: Signal,
+}
+
+impl Signals {
+    /// Takes the signals over from the system's default, which would end the process at once.
+    ///
+    /// # Errors
+    /// If the system does not allow it.
+    pub(crate) fn new() -> io::Result<Self> {
+        Ok(Self {
+            term: signal(SignalKind::terminate())?,
+            int: signal(SignalKind::interrupt())?,
+        })
+    }
+
+    /// Waits for the next one and returns its name.
+    pub(crate) async fn next(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.term.recv() => "SIGTERM",
+            _ = self.int.recv() => "SIGINT",
+        }
+    }
+}
+
+/// Ends the process because of a failed write: every further step would be a danger to data. `dir`
+/// is where.
+///
+/// A critical line is written before the call that logs it returns, so this one is not lost.
+pub(crate) fn disk_failed(log: &Logger, dir: &Path, error: &anyhow::Error) -> ! {
+    crit!(log, "cannot write to the data folder; stopping at once, because what is on disk is \
+        unknown. Check the disk and its free space, then start again: nothing that was \
+        acknowledged is lost"; "dir" => %dir.display(), "error" => format!("{error:#}"));
+    std::process::abort();
+}
+
+/// Ends the process because of a second signal, in the middle of stopping.
+pub(crate) fn exit_at_once(log: &Logger, signal: &str) -> ! {
+    crit!(log, "stopping at once, although not all is done"; "signal" => signal);
+    std::process::exit(1);
+}
