@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   all nodes empty ── each hears of all others, none has a cluster ──▶ the lowest id founds: alone, random cluster id
-//!   founder ── Formed ──▶ the others take the cluster on, as followers of the founder
+//!   founder ── Formed, once it is on disk ──▶ the others take the cluster on, as followers of the founder
 //!   leader: Bootstrap (binds ids to data folders) → one by one: learner, then voter → Formed: clients are served
 //! ```
 //!
@@ -187,3 +187,6 @@ pub(crate) fn others(config: &NodeConfig, state: Option<&State>) -> Vec<InitialM
     others.retain(|member| member.id != config.id);
     others
 }
+
+#[cfg(test)]
+mod tests;

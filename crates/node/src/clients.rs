@@ -72,3 +72,6 @@ impl Clients {
         self.told.is_empty()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -151,3 +151,6 @@ fn raft(node: &NodeFacts) -> Vec<String> {
         format!("raft_batches_in_flight:{}", node.batches_in_flight),
     ]
 }
+
+#[cfg(test)]
+mod tests;

@@ -5,7 +5,8 @@
 
 use bytes::Bytes;
 use corgi_base::{
-    BatchHead, BatchNumber, Boot, EntryHead, InstanceId, MessageId, NodeId, Now, Stamp, Term,
+    BatchHead, BatchNumber, Boot, EntryHead, InstanceId, Member, MessageId, NodeId, Now, Stamp,
+    Term,
 };
 use corgi_state::State;
 use std::collections::BTreeMap;
@@ -28,6 +29,8 @@ pub(crate) enum Verdict {
 pub(crate) struct Leading {
     pub(crate) term: Term,
     sessions: BTreeMap<NodeId, (Boot, BatchNumber)>,
+    /// Members that only the unapplied part of the log binds to their data folders.
+    bound: BTreeMap<NodeId, InstanceId>,
     last_id: MessageId,
     /// Whether this term has appended what the birth of the cluster needs next.
     pub(crate) birth_step: Option<BirthStep>,
@@ -50,6 +53,7 @@ impl Leading {
         let mut leading = Self {
             term,
             sessions,
+            bound: BTreeMap::new(),
             last_id: state.last_id(),
             birth_step: None,
         };
@@ -65,10 +69,18 @@ impl Leading {
                 }) => {
                     leading.appended_session(state, node, instance, boot);
                 }
-                Ok(EntryHead::Bootstrap { .. } | EntryHead::Formed) | Err(_) => {}
+                Ok(EntryHead::Bootstrap { members, .. }) => leading.bind(state, members),
+                Ok(EntryHead::Formed) | Err(_) => {}
             }
         }
         leading
+    }
+
+    /// Only the first binding counts, as when it is applied.
+    fn bind(&mut self, state: &State, members: Vec<Member>) {
+        if state.cluster().is_none() && self.bound.is_empty() {
+            self.bound = members.into_iter().map(|m| (m.id, m.instance)).collect();
+        }
     }
 
     /// Whether a boot may be recorded as its node's origin: a member, the data folder it is bound to, a later boot.
@@ -79,9 +91,8 @@ impl Leading {
         instance: InstanceId,
         boot: Boot,
     ) -> bool {
-        state
-            .member(node)
-            .is_some_and(|member| member.instance == instance)
+        let bound = state.member(node).map(|member| &member.instance);
+        bound.or_else(|| self.bound.get(&node)) == Some(&instance)
             && self
                 .sessions
                 .get(&node)
@@ -144,3 +155,6 @@ impl Leading {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -27,8 +27,8 @@
 //! - Everything told to a client is told in the order of the log, its own replies before its own messages.
 //! - Equal inputs give equal outputs: no clock, no randomness, no hash order.
 //!
-//! Not here: bytes of clients (`session`), encoding, sockets, threads, RocksDB. Not yet: snapshots, changes of the members
-//! after the birth, loss of majority as a state of its own, subscribers that are fed from the log.
+//! Not here: bytes of clients (`session`), encoding, sockets, threads, RocksDB. Not yet: counts over the whole cluster
+//! (`PUBLISH` and `PUBSUB` count this node's subscribers), snapshots, changes of the members after the birth, loss of majority as a state of its own, subscribers that are fed from the log.
 //!
 //! Tests: `tests/` has golden scripts over whole clusters of nodes, and unit tests of the parts.
 #![deny(clippy::iter_over_hash_type)]

@@ -8,7 +8,7 @@ use crate::peer::{PeerHello, PeerMessage, Refusal, RefusalKind};
 use crate::running::Running;
 use crate::shared::Shared;
 use corgi_base::codec::DecodeError;
-use corgi_base::{ClientId, Formation, LogIndex, NodeId, Now, Protocol, Term};
+use corgi_base::{Boot, ClientId, Formation, LogIndex, NodeId, Now, Protocol, Term};
 use corgi_consensus::storage::LogReader;
 use corgi_consensus::{PersistToken, Role, StartError};
 use corgi_session::{Ask, Reply};
@@ -33,6 +33,17 @@ pub enum NodeStartError {
     LogWithoutCluster {
         /// Where the log ends.
         last: LogIndex,
+    },
+    /// The applied state has seen this boot, or a later one.
+    #[error(
+        "this is boot {boot} of the data folder, but boot {recorded} has already been recorded: the folder, or its \
+         identity file, is an old copy. Restore it, or replace this node by one with a new node-id."
+    )]
+    BootBehind {
+        /// The boot of this start.
+        boot: Boot,
+        /// The boot in the applied state.
+        recorded: Boot,
     },
 }
 
@@ -139,13 +150,16 @@ impl<R: LogReader> Node<R> {
         self.running().map(|running| running.formation)
     }
 
-    /// Returns who this node says it is in a handshake.
+    /// Returns who this node says it is in a handshake. A founder names its cluster once that is on its disk.
     pub fn hello(&self) -> PeerHello {
         let config = &self.shared.config;
+        let announced = self
+            .running()
+            .filter(|running| running.may_announce(config.id));
         PeerHello {
             id: config.id,
             instance: config.instance,
-            formation: self.formation(),
+            formation: announced.map(|running| running.formation),
         }
     }
 
@@ -163,7 +177,7 @@ impl<R: LogReader> Node<R> {
         self.shared.heard.insert(&hello);
         match (&mut self.stage, hello.formation) {
             (Stage::Running(running), theirs) => {
-                if theirs.is_none() {
+                if theirs.is_none() && running.may_announce(self.shared.config.id) {
                     let formed = PeerMessage::Formed(running.formation);
                     self.shared.out.send.push((hello.id, formed));
                 }
@@ -172,7 +186,7 @@ impl<R: LogReader> Node<R> {
                     running.resend_from_start(&mut self.shared, now);
                 }
             }
-            (Stage::Unformed(_), Some(formation)) => self.form_or_fail(formation),
+            (Stage::Unformed(_), Some(formation)) => self.adopt(formation),
             (Stage::Unformed(_), None) => self.found_if_all_are_here(),
         }
         self.pump(now);
@@ -187,12 +201,22 @@ impl<R: LogReader> Node<R> {
         {
             return;
         }
-        let formation = self.own_formation();
-        let others = birth::others(&self.shared.config, None);
-        let tell = others
-            .iter()
-            .map(|peer| (peer.id, PeerMessage::Formed(formation)));
-        self.shared.out.send.extend(tell);
+        // The others are told once it is on disk.
+        self.form_or_fail(self.own_formation());
+    }
+
+    /// Takes on the cluster that a peer belongs to. Not one that this node has founded: others know of a cluster only after
+    /// its founder has it on disk, so that the founder has lost its data, and with it what it has appended and voted.
+    fn adopt(&mut self, formation: Formation) {
+        let id = self.shared.config.id;
+        if formation.founder == id {
+            return self.shared.fail(format!(
+                "node {id} founded cluster {}, but its data folder is empty. A node that lost its data must not return \
+                 under its old id, because it may have voted: restore the folder, or, if the cluster never served anybody, \
+                 empty the folders of all its nodes.",
+                formation.cluster
+            ));
+        }
         self.form_or_fail(formation);
     }
 
@@ -206,8 +230,8 @@ impl<R: LogReader> Node<R> {
         self.pump(now);
     }
 
-    /// Takes note that a peer which this node has called does not let it in. A node without a cluster cannot go on when
-    /// it is refused for what it is: its folder was emptied, or its id is another's.
+    /// Takes note that a peer which this node has called does not let it in. A node that is not bound to its cluster yet
+    /// cannot go on when it is refused for what it is: its folder was emptied, or its id is another's.
     pub fn peer_refused(&mut self, _now: Now, peer: NodeId, refusal: &Refusal) {
         let hopeless = match refusal.kind {
             RefusalKind::OtherInstance | RefusalKind::SameId | RefusalKind::NotMember => true,
@@ -216,7 +240,8 @@ impl<R: LogReader> Node<R> {
             | RefusalKind::OtherCluster
             | RefusalKind::WrongId => false,
         };
-        if hopeless && matches!(self.stage, Stage::Unformed(_)) {
+        let bound = self.state().is_some_and(|state| state.cluster().is_some());
+        if hopeless && !bound {
             self.shared
                 .fail(format!("node {peer} refuses this node: {refusal}"));
         }
@@ -228,7 +253,7 @@ impl<R: LogReader> Node<R> {
             (Stage::Running(running), message) => {
                 running.peer_message(&mut self.shared, now, from, message);
             }
-            (Stage::Unformed(_), PeerMessage::Formed(formation)) => self.form_or_fail(formation),
+            (Stage::Unformed(_), PeerMessage::Formed(formation)) => self.adopt(formation),
             // A leader repeats itself until this node has taken on the cluster.
             (Stage::Unformed(_), _) => {}
         }
@@ -257,7 +282,7 @@ impl<R: LogReader> Node<R> {
         match &mut self.stage {
             Stage::Running(running) => running.persisted(&mut self.shared, token),
             Stage::Unformed(_) => {
-                warn!(self.shared.log, "a write was synced before there was a log")
+                warn!(self.shared.log, "a write was synced before there was a log");
             }
         }
         self.pump(now);
@@ -321,6 +346,16 @@ impl<R: LogReader> Node<R> {
     /// Returns whether clients are served: the cluster is complete, and a leader is known.
     pub fn serves(&self) -> bool {
         self.running().is_some_and(Running::serves)
+    }
+
+    /// Returns where this node stands in its Raft group, once it has a cluster.
+    pub fn raft_status(&self) -> Option<corgi_consensus::Status> {
+        self.running().map(|running| running.group.status())
+    }
+
+    /// Returns who votes as far as this node has applied the log, ascending; nobody before it has a cluster.
+    pub fn voters(&self) -> &[NodeId] {
+        self.state().map_or(&[], corgi_state::State::voters)
     }
 
     /// Returns what has become due, in the order in which it must be done. Call it after every input.

@@ -20,6 +20,9 @@ use corgi_base::{BatchNumber, Boot, ClientId, Op};
 use corgi_session::Seq;
 use std::collections::VecDeque;
 
+/// Answers that name the same missing batch within this time, more than a round trip, are about the same loss.
+const EXPECT_RETRY_MS: u64 = 100;
+
 /// Bounds and timeouts of an origin.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct OriginLimits {
@@ -95,6 +98,8 @@ pub(crate) struct Origin {
     next_number: BatchNumber,
     /// The first batch that has not been sent to the present leader.
     next_to_send: BatchNumber,
+    /// The last number that a leader expected, and when this origin went back to it.
+    expected: Option<(BatchNumber, u64)>,
 }
 
 impl Origin {
@@ -108,6 +113,7 @@ impl Origin {
             in_flight: VecDeque::new(),
             next_number: BatchNumber(1),
             next_to_send: BatchNumber(1),
+            expected: None,
         }
     }
 
@@ -141,6 +147,13 @@ impl Origin {
     /// Returns how many bytes of operations wait to be put in a batch.
     pub(crate) fn pending_bytes(&self) -> usize {
         self.pending_data.len()
+    }
+
+    /// Returns the first batch that is not applied, or the number of the next one.
+    pub(crate) fn oldest(&self) -> BatchNumber {
+        self.in_flight
+            .front()
+            .map_or(self.next_number, |b| b.number)
     }
 
     /// Returns how many batches are sent and not applied.
@@ -188,14 +201,19 @@ impl Origin {
 
     /// Sends again from the first batch that is not applied: the leader is another one, or something was lost.
     pub(crate) fn rewind(&mut self) {
-        self.next_to_send = self
-            .in_flight
-            .front()
-            .map_or(self.next_number, |b| b.number);
+        self.next_to_send = self.oldest();
     }
 
-    /// Sends again from `number`, which the leader says must come next.
-    pub(crate) fn rewind_to(&mut self, number: BatchNumber) {
+    /// Sends again from `number`, which the leader says must come next. Every batch that was sent after the lost one makes
+    /// it say so: the first answer counts, or one lost batch would have the whole window sent again as often as it is long.
+    pub(crate) fn rewind_to(&mut self, number: BatchNumber, now_ms: u64) {
+        if self
+            .expected
+            .is_some_and(|(last, at_ms)| last == number && now_ms < at_ms + EXPECT_RETRY_MS)
+        {
+            return;
+        }
+        self.expected = Some((number, now_ms));
         self.rewind();
         self.next_to_send = self.next_to_send.max(number).min(self.next_number);
     }
@@ -261,3 +279,6 @@ impl Origin {
         expired
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -141,3 +141,6 @@ impl Reads {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -12,8 +12,8 @@ use crate::shared::Shared;
 use bytes::Bytes;
 use corgi_base::op::decode_ops;
 use corgi_base::{
-    BatchHead, BatchNumber, Boot, Effects, EntryHead, Formation, InstanceId, NodeId, Nonce, Now,
-    Term,
+    BatchHead, BatchNumber, Boot, Effects, EntryHead, Formation, InstanceId, LogIndex, NodeId,
+    Nonce, Now, Term,
 };
 use corgi_consensus::storage::LogReader;
 use corgi_consensus::{
@@ -34,9 +34,13 @@ pub(crate) struct Running<R: LogReader> {
     leading: Option<Leading>,
     /// Who leads, and in which term: where batches go.
     pub(crate) route: Option<(NodeId, Term)>,
-    /// When batches that are not applied are sent again.
+    /// When batches are sent again, of which none has been applied for a while.
     resend_ms: u64,
-    transferring: bool,
+    /// Until when leadership is on its way to another member; raft gives up after an election timeout, and so it is tried
+    /// again then.
+    transferring_until_ms: Option<u64>,
+    /// Whether this founder has told the others of the cluster.
+    announced: bool,
 }
 
 impl<R: LogReader> Running<R> {
@@ -46,6 +50,11 @@ impl<R: LogReader> Running<R> {
         start: NodeStart<R>,
     ) -> Result<Self, NodeStartError> {
         let state = State::restore(formation.founder, &start.state_rows)?;
+        let (id, boot) = (shared.config.id, shared.config.boot);
+        let recorded = state.sessions().find(|(node, ..)| *node == id);
+        if let Some((_, recorded, _)) = recorded.filter(|(_, recorded, _)| *recorded >= boot) {
+            return Err(NodeStartError::BootBehind { boot, recorded });
+        }
         let start_at = GroupStart {
             bounds: start.bounds,
             applied: state.applied(),
@@ -60,7 +69,8 @@ impl<R: LogReader> Running<R> {
             leading: None,
             route: None,
             resend_ms: 0,
-            transferring: false,
+            transferring_until_ms: None,
+            announced: false,
         })
     }
 
@@ -69,13 +79,22 @@ impl<R: LogReader> Running<R> {
         self.state.formed() && self.route.is_some()
     }
 
+    /// Whether the cluster is on this node's disk, so that others may hear of it from here. A founder that told them first,
+    /// crashed, and founded another one would divide them. Its identity is written before its first entry, and that is
+    /// applied only when it is synced. The others only repeat what the founder has said.
+    pub(crate) fn may_announce(&self, own: NodeId) -> bool {
+        self.formation.founder != own || self.state.applied() > LogIndex(0)
+    }
+
     pub(crate) fn leads(&self) -> bool {
         self.leading.is_some()
     }
 
     pub(crate) fn tick(&mut self, shared: &mut Shared, now: Now) {
         self.group.tick();
-        if now.mono_ms >= self.resend_ms {
+        if shared.origin.in_flight() == 0 {
+            self.resend_ms = now.mono_ms + shared.config.timeouts.write_ms / 4;
+        } else if now.mono_ms >= self.resend_ms {
             self.resend_from_start(shared, now);
         }
     }
@@ -115,7 +134,7 @@ impl<R: LogReader> Running<R> {
             }
             PeerMessage::Expect { boot, number } => {
                 if boot == shared.origin.boot() {
-                    shared.origin.rewind_to(number);
+                    shared.origin.rewind_to(number, now.mono_ms);
                 }
             }
             PeerMessage::OpenSession {
@@ -206,7 +225,7 @@ impl<R: LogReader> Running<R> {
     /// Does all that has become possible.
     pub(crate) fn pump(&mut self, shared: &mut Shared, now: Now) {
         while shared.out.fatal.is_none() {
-            let worked = self.drain(shared, now);
+            self.drain(shared, now);
             self.follow_leader(shared, now);
             self.give_birth(shared);
             self.open_session(shared, now);
@@ -214,24 +233,22 @@ impl<R: LogReader> Running<R> {
                 self.send_batches(shared, now);
                 self.ask_read(shared, now);
             }
-            if !worked {
+            self.hand_over(shared, now);
+            if !self.group.has_work() {
                 break;
             }
         }
         for read in shared.reads.take_ready(self.state.applied()) {
             shared.subscribe(read);
         }
-        self.hand_over(shared);
         if let Some(write) = self.state.take_write() {
             shared.out.disk.push(DiskJob::State(write));
         }
     }
 
-    /// Takes Raft's work; `false` if there was none.
-    fn drain(&mut self, shared: &mut Shared, now: Now) -> bool {
-        let mut worked = false;
+    /// Takes Raft's work.
+    fn drain(&mut self, shared: &mut Shared, now: Now) {
         while let Some(work) = self.group.work() {
-            worked = true;
             send_raft(shared, work.send);
             shared.out.disk.extend(work.persist.map(DiskJob::Log));
             for grant in work.reads {
@@ -240,16 +257,22 @@ impl<R: LogReader> Running<R> {
             if work.committed.is_empty() {
                 continue;
             }
+            let oldest = shared.origin.oldest();
             for committed in work.committed {
                 if let Err(error) = self.apply(shared, committed) {
                     shared.fail(error.to_string());
-                    return false;
+                }
+                if shared.out.fatal.is_some() {
+                    // What follows may be another process' that has this node's name.
+                    return;
                 }
             }
             self.group.applied(self.state.applied());
-            self.resend_ms = now.mono_ms + shared.config.timeouts.write_ms / 4;
+            if shared.origin.oldest() != oldest {
+                // Only progress of this node's own batches shows that they arrive.
+                self.resend_ms = now.mono_ms + shared.config.timeouts.write_ms / 4;
+            }
         }
-        worked
     }
 
     fn apply(&mut self, shared: &mut Shared, committed: Committed) -> Result<(), ApplyError> {
@@ -296,7 +319,7 @@ impl<R: LogReader> Running<R> {
         let status = self.group.status();
         if status.role != Role::Leader {
             self.leading = None;
-            self.transferring = false;
+            self.transferring_until_ms = None;
         } else if self
             .leading
             .as_ref()
@@ -330,6 +353,14 @@ impl<R: LogReader> Running<R> {
         };
         if self.state.formed() {
             return;
+        }
+        if !self.announced && self.formation.founder == shared.config.id {
+            if self.state.applied() == LogIndex(0) {
+                return;
+            }
+            self.announced = true;
+            let tell = |peer: &NodeId| (*peer, PeerMessage::Formed(self.formation));
+            shared.out.send.extend(shared.peers_up.iter().map(tell));
         }
         let members = shared.heard.founding_members(&shared.config);
         let last = self.group.status().last_index;
@@ -428,14 +459,15 @@ impl<R: LogReader> Running<R> {
             && self.group.read_index(id).is_ok()
         {
             shared.reads.asked(now.mono_ms, id);
-            // A sole voter has the answer at once; others send the question.
-            self.drain(shared, now);
         }
     }
 
     /// Gives leadership away before this node stops: to the member whose log is the longest of those that are up.
-    fn hand_over(&mut self, shared: &Shared) {
-        if !shared.stopping || self.transferring || self.leading.is_none() {
+    fn hand_over(&mut self, shared: &Shared, now: Now) {
+        let under_way = self
+            .transferring_until_ms
+            .is_some_and(|until| now.mono_ms < until);
+        if !shared.stopping || under_way || self.leading.is_none() {
             return;
         }
         let fit =
@@ -447,7 +479,7 @@ impl<R: LogReader> Running<R> {
             .filter(|(node, _)| fit(node));
         if let Some((node, _)) = best.max_by_key(|(_, matched)| *matched) {
             info!(shared.log, "hands over leadership"; "to" => node.get());
-            self.transferring = true;
+            self.transferring_until_ms = Some(now.mono_ms + shared.config.timeouts.election_ms);
             self.group.transfer_leader(node);
         }
     }

@@ -1,0 +1,85 @@
+//! Which sections `INFO` shows, and what stands in them.
+
+use super::*;
+
+fn node() -> NodeFacts {
+    let id = |id| NodeId::new(id).expect("not 0");
+    NodeFacts {
+        id: id(2),
+        cluster: Some(ClusterId(10)),
+        formed: true,
+        role: Role::Follower,
+        term: Term(3),
+        leader: Some(id(1)),
+        commit: LogIndex(8),
+        applied: LogIndex(7),
+        last: LogIndex(9),
+        voters: vec![id(1), id(2)],
+        learners: Vec::new(),
+        peers_up: 1,
+        pending_bytes: 5,
+        batches_in_flight: 4,
+        channels: 6,
+        patterns: 1,
+        published: 11,
+        delivered: 12,
+        lagged: 13,
+    }
+}
+
+fn shown(asked: &[&'static str]) -> String {
+    let facts = Facts {
+        server: vec!["redis_version:7.4.0".to_owned()],
+        ..Facts::default()
+    };
+    let asked: Vec<Bytes> = asked
+        .iter()
+        .map(|name| Bytes::from_static(name.as_bytes()))
+        .collect();
+    String::from_utf8(render(&facts, &node(), &asked).to_vec()).expect("it is text")
+}
+
+fn titles(asked: &[&'static str]) -> Vec<String> {
+    let text = shown(asked);
+    text.lines()
+        .filter_map(|line| line.strip_prefix("# "))
+        .map(str::to_owned)
+        .collect()
+}
+
+#[test]
+fn sections_come_in_redis_order_whatever_the_order_asked() {
+    let all = [
+        "Server",
+        "Clients",
+        "Memory",
+        "Persistence",
+        "Stats",
+        "Replication",
+        "CPU",
+        "Raft",
+    ];
+    for asked in [&[][..], &["all"], &["default"], &["EVERYTHING"]] {
+        assert_eq!(titles(asked), all);
+    }
+    assert_eq!(titles(&["raft", "server", "nonsense"]), ["Server", "Raft"]);
+    assert_eq!(shown(&["nonsense"]), "");
+}
+
+#[test]
+fn sections_are_set_apart_by_an_empty_line() {
+    let text = shown(&["server", "replication"]);
+    assert!(
+        text.starts_with("# Server\r\nredis_version:7.4.0\r\n\r\n# Replication\r\nrole:master\r\n")
+    );
+    assert!(text.ends_with("master_repl_offset:7\r\n"));
+}
+
+#[test]
+fn raft_shows_where_the_node_stands() {
+    let expected = "# Raft\r\nraft_node_id:2\r\nraft_cluster_id:0000000000000000000000000000000a\r\n\
+        raft_formed:1\r\nraft_role:follower\r\nraft_term:3\r\nraft_leader_id:1\r\n\
+        raft_commit_index:8\r\nraft_applied_index:7\r\nraft_last_index:9\r\nraft_voters:1,2\r\n\
+        raft_learners:\r\nraft_peers_up:1\r\nraft_pending_bytes:5\r\nraft_batches_in_flight:4\r\n";
+    assert_eq!(shown(&["raft"]), expected);
+}

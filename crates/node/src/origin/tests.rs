@@ -1,0 +1,222 @@
+//! What goes in which batch, what is sent again, and who is told what.
+
+use super::*;
+
+const TIMEOUT_MS: u64 = 1000;
+
+fn origin() -> Origin {
+    let limits = OriginLimits {
+        batch_bytes_max: 40,
+        in_flight_max: 2,
+        pending_bytes_max: 100,
+        write_timeout_ms: TIMEOUT_MS,
+    };
+    let mut origin = Origin::new(Boot(1), limits);
+    origin.session = Session::Open;
+    origin
+}
+
+fn waiter(seq: u64) -> Waiter {
+    Waiter {
+        client: ClientId(1),
+        seq: Seq(seq),
+    }
+}
+
+/// An operation of as many bytes, 9 of which are its frame.
+fn op(bytes: usize) -> Op {
+    Op::Publish {
+        channel: Bytes::new(),
+        payload: vec![b'x'; bytes - 9].into(),
+    }
+}
+
+fn write(origin: &mut Origin, now_ms: u64, seq: u64, bytes: usize) -> bool {
+    origin.write(now_ms, waiter(seq), &op(bytes))
+}
+
+/// Sends all that may be sent; returns numbers and operation counts.
+fn send(origin: &mut Origin) -> Vec<(u64, u32)> {
+    let mut sent = Vec::new();
+    while let Some(batch) = origin.to_send() {
+        sent.push((batch.number.0, batch.ops));
+        origin.sent();
+    }
+    sent
+}
+
+fn waiters(seqs: impl IntoIterator<Item = u64>) -> Vec<Waiter> {
+    seqs.into_iter().map(waiter).collect()
+}
+
+#[test]
+fn a_batch_holds_what_waits_up_to_its_limit() {
+    let mut origin = origin();
+    for seq in 0..5 {
+        assert!(write(&mut origin, 0, seq, 20));
+    }
+    origin.cut();
+    assert_eq!(
+        send(&mut origin),
+        [(1, 2), (2, 2)],
+        "the window holds two batches"
+    );
+    assert_eq!((origin.in_flight(), origin.pending_bytes()), (2, 20));
+    assert_eq!(origin.applied(BatchNumber(1)), waiters(0..2));
+    origin.cut();
+    assert_eq!(send(&mut origin), [(3, 1)]);
+}
+
+#[test]
+fn an_operation_larger_than_a_batch_goes_alone() {
+    let mut origin = origin();
+    write(&mut origin, 0, 0, 70);
+    write(&mut origin, 0, 1, 20);
+    origin.cut();
+    assert_eq!(send(&mut origin), [(1, 1), (2, 1)]);
+}
+
+#[test]
+fn nothing_gets_a_number_before_the_session_is_open() {
+    let mut origin = origin();
+    origin.session = Session::Closed { asked_ms: None };
+    write(&mut origin, 0, 0, 20);
+    origin.cut();
+    assert_eq!(send(&mut origin), []);
+    let expired = origin.expire(TIMEOUT_MS);
+    assert_eq!(
+        (expired.unsent, expired.unknown),
+        (waiters([0]), Vec::new())
+    );
+    assert!(origin.is_idle());
+}
+
+#[test]
+fn too_many_waiting_bytes_are_refused_but_never_the_first_operation() {
+    let mut origin = origin();
+    origin.session = Session::Closed { asked_ms: None };
+    assert!(
+        write(&mut origin, 0, 0, 300),
+        "alone it may be larger than the limit"
+    );
+    assert!(!write(&mut origin, 0, 1, 20));
+    assert_eq!(origin.pending_bytes(), 300);
+    origin.expire(TIMEOUT_MS);
+    assert!(write(&mut origin, TIMEOUT_MS, 2, 20));
+}
+
+#[test]
+fn much_younger_operations_wait_for_the_next_batch() {
+    let mut origin = origin();
+    origin.session = Session::Closed { asked_ms: None };
+    write(&mut origin, 0, 0, 10);
+    write(&mut origin, TIMEOUT_MS / 4, 1, 10);
+    write(&mut origin, TIMEOUT_MS / 4 + 1, 2, 10);
+    origin.session = Session::Open;
+    origin.cut();
+    assert_eq!(send(&mut origin), [(1, 2), (2, 1)]);
+}
+
+#[test]
+fn rewinding_sends_all_that_is_not_applied_again_in_order() {
+    let mut origin = origin();
+    (0..4).for_each(|seq| assert!(write(&mut origin, 0, seq, 20)));
+    origin.cut();
+    assert_eq!(send(&mut origin), [(1, 2), (2, 2)]);
+    origin.rewind();
+    assert_eq!(send(&mut origin), [(1, 2), (2, 2)]);
+    origin.applied(BatchNumber(1));
+    origin.rewind();
+    assert_eq!(send(&mut origin), [(2, 2)]);
+}
+
+#[test]
+fn the_same_missing_batch_is_sent_again_once_per_round_trip() {
+    let mut origin = origin();
+    (0..4).for_each(|seq| assert!(write(&mut origin, 0, seq, 20)));
+    origin.cut();
+    send(&mut origin);
+    origin.rewind_to(BatchNumber(1), 0);
+    assert_eq!(send(&mut origin).len(), 2);
+    origin.rewind_to(BatchNumber(1), EXPECT_RETRY_MS - 1);
+    assert_eq!(send(&mut origin).len(), 0);
+    origin.rewind_to(BatchNumber(2), EXPECT_RETRY_MS - 1);
+    assert_eq!(send(&mut origin), [(2, 2)]);
+    origin.rewind_to(BatchNumber(2), 2 * EXPECT_RETRY_MS);
+    assert_eq!(send(&mut origin), [(2, 2)]);
+}
+
+#[test]
+fn a_number_out_of_range_does_no_harm() {
+    let mut origin = origin();
+    (0..4).for_each(|seq| assert!(write(&mut origin, 0, seq, 20)));
+    origin.cut();
+    origin.applied(BatchNumber(1));
+    origin.rewind_to(BatchNumber(99), 0);
+    assert_eq!(send(&mut origin), [], "the leader says that it has all");
+    origin.rewind_to(BatchNumber(0), 0);
+    assert_eq!(send(&mut origin), [(2, 2)]);
+    origin.applied(BatchNumber(2));
+    assert_eq!(
+        (send(&mut origin), origin.oldest()),
+        (vec![], BatchNumber(3))
+    );
+}
+
+#[test]
+fn what_was_sent_is_unknown_what_was_not_is_refused() {
+    let mut origin = origin();
+    (0..5).for_each(|seq| assert!(write(&mut origin, 0, seq, 20)));
+    origin.cut();
+    send(&mut origin);
+    assert_eq!(origin.expire(TIMEOUT_MS - 1), Expired::default());
+    let expired = origin.expire(TIMEOUT_MS);
+    assert_eq!(
+        (expired.unknown, expired.unsent),
+        (waiters(0..4), waiters([4]))
+    );
+    assert_eq!(
+        origin.expire(2 * TIMEOUT_MS),
+        Expired::default(),
+        "each is told once"
+    );
+}
+
+#[test]
+fn an_expired_batch_goes_on_empty_and_nobody_is_told_again() {
+    let mut origin = origin();
+    (0..3).for_each(|seq| assert!(write(&mut origin, 0, seq, 20)));
+    origin.cut();
+    send(&mut origin);
+    origin.expire(TIMEOUT_MS);
+    let empty = origin.to_send().expect("it is sent again");
+    assert_eq!(
+        (empty.number, empty.ops, empty.data),
+        (BatchNumber(1), 0, Bytes::new())
+    );
+    assert_eq!(send(&mut origin), [(1, 0), (2, 0)]);
+    // Whichever of the two forms the log has, nobody waits.
+    assert_eq!(origin.applied(BatchNumber(1)), []);
+}
+
+#[test]
+fn a_younger_batch_keeps_its_own_deadline() {
+    let mut origin = origin();
+    write(&mut origin, 0, 0, 40);
+    write(&mut origin, 500, 1, 40);
+    origin.cut();
+    send(&mut origin);
+    assert_eq!(origin.expire(TIMEOUT_MS).unknown, waiters([0]));
+    assert_eq!(send(&mut origin), [(1, 0), (2, 1)]);
+    assert_eq!(origin.applied(BatchNumber(1)), []);
+    assert_eq!(origin.applied(BatchNumber(2)), waiters([1]));
+}
+
+#[test]
+#[should_panic(expected = "applied in order")]
+fn a_batch_out_of_order_is_a_fault_of_the_log() {
+    let mut origin = origin();
+    (0..4).for_each(|seq| assert!(write(&mut origin, 0, seq, 20)));
+    origin.cut();
+    origin.applied(BatchNumber(2));
+}

@@ -1,0 +1,127 @@
+//! When a subscription may count.
+
+use super::*;
+
+const RETRY_MS: u64 = 100;
+
+fn reads() -> Reads {
+    Reads::new(NodeId::new(1).expect("not 0"), Boot(1), RETRY_MS)
+}
+
+fn read(client: u64, deadline_ms: u64) -> Read {
+    Read {
+        client: ClientId(client),
+        seq: Seq(0),
+        kind: SubscriptionKind::Channel,
+        names: vec![Bytes::from_static(b"a")],
+        deadline_ms,
+    }
+}
+
+fn clients(reads: &[Read]) -> Vec<u64> {
+    reads.iter().map(|read| read.client.0).collect()
+}
+
+fn question(reads: &mut Reads, now_ms: u64) -> ReadId {
+    let id = reads.wants_question(now_ms).expect("somebody waits");
+    reads.asked(now_ms, id);
+    id
+}
+
+fn grant(id: ReadId, index: u64) -> ReadGrant {
+    ReadGrant {
+        id,
+        index: LogIndex(index),
+    }
+}
+
+#[test]
+fn one_question_serves_all_that_were_asked_before_it() {
+    let mut reads = reads();
+    assert_eq!(reads.wants_question(0), None);
+    reads.ask(read(1, 900));
+    reads.ask(read(2, 900));
+    let first = question(&mut reads, 0);
+    reads.ask(read(3, 900));
+    assert_eq!(reads.wants_question(1), None, "one is under way");
+    reads.grant(grant(first, 5));
+    assert_eq!(
+        reads.take_ready(LogIndex(4)),
+        [],
+        "its position is not applied"
+    );
+    let second = question(&mut reads, 2);
+    assert_eq!(clients(&reads.take_ready(LogIndex(5))), [1, 2]);
+    reads.grant(grant(second, 5));
+    assert_eq!(clients(&reads.take_ready(LogIndex(5))), [3]);
+}
+
+#[test]
+fn a_lost_question_is_asked_again_under_another_id() {
+    let mut reads = reads();
+    reads.ask(read(1, 900));
+    let lost = question(&mut reads, 0);
+    reads.ask(read(2, 900));
+    assert_eq!(reads.wants_question(RETRY_MS - 1), None);
+    let again = question(&mut reads, RETRY_MS);
+    assert_ne!(lost, again);
+    reads.grant(grant(lost, 1));
+    assert_eq!(
+        reads.take_ready(LogIndex(9)),
+        [],
+        "a late answer knows nothing of read 2"
+    );
+    reads.grant(grant(again, 2));
+    assert_eq!(
+        clients(&reads.take_ready(LogIndex(9))),
+        [1, 2],
+        "in the order asked"
+    );
+}
+
+#[test]
+fn an_id_that_was_never_asked_is_not_used_up() {
+    let mut reads = reads();
+    reads.ask(read(1, 900));
+    let id = reads.wants_question(0);
+    assert_eq!(reads.wants_question(0), id, "raft did not take it");
+}
+
+#[test]
+fn a_read_expires_wherever_it_is() {
+    let mut reads = reads();
+    reads.ask(read(1, 10));
+    let granted = question(&mut reads, 0);
+    reads.grant(grant(granted, 99));
+    reads.ask(read(2, 20));
+    question(&mut reads, 0);
+    reads.ask(read(3, 30));
+    assert_eq!(clients(&reads.expire(10)), [1]);
+    assert_eq!(clients(&reads.expire(20)), [2]);
+    assert_eq!(clients(&reads.expire(30)), [3]);
+    assert_eq!(reads.take_ready(LogIndex(100)), []);
+    assert_eq!(
+        reads.wants_question(RETRY_MS),
+        None,
+        "nobody waits any more"
+    );
+}
+
+#[test]
+fn a_closed_client_is_forgotten_wherever_its_read_is() {
+    for step in 0..3 {
+        let mut reads = reads();
+        reads.ask(read(1, 900));
+        reads.ask(read(2, 900));
+        let id = (step > 0).then(|| question(&mut reads, 0));
+        if let Some(id) = id.filter(|_| step > 1) {
+            reads.grant(grant(id, 1));
+        }
+        reads.forget(ClientId(1));
+        if step < 2 {
+            let id = id.unwrap_or_else(|| question(&mut reads, 0));
+            reads.grant(grant(id, 1));
+        }
+        assert_eq!(clients(&reads.take_ready(LogIndex(1))), [2], "step {step}");
+    }
+}

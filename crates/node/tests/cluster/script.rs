@@ -1,0 +1,445 @@
+//! Runs the golden scripts.
+//!
+//! | command | does |
+//! |---|---|
+//! | `nodes N [write= batch= inflight= pending= queue=]` | prepares empty folders; limits in bytes, `write` in ms |
+//! | `cluster N […]` | the same, then starts all and waits until they serve, without a word |
+//! | `start NAME… [initial=1,2] [at=N]` | starts a process; `at` another node's address |
+//! | `crash NAME…` | kills one, losing what is not synced or flushed |
+//! | `empty N`, `copy N as=NAME [boot=]` | empties a folder; copies one for another process of the same id |
+//! | `run MS` | time passes in ticks, and everything happens as it can |
+//! | `tick MS [NAME…]` | time passes, for all or some, and nothing else happens |
+//! | `stabilize` | disks work and messages arrive until nothing is left to do |
+//! | `disk hold\|release NAME…`, `disk work NAME [COUNT]` | stops a disk, lets it work by itself, does its oldest jobs |
+//! | `flush NAME…` | makes the applied state survive a crash |
+//! | `hold\|release FROM TO` | keeps the messages of a link on their way, or no longer |
+//! | `drop FROM TO`, `deliver FROM TO`, `again FROM TO` | loses, delivers, or delivers twice what is on its way there |
+//! | `replay FROM TO number= ops="a:x b:y" [boot=]` | lets a forwarded batch arrive that was long on its way |
+//! | `cut\|heal NAME` | a node can reach nobody and nobody it, or again |
+//! | `clock MS` | all clocks jump, forwards or back |
+//! | `client NAME on=PROCESS [resp3]`, `send NAME REQUEST…` | connects; sends inline requests in one piece |
+//! | `stall\|drain CLIENT`, `big CLIENT CHANNEL BYTES` | stops and resumes reading; publishes a large payload |
+//! | `shutdown NAME` | asks a node to stop, and shows whether it may |
+//! | `status`, `log NAME [from=]`, `rows` | where the nodes stand, what is on disk, whether their states are equal |
+
+use crate::folder::{Folder, node_id};
+use crate::show;
+use crate::world::{Link, World, parse_id};
+use bytes::{Bytes, BytesMut};
+use corgi_base::{BatchNumber, Boot, InstanceId, Op};
+use corgi_node::{Lane, Limits, PeerMessage, Timeouts};
+use goldenscript::{ArgumentConsumer, Command, Context};
+use std::error::Error;
+use std::path::{Path, PathBuf};
+
+type Result<T> = std::result::Result<T, Box<dyn Error>>;
+
+/// All rows of an applied state.
+type Rows = Vec<(Bytes, Bytes)>;
+
+#[derive(Default)]
+struct Script {
+    world: Option<World>,
+}
+
+impl goldenscript::Runner for Script {
+    type Command = Command;
+
+    fn run(&mut self, command: &Command, _: &Context) -> Result<String> {
+        let mut args = command.consume_args();
+        let name = command.name.as_str();
+        if matches!(name, "nodes" | "cluster") {
+            let mut world = prepare(&mut args)?;
+            if name == "cluster" {
+                serve(&mut world)?;
+            }
+            self.world = Some(world);
+        }
+        let world = self.world.as_mut().ok_or("start with: cluster 3")?;
+        match name {
+            "nodes" | "cluster" => {}
+            "client" | "send" | "stall" | "drain" | "big" => clients(world, name, &mut args)?,
+            "hold" | "release" | "drop" | "deliver" | "again" | "replay" => {
+                link(world, name, &mut args)?;
+            }
+            "status" | "log" | "rows" => look(world, name, &mut args)?,
+            "run" | "tick" | "stabilize" | "clock" => time(world, name, &mut args)?,
+            "disk" => disk(world, &mut args)?,
+            name => processes(world, name, &mut args)?,
+        }
+        args.reject_next()?;
+        let lines: Vec<String> = world.lines.drain(..).map(|line| line + "\n").collect();
+        Ok(lines.concat())
+    }
+}
+
+fn prepare(args: &mut ArgumentConsumer<'_>) -> Result<World> {
+    let count = args.next_pos().ok_or("how many nodes?")?.parse()?;
+    let timeouts = Timeouts {
+        tick_ms: 20,
+        election_ms: 600,
+        heartbeat_ms: 60,
+        write_ms: number(args, "write", 2500)?,
+    };
+    let limits = Limits {
+        batch_bytes_max: number(args, "batch", 1 << 18)?,
+        batches_in_flight_max: number(args, "inflight", 64)?,
+        pending_bytes_max: number(args, "pending", 1 << 24)?,
+        client_queue_bytes_max: number(args, "queue", 1 << 20)?,
+        append_bytes_max: 1 << 20,
+        inflight_appends_max: 64,
+        uncommitted_bytes_max: 1 << 26,
+        committed_bytes_max: 1 << 22,
+        tail_bytes_max: 1 << 24,
+    };
+    Ok(World::new(count, timeouts, limits))
+}
+
+/// Brings a cluster to life without a word.
+fn serve(world: &mut World) -> Result<()> {
+    world.quiet = true;
+    for id in world.initial.clone() {
+        world.start(&id.to_string(), node_id(id))?;
+    }
+    run(world, 1000);
+    world.quiet = false;
+    let all = world
+        .processes
+        .values()
+        .all(|process| process.node.serves());
+    if all {
+        Ok(())
+    } else {
+        Err("the cluster does not form".into())
+    }
+}
+
+fn run(world: &mut World, ms: u64) {
+    world.stabilize();
+    for _ in 0..ms / world.timeouts.tick_ms {
+        world.tick(&world.names());
+        world.stabilize();
+    }
+}
+
+fn time(world: &mut World, name: &str, args: &mut ArgumentConsumer<'_>) -> Result<()> {
+    if name == "stabilize" {
+        world.stabilize();
+        return Ok(());
+    }
+    let ms = args.next_pos().ok_or("how many ms?")?;
+    match name {
+        "clock" => world.wall_skew_ms += ms.parse::<i64>()?,
+        "run" => run(world, ms.parse()?),
+        _ => {
+            let mut names = rest(args);
+            if names.is_empty() {
+                names = world.names();
+            }
+            for _ in 0..ms.parse::<u64>()? / world.timeouts.tick_ms {
+                world.tick(&names);
+            }
+        }
+    }
+    Ok(())
+}
+
+fn processes(world: &mut World, name: &str, args: &mut ArgumentConsumer<'_>) -> Result<()> {
+    let initial = args.take_key("initial");
+    let copy = args.take_key("as");
+    let boot: Option<u64> = args.take_key("boot").map(str::parse).transpose()?;
+    let at = args.take_key("at");
+    if let Some(initial) = initial {
+        let ids = initial.split(',').map(str::parse);
+        world.initial = ids.collect::<std::result::Result<_, _>>()?;
+    }
+    for process in rest(args) {
+        match name {
+            "start" => {
+                let at = at.map_or_else(|| parse_id(&process), parse_id)?;
+                if let Err(error) = world.start(&process, at) {
+                    world.say(error);
+                }
+            }
+            "crash" => world.crash(&process),
+            "empty" => {
+                let instance = InstanceId(1000 + world.folders.len() as u128);
+                world.folders.insert(process, Folder::new(instance));
+            }
+            "copy" => {
+                let mut folder = world
+                    .folders
+                    .get(&process)
+                    .ok_or("no such folder")?
+                    .copied();
+                folder.boot = boot.map_or(folder.boot, Boot);
+                world
+                    .folders
+                    .insert(copy.ok_or("copy as= whom?")?.to_owned(), folder);
+            }
+            "flush" => world.flush(&process),
+            "cut" => drop(world.cut.insert(process)),
+            "heal" => {
+                world.cut.remove(&process);
+                // What was sent meanwhile is lost, so that the links start anew.
+                world.disconnect(|from, to| from == process || to == process);
+            }
+            "shutdown" => {
+                world.input(&process, |node, now| node.shut_down(now));
+                world.stabilize();
+                let may = world
+                    .processes
+                    .get(&process)
+                    .is_some_and(|p| p.node.may_stop());
+                world.say(format!("n{process} may stop: {may}"));
+            }
+            name => return Err(format!("unknown command {name}").into()),
+        }
+    }
+    Ok(())
+}
+
+fn disk(world: &mut World, args: &mut ArgumentConsumer<'_>) -> Result<()> {
+    let what = args.next_pos().ok_or("hold, release or work?")?;
+    if what == "work" {
+        let name = args.next_pos().ok_or("which node?")?;
+        let waiting = world
+            .processes
+            .get(name)
+            .ok_or("it does not run")?
+            .jobs
+            .len();
+        let count = args.next_pos().map_or(Ok(waiting), str::parse)?;
+        for _ in 0..count {
+            world.work_disk(name);
+        }
+        return Ok(());
+    }
+    for name in rest(args) {
+        world
+            .processes
+            .get_mut(&name)
+            .ok_or("it does not run")?
+            .disk_held = what == "hold";
+    }
+    Ok(())
+}
+
+fn link(world: &mut World, what: &str, args: &mut ArgumentConsumer<'_>) -> Result<()> {
+    let from = args.next_pos().ok_or("from whom?")?.to_owned();
+    let to = args.next_pos().ok_or("to whom?")?.to_owned();
+    match what {
+        "hold" => drop(world.held.insert((from, to))),
+        "release" => drop(world.held.remove(&(from, to))),
+        "replay" => {
+            let message = replayed(args)?;
+            world.arrive(&(from, to, Lane::Bulk), &message);
+        }
+        _ => {
+            for lane in [Lane::Control, Lane::Bulk] {
+                let link: Link = (from.clone(), to.clone(), lane);
+                let Some(queue) = world.queues.get_mut(&link) else {
+                    continue;
+                };
+                for message in std::mem::take(queue) {
+                    if let Some(shown) = show::message(&message) {
+                        world.say(format!("{what} n{from} → {:?} {shown}", parse_id(&to)?));
+                    }
+                    let times = match what {
+                        "drop" => 0,
+                        "deliver" => 1,
+                        _ => 2,
+                    };
+                    (0..times).for_each(|_| world.arrive(&link, &message));
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+fn replayed(args: &mut ArgumentConsumer<'_>) -> Result<PeerMessage> {
+    let boot = Boot(number(args, "boot", 1)?);
+    let number = BatchNumber(number(args, "number", 1)?);
+    let mut data = BytesMut::new();
+    let mut ops = 0;
+    for word in args.take_key("ops").unwrap_or_default().split_whitespace() {
+        let (channel, payload) = word.split_once(':').ok_or("channel:payload")?;
+        let bytes = |text: &str| Bytes::copy_from_slice(text.as_bytes());
+        Op::Publish {
+            channel: bytes(channel),
+            payload: bytes(payload),
+        }
+        .encode(&mut data);
+        ops += 1;
+    }
+    Ok(PeerMessage::Forward {
+        boot,
+        number,
+        ops,
+        data: data.freeze(),
+    })
+}
+
+fn clients(world: &mut World, what: &str, args: &mut ArgumentConsumer<'_>) -> Result<()> {
+    let name = args.next_pos().ok_or("which client?")?.to_owned();
+    if what == "client" {
+        let process = args.take_key("on").ok_or("on= which node?")?.to_owned();
+        world.open_client(&name, &process)?;
+        if args.next_pos() == Some("resp3") {
+            world.quiet = true;
+            world
+                .clients
+                .get_mut(&name)
+                .expect("it was just opened")
+                .send(&["HELLO 3"]);
+            world.settle();
+            world.quiet = false;
+        }
+        return Ok(());
+    }
+    let client = world.clients.get_mut(&name).ok_or("no such client")?;
+    match what {
+        "send" => client.send(&rest(args).iter().map(String::as_str).collect::<Vec<_>>()),
+        "big" => {
+            let channel = args.next_pos().ok_or("which channel?")?;
+            let bytes = args.next_pos().ok_or("how many bytes?")?.parse()?;
+            client.send(&[&format!("PUBLISH {channel} {}", "x".repeat(bytes))]);
+        }
+        _ => client.stalled = what == "stall",
+    }
+    world.settle();
+    Ok(())
+}
+
+fn look(world: &mut World, what: &str, args: &mut ArgumentConsumer<'_>) -> Result<()> {
+    match what {
+        "log" => {
+            let name = args.next_pos().ok_or("which node?")?;
+            let from: u64 = number(args, "from", 1)?;
+            let folder = world.folders.get(name).ok_or("no such folder")?;
+            let entries = folder.entries();
+            for entry in entries.iter().filter(|entry| entry.index.0 >= from) {
+                world.say(show::entry(entry));
+            }
+        }
+        "rows" => rows(world),
+        _ => {
+            for name in world.names() {
+                let info = world.info(&name);
+                let field = |key: &str| info.get(key).cloned().unwrap_or_default();
+                let serves = world.processes[&name].node.serves();
+                world.say(format!(
+                    "n{name}@{} {} leader={} commit={} applied={} voters={} learners={} serves={serves}",
+                    field("raft_term"),
+                    field("raft_role"),
+                    field("raft_leader_id"),
+                    field("raft_commit_index"),
+                    field("raft_applied_index"),
+                    field("raft_voters"),
+                    field("raft_learners"),
+                ));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn rows(world: &mut World) {
+    let mut groups: Vec<(Rows, Vec<String>)> = Vec::new();
+    for (name, folder) in &world.folders {
+        let rows = folder.rows();
+        match groups.iter_mut().find(|(known, _)| *known == rows) {
+            Some((_, names)) => names.push(format!("n{name}")),
+            None => groups.push((rows, vec![format!("n{name}")])),
+        }
+    }
+    for (rows, names) in groups {
+        world.say(format!(
+            "equal states of {} rows: {}",
+            rows.len(),
+            names.join(" ")
+        ));
+    }
+}
+
+fn rest(args: &mut ArgumentConsumer<'_>) -> Vec<String> {
+    std::iter::from_fn(|| args.next_pos().map(str::to_owned)).collect()
+}
+
+fn number<T: std::str::FromStr>(args: &mut ArgumentConsumer<'_>, key: &str, default: T) -> Result<T>
+where
+    T::Err: Error + 'static,
+{
+    Ok(args
+        .take_key(key)
+        .map(str::parse)
+        .transpose()?
+        .unwrap_or(default))
+}
+
+fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/scripts")
+}
+
+macro_rules! scripts {
+    ($($name:ident)*) => {
+        $(
+            #[test]
+            fn $name() {
+                goldenscript::run(&mut Script::default(), folder().join(stringify!($name))).unwrap();
+            }
+        )*
+
+        const NAMES: &[&str] = &[$(stringify!($name)),*];
+    };
+}
+
+scripts! {
+    batches_wait_while_in_flight_window_is_full
+    birth_goes_on_under_another_leader
+    birth_of_three
+    birth_survives_founder_restart_midway
+    copies_of_a_folder_with_equal_boots_first_wins
+    duplicate_forward_is_ignored
+    emptied_folder_is_refused
+    forwarded_batch_lost_is_sent_again_once
+    founder_dies_before_its_cluster_is_on_disk
+    founder_emptied_during_birth_is_refused
+    gap_is_answered_with_expect
+    ids_grow_over_clock_jumps_and_leader_changes
+    leader_dies_and_the_origin_takes_over
+    leader_dies_with_batches_in_flight_each_applied_once
+    minority_leader_gives_indeterminate
+    no_leader_gives_clusterdown_after_write_timeout
+    other_cluster_is_refused
+    overload_gives_tryagain_before_numbering
+    own_message_follows_reply
+    pipelined_publishes_share_a_batch
+    publish_on_follower_reaches_all_subscribers_in_one_order
+    publish_reply_waits_for_majority_disk
+    reply_waits_until_applied_here
+    restart_fences_the_older_boot
+    same_id_is_refused
+    shutdown_hands_over_leadership
+    shutdown_tries_again_when_the_transfer_fails
+    slow_subscriber_is_closed_with_lagged_and_others_go_on
+    state_restored_from_rows_then_log_replayed_gives_same_state
+    subscribe_barrier_after_own_publishes
+    subscribe_on_lagging_follower_gets_nothing_acknowledged_before
+    subscribe_waits_for_read_index
+    two_processes_on_one_folder_second_wins
+    write_timeout_gives_indeterminate_and_batch_goes_on_empty
+}
+
+#[test]
+fn every_script_is_run() {
+    let files = std::fs::read_dir(folder()).unwrap();
+    let mut files: Vec<String> = files
+        .map(|file| file.unwrap().file_name().into_string().unwrap())
+        .collect();
+    files.sort_unstable();
+    let mut names = NAMES.to_vec();
+    names.sort_unstable();
+    assert_eq!(files, names);
+}

@@ -1,0 +1,121 @@
+//! How scripts show what happens, in the notation of Corgi's logs: `n1` a node, `17@3` entry 17 of term 3.
+
+use bytes::Bytes;
+use corgi_base::op::decode_ops;
+use corgi_base::{EntryHead, Op};
+use corgi_consensus::storage::{EntryType, LogEntry};
+use corgi_node::PeerMessage;
+
+/// Returns operations as scripts show them: one word each, `channel:payload`.
+pub(crate) fn operations(count: u32, data: &Bytes) -> String {
+    let Ok(ops) = decode_ops(count, data.clone()) else {
+        return "malformed".to_owned();
+    };
+    let show = |op: &Op| {
+        let Op::Publish { channel, payload } = op;
+        format!("{}:{}", text(channel), text(payload))
+    };
+    format!("[{}]", ops.iter().map(show).collect::<Vec<_>>().join(" "))
+}
+
+/// Returns a message between nodes; `None` for Raft's own, of which there are many.
+pub(crate) fn message(message: &PeerMessage) -> Option<String> {
+    match message {
+        PeerMessage::Raft { .. } => None,
+        PeerMessage::Forward {
+            boot,
+            number,
+            ops,
+            data,
+        } => {
+            let ops = operations(*ops, data);
+            Some(format!("forward boot={boot} number={number} {ops}"))
+        }
+        PeerMessage::Expect { boot, number } => Some(format!("expect boot={boot} number={number}")),
+        PeerMessage::OpenSession { boot, .. } => Some(format!("open session boot={boot}")),
+        PeerMessage::Formed(formation) => Some(format!("formed by {:?}", formation.founder)),
+    }
+}
+
+/// Returns an entry of the log.
+pub(crate) fn entry(entry: &LogEntry) -> String {
+    let at = format!("{}@{}", entry.index, entry.term);
+    if entry.entry_type != EntryType::Normal {
+        return format!("{at} change of members");
+    }
+    if entry.payload_bytes() == 0 {
+        return format!("{at} empty");
+    }
+    match EntryHead::decode(entry.context.clone()) {
+        Ok(EntryHead::Batch(head)) => format!(
+            "{at} batch {:?} boot={} number={} id={} {}",
+            head.origin,
+            head.boot,
+            head.number,
+            head.stamp,
+            operations(head.ops, &entry.data)
+        ),
+        Ok(EntryHead::OpenSession { node, boot, .. }) => {
+            format!("{at} session {node:?} boot={boot}")
+        }
+        Ok(EntryHead::Bootstrap { members, .. }) => {
+            let ids: Vec<_> = members.iter().map(|member| member.id).collect();
+            format!("{at} bootstrap {ids:?}")
+        }
+        Ok(EntryHead::Formed) => format!("{at} formed"),
+        Err(error) => format!("{at} unreadable: {error}"),
+    }
+}
+
+/// Returns what a client reads, one line a reply or push; `bytes` must be whole frames.
+pub(crate) fn frames(bytes: &[u8]) -> Vec<String> {
+    let mut rest = bytes;
+    let mut lines = Vec::new();
+    while !rest.is_empty() {
+        lines.push(frame(&mut rest));
+    }
+    lines
+}
+
+fn frame(rest: &mut &[u8]) -> String {
+    let line = line(rest);
+    let (kind, value) = line.split_at(1);
+    let count = || value.parse::<usize>().expect("a length");
+    match kind {
+        "$" if value == "-1" => "nil".to_owned(),
+        "$" => {
+            let (body, after) = rest.split_at(count());
+            *rest = &after[2..];
+            text(body)
+        }
+        "_" => "nil".to_owned(),
+        "*" => format!("[{}]", items(rest, count())),
+        ">" => format!("push [{}]", items(rest, count())),
+        "%" => format!("map [{}]", items(rest, count() * 2)),
+        _ => line,
+    }
+}
+
+fn items(rest: &mut &[u8], count: usize) -> String {
+    let items: Vec<_> = (0..count).map(|_| frame(rest)).collect();
+    items.join(" ")
+}
+
+fn line(rest: &mut &[u8]) -> String {
+    let end = rest
+        .windows(2)
+        .position(|pair| pair == b"\r\n")
+        .expect("frames are whole");
+    let line = text(&rest[..end]);
+    *rest = &rest[end + 2..];
+    line
+}
+
+/// Payloads made large to reach a limit are shown by their size.
+fn text(bytes: &[u8]) -> String {
+    let repeated = bytes.len() > 40 && bytes.iter().all(|byte| *byte == bytes[0]);
+    if repeated {
+        return format!("<{} bytes>", bytes.len());
+    }
+    String::from_utf8_lossy(bytes).into_owned()
+}

@@ -1,0 +1,474 @@
+//! Nodes, their disks and clients, and the network between them, in one process.
+//!
+//! Invariants
+//! - Nothing happens by itself: a write waits for the disk until [`World::work_disk`], a message until
+//!   [`World::deliver`], and time passes only in [`World::tick`].
+//! - Messages travel as bytes, in order within a lane of a link, each lane apart.
+//! - A crash loses what is not synced, and what of the applied state is not flushed.
+
+use crate::client::Client;
+use crate::folder::{Disk, Folder, node_id};
+use crate::show;
+use bytes::Bytes;
+use corgi_base::{ClientId, ClusterId, InstanceId, NodeId, Nonce, Now};
+use corgi_consensus::mem::MemLogReader;
+use corgi_node::{DiskJob, InitialMember, Lane, Limits, Node, NodeConfig, PeerMessage, Timeouts};
+use corgi_session::{Ask, Reply, Seq, Told};
+use slog::{Discard, Logger, o};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+/// The clock of every machine when the world begins.
+const WALL_MS: u64 = 1_000_000;
+
+/// The client through which the world asks a node for `INFO`.
+const WATCHER: ClientId = ClientId(1 << 40);
+
+/// A process: its id, and a letter if there are several of one id (`2`, `2b`).
+pub(crate) type Name = String;
+
+/// One run of a node.
+pub(crate) struct Process {
+    /// At which node's address it listens.
+    at: NodeId,
+    pub(crate) node: Node<MemLogReader>,
+    disk: Disk,
+    pub(crate) jobs: VecDeque<DiskJob>,
+    pub(crate) disk_held: bool,
+    pub(crate) peers: Vec<InitialMember>,
+    told: Vec<(ClientId, Vec<Told>)>,
+    refusals: BTreeMap<Name, String>,
+}
+
+/// A queue of messages: from, to, lane.
+pub(crate) type Link = (Name, Name, Lane);
+
+/// Everything.
+pub(crate) struct World {
+    pub(crate) timeouts: Timeouts,
+    pub(crate) limits: Limits,
+    pub(crate) folders: BTreeMap<Name, Folder>,
+    pub(crate) processes: BTreeMap<Name, Process>,
+    pub(crate) clients: BTreeMap<String, Client>,
+    links: BTreeSet<(Name, Name)>,
+    pub(crate) queues: BTreeMap<Link, VecDeque<PeerMessage>>,
+    pub(crate) held: BTreeSet<(Name, Name)>,
+    pub(crate) cut: BTreeSet<Name>,
+    pub(crate) mono_ms: u64,
+    pub(crate) wall_skew_ms: i64,
+    pub(crate) initial: Vec<u64>,
+    pub(crate) lines: Vec<String>,
+    pub(crate) quiet: bool,
+    clients_opened: u64,
+    starts: u64,
+}
+
+impl World {
+    /// Prepares empty folders for the nodes `1..=count`; none of them runs.
+    pub(crate) fn new(count: u64, timeouts: Timeouts, limits: Limits) -> Self {
+        let folder = |id: u64| (id.to_string(), Folder::new(InstanceId(id.into())));
+        Self {
+            timeouts,
+            limits,
+            folders: (1..=count).map(folder).collect(),
+            processes: BTreeMap::new(),
+            clients: BTreeMap::new(),
+            links: BTreeSet::new(),
+            queues: BTreeMap::new(),
+            held: BTreeSet::new(),
+            cut: BTreeSet::new(),
+            mono_ms: 0,
+            wall_skew_ms: 0,
+            initial: (1..=count).collect(),
+            lines: Vec::new(),
+            quiet: false,
+            clients_opened: 0,
+            starts: 0,
+        }
+    }
+
+    pub(crate) fn now(&self) -> Now {
+        let wall_ms = (WALL_MS + self.mono_ms).saturating_add_signed(self.wall_skew_ms);
+        Now {
+            mono_ms: self.mono_ms,
+            wall_ms,
+        }
+    }
+
+    pub(crate) fn say(&mut self, line: String) {
+        if !self.quiet {
+            self.lines.push(line);
+        }
+    }
+
+    /// Starts a node on its folder, at the address of node `at`. The first members that it is configured with are
+    /// `self.initial`.
+    pub(crate) fn start(&mut self, name: &str, at: NodeId) -> Result<(), String> {
+        let id = parse_id(name)?;
+        let (mono_ms, now) = (self.mono_ms, self.now());
+        self.starts += 1;
+        let member = |id: &u64| InitialMember {
+            id: node_id(*id),
+            addr: Bytes::from(format!("n{id}:16379")),
+        };
+        let folder = self.folders.get_mut(name).ok_or("no such folder")?;
+        let (start, disk) = folder.open();
+        let config = NodeConfig {
+            id,
+            instance: folder.instance,
+            boot: folder.boot,
+            nonce: Nonce((u128::from(mono_ms) << 64) + u128::from(self.starts)),
+            formation: folder.formation,
+            new_cluster: ClusterId(u128::from(self.starts)),
+            initial_members: self.initial.iter().map(member).collect(),
+            seed: id.get() * 31 + folder.boot.0,
+            timeouts: self.timeouts,
+            limits: self.limits,
+        };
+        let node = Node::new(config, start, now, &Logger::root(Discard, o!()));
+        let mut node = node.map_err(|error| format!("n{name} does not start: {error}"))?;
+        node.client_opened(WATCHER, Default::default());
+        self.processes.insert(
+            name.to_owned(),
+            Process {
+                at,
+                node,
+                disk,
+                jobs: VecDeque::new(),
+                disk_held: false,
+                peers: Vec::new(),
+                told: Vec::new(),
+                refusals: BTreeMap::new(),
+            },
+        );
+        self.settle();
+        Ok(())
+    }
+
+    /// Ends a process at once, as `kill -9` does; nobody has noticed yet.
+    pub(crate) fn crash(&mut self, name: &str) {
+        if self.processes.remove(name).is_some() {
+            self.folders[name].crash();
+        }
+        self.clients.retain(|_, client| client.process != name);
+        self.queues.retain(|(from, _, _), _| from != name);
+        self.disconnect(|from, to| from == name || to == name);
+    }
+
+    /// Breaks links: what is on its way is lost, and those who sent on them notice.
+    pub(crate) fn disconnect(&mut self, broken: impl Fn(&str, &str) -> bool) {
+        let gone: Vec<_> = self
+            .links
+            .iter()
+            .filter(|(f, t)| broken(f, t))
+            .cloned()
+            .collect();
+        for (from, to) in gone {
+            self.queues.retain(|(f, t, _), _| (f, t) != (&from, &to));
+            self.links.remove(&(from.clone(), to.clone()));
+            let peer = parse_id(&to).expect("links lead to processes");
+            let now = self.now();
+            if let Some(process) = self.processes.get_mut(&from) {
+                process.node.peer_down(now, peer);
+            }
+        }
+        self.settle();
+    }
+
+    /// Lets every process call the peers that it has no link to. Returns whether any link came up.
+    pub(crate) fn connect(&mut self) -> bool {
+        let mut any = false;
+        let names: Vec<Name> = self.processes.keys().cloned().collect();
+        for from in &names {
+            for to in &names {
+                any |= self.call(from, to);
+            }
+        }
+        any
+    }
+
+    fn call(&mut self, from: &str, to: &str) -> bool {
+        let link = (from.to_owned(), to.to_owned());
+        let (Some(caller), Some(called)) = (self.processes.get(from), self.processes.get(to))
+        else {
+            return false;
+        };
+        let wanted = caller.peers.iter().any(|peer| peer.id == called.at);
+        let apart = self.cut.contains(from) || self.cut.contains(to);
+        if !wanted || apart || self.links.contains(&link) {
+            return false;
+        }
+        let (ours, theirs) = (caller.node.hello(), called.node.hello());
+        let peer = called.at;
+        let refused = called.node.check_peer(&ours).err();
+        let refuses = caller.node.check_peer(&theirs).err();
+        let now = self.now();
+        let caller = self.processes.get_mut(from).expect("it calls");
+        if let Some(refusal) = refused.or(refuses) {
+            let known = caller.refusals.insert(to.to_owned(), refusal.text.clone());
+            if known.as_ref() != Some(&refusal.text) {
+                caller.node.peer_refused(now, peer, &refusal);
+                self.say(format!("n{from} calls n{to}, refused: {refusal}"));
+                self.settle();
+            }
+            return false;
+        }
+        self.links.insert(link);
+        caller.node.peer_up(now, theirs);
+        self.settle();
+        true
+    }
+
+    /// Does one job of a disk; `false` if there is none.
+    pub(crate) fn work_disk(&mut self, name: &str) -> bool {
+        let now = self.now();
+        let Some(process) = self.processes.get_mut(name) else {
+            return false;
+        };
+        let Some(job) = process.jobs.pop_front() else {
+            return false;
+        };
+        let folder = self.folders.get_mut(name).expect("a process has a folder");
+        if let Some(token) = process.disk.run(folder, job) {
+            process.node.persisted(now, token);
+        }
+        self.settle();
+        true
+    }
+
+    /// Makes the applied state of a node survive a crash.
+    pub(crate) fn flush(&mut self, name: &str) {
+        if let Some(process) = self.processes.get_mut(name) {
+            process.disk.flush();
+        }
+    }
+
+    /// Delivers the oldest message of a queue; `false` if there is none.
+    pub(crate) fn deliver(&mut self, link: &Link) -> bool {
+        let Some(message) = self.queues.get_mut(link).and_then(VecDeque::pop_front) else {
+            return false;
+        };
+        self.arrive(link, &message);
+        true
+    }
+
+    /// Lets a message arrive: as bytes, which are read again.
+    pub(crate) fn arrive(&mut self, link: &Link, message: &PeerMessage) {
+        let (from, to, lane) = link;
+        let (mut bytes, payload) = message.encode();
+        bytes.extend_from_slice(&payload);
+        let read = PeerMessage::decode(*lane, bytes.into()).expect("what was written can be read");
+        assert_eq!(&read, message, "a message arrives as it was sent");
+        let (now, from) = (self.now(), parse_id(from).expect("links join processes"));
+        if let Some(process) = self.processes.get_mut(to) {
+            process.node.peer_message(now, from, read);
+        }
+        self.settle();
+    }
+
+    /// Lets time pass on some nodes.
+    pub(crate) fn tick(&mut self, names: &[Name]) {
+        self.mono_ms += self.timeouts.tick_ms;
+        let now = self.now();
+        for name in names {
+            if let Some(process) = self.processes.get_mut(name) {
+                process.node.tick(now);
+            }
+        }
+        self.settle();
+    }
+
+    /// Gives one process an input.
+    pub(crate) fn input(&mut self, name: &str, input: impl FnOnce(&mut Node<MemLogReader>, Now)) {
+        let now = self.now();
+        if let Some(process) = self.processes.get_mut(name) {
+            input(&mut process.node, now);
+        }
+        self.settle();
+    }
+
+    /// Lets disks work and messages arrive, except where they are held, until nothing happens any more.
+    pub(crate) fn stabilize(&mut self) {
+        for _ in 0..10_000 {
+            let mut busy = self.connect();
+            for name in self.names() {
+                while self
+                    .processes
+                    .get(&name)
+                    .is_some_and(|process| !process.disk_held)
+                    && self.work_disk(&name)
+                {
+                    busy = true;
+                }
+            }
+            let links: Vec<Link> = self.queues.keys().cloned().collect();
+            for link in links {
+                while !self.held.contains(&(link.0.clone(), link.1.clone())) && self.deliver(&link)
+                {
+                    busy = true;
+                }
+            }
+            if !busy {
+                return;
+            }
+        }
+        panic!("the nodes never come to rest: {:?}", self.lines);
+    }
+
+    pub(crate) fn names(&self) -> Vec<Name> {
+        self.processes.keys().cloned().collect()
+    }
+
+    /// Takes all outputs, and lets clients and their sessions talk, until nobody has anything to say.
+    pub(crate) fn settle(&mut self) {
+        loop {
+            let mut busy = false;
+            for name in self.names() {
+                busy |= self.take_outputs(&name);
+            }
+            let clients: Vec<String> = self.clients.keys().cloned().collect();
+            for name in clients {
+                busy |= self.talk(&name);
+            }
+            if !busy {
+                return;
+            }
+        }
+    }
+
+    fn take_outputs(&mut self, name: &str) -> bool {
+        let Some(process) = self.processes.get_mut(name) else {
+            return false;
+        };
+        let out = process.node.outputs();
+        if out.is_empty() {
+            return false;
+        }
+        process.jobs.extend(out.disk);
+        if let Some(peers) = out.peers {
+            process.peers = peers;
+        }
+        process.told.extend(out.clients);
+        for (to, message) in out.send {
+            self.send(name, to, message);
+        }
+        if let Some(text) = out.fatal {
+            self.say(format!("n{name} stops: {text}"));
+            self.crash(name);
+        }
+        true
+    }
+
+    fn send(&mut self, from: &str, to: NodeId, message: PeerMessage) {
+        let link = |(f, t): &&(Name, Name)| f == from && parse_id(t) == Ok(to);
+        let targets: Vec<Name> = self
+            .links
+            .iter()
+            .filter(link)
+            .map(|l| l.1.clone())
+            .collect();
+        let apart = targets.iter().all(|t| self.cut.contains(t)) || self.cut.contains(from);
+        if let Some(shown) = show::message(&message) {
+            let lost = if targets.is_empty() || apart {
+                " (lost)"
+            } else {
+                ""
+            };
+            self.say(format!("n{from} → {to:?} {shown}{lost}"));
+        }
+        if targets.is_empty()
+            && let Some(process) = self.processes.get_mut(from)
+        {
+            process.node.send_failed(to);
+        }
+        for target in targets
+            .into_iter()
+            .filter(|t| !apart && !self.cut.contains(t))
+        {
+            let link = (from.to_owned(), target, message.lane());
+            self.queues
+                .entry(link)
+                .or_default()
+                .push_back(message.clone());
+        }
+    }
+
+    /// Connects a client.
+    pub(crate) fn open_client(&mut self, name: &str, process: &str) -> Result<(), String> {
+        self.clients_opened += 1;
+        let client = Client::new(ClientId(self.clients_opened), process);
+        let (id, queued) = (client.id, client.queued.clone());
+        self.processes.get(process).ok_or("it does not run")?;
+        self.input(process, |node, _| node.client_opened(id, queued));
+        self.clients.insert(name.to_owned(), client);
+        Ok(())
+    }
+
+    /// Moves what a client, its session and its node have to say to each other.
+    pub(crate) fn talk(&mut self, name: &str) -> bool {
+        let now = self.now();
+        let Some(client) = self.clients.get_mut(name) else {
+            return false;
+        };
+        let Some(process) = self.processes.get_mut(&client.process) else {
+            return false;
+        };
+        let mut told = Vec::new();
+        for (_, list) in process.told.extract_if(.., |(id, _)| *id == client.id) {
+            told.extend(list);
+        }
+        let heard = !told.is_empty();
+        let asks = client.hear(told);
+        let asked = !asks.is_empty();
+        if asked {
+            process.node.client_asks(now, client.id, asks);
+        }
+        let (lines, closed) = client.write();
+        let wrote = !lines.is_empty();
+        if closed {
+            process.node.client_closed(client.id);
+            self.clients.remove(name);
+        }
+        for line in lines {
+            self.say(format!("{name} ← {line}"));
+        }
+        if closed {
+            self.say(format!("{name} is closed"));
+        }
+        heard || asked || wrote || closed
+    }
+
+    /// Returns a node's `INFO raft` by field.
+    pub(crate) fn info(&mut self, name: &str) -> BTreeMap<String, String> {
+        let ask = Ask::Info {
+            seq: Seq(0),
+            sections: vec![Bytes::from_static(b"raft")],
+        };
+        self.input(name, |node, now| node.client_asks(now, WATCHER, vec![ask]));
+        let Some(process) = self.processes.get_mut(name) else {
+            return BTreeMap::new();
+        };
+        let mut fields = BTreeMap::new();
+        for (_, list) in process.told.extract_if(.., |(id, _)| *id == WATCHER) {
+            for told in list {
+                let Told::Reply {
+                    reply: Reply::Verbatim(text),
+                    ..
+                } = told
+                else {
+                    continue;
+                };
+                let text = String::from_utf8_lossy(&text).into_owned();
+                let pairs = text.lines().filter_map(|line| line.split_once(':'));
+                fields.extend(pairs.map(|(key, value)| (key.to_owned(), value.to_owned())));
+            }
+        }
+        fields
+    }
+}
+
+/// Returns the id in a process' name.
+pub(crate) fn parse_id(name: &str) -> Result<NodeId, String> {
+    let digits = name.trim_end_matches(char::is_alphabetic);
+    let id = digits.parse().ok().and_then(NodeId::new);
+    id.ok_or_else(|| format!("{name} is no node"))
+}
