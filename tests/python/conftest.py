@@ -1,0 +1,73 @@
+"""A cluster of three real nodes, started once for all tests with scripts/cluster, on ports of its own."""
+
+import os
+import pathlib
+import socket
+import subprocess
+import time
+
+import pytest
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+CLUSTER = ROOT / "scripts" / "cluster"
+
+
+def base_port():
+    """Returns a base port such that the three nodes' client and peer ports are free.
+
+    They lie below the range from which the kernel gives ports to clients, and outside of the one of the Rust tests.
+    """
+    first = 12000 + os.getpid() % 39 * 100
+    for base in range(first, first + 100, 4):
+        ports = [base + n + more for n in (1, 2, 3) for more in (0, 10000)]
+        if all(is_free(port) for port in ports):
+            return base
+    raise RuntimeError(f"no free ports above {first}")
+
+
+def is_free(port):
+    with socket.socket() as candidate:
+        try:
+            candidate.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+        return True
+
+
+class Cluster:
+    """The nodes' ports, and the commands of scripts/cluster."""
+
+    def __init__(self, folder):
+        self.base = base_port()
+        self.environment = {
+            **os.environ,
+            "CORGI_CLUSTER_DIR": str(folder),
+            "CORGI_BASE_PORT": str(self.base),
+        }
+        self.ports = [self.base + n for n in (1, 2, 3)]
+
+    def run(self, *args):
+        done = subprocess.run(
+            [CLUSTER, *args], env=self.environment, stdin=subprocess.DEVNULL, capture_output=True, text=True
+        )
+        assert done.returncode == 0, f"scripts/cluster {' '.join(args)}: {done.stdout}{done.stderr}"
+        return done.stdout
+
+
+@pytest.fixture(scope="session")
+def cluster(tmp_path_factory):
+    cluster = Cluster(tmp_path_factory.mktemp("cluster"))
+    try:
+        cluster.run("start")
+        yield cluster
+    finally:
+        cluster.run("stop")
+
+
+def until(what, probe, seconds=30):
+    """Asks `probe` until it gives something true, and returns that; fails naming `what` after `seconds`."""
+    deadline = time.monotonic() + seconds
+    while not (value := probe()):
+        assert time.monotonic() < deadline, f"waited in vain until {what}"
+        time.sleep(0.01)
+    return value

@@ -1,0 +1,194 @@
+//! A disk that runs full: a clear refusal or one clear line and an end, and nothing lost that was acknowledged.
+//!
+//! The small disk is a tmpfs in a mount namespace of its own, which needs root. Without it the test says so and checks
+//! nothing.
+
+#![expect(
+    clippy::print_stdout,
+    reason = "a test that checks nothing must say so"
+)]
+
+use corgi_tests::dump::{self, Logged};
+use corgi_tests::node::has_all;
+use corgi_tests::{Node, RawClient, node, ports};
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, Command, Stdio};
+use tempfile::TempDir;
+
+/// Room for a log's files and some messages, and soon full.
+const DISK_SIZE: &str = "size=96m";
+const LARGER_DISK_SIZE: &str = "remount,size=512m";
+const PAYLOAD_BYTES: usize = 64 * 1024;
+/// Far more than fit.
+const ATTEMPTS: usize = 4096;
+
+/// A mount namespace with a small disk at a path. It lives as long as a process that waits for its standard input to
+/// end.
+struct SmallDisk {
+    holder: Child,
+    input: Option<ChildStdin>,
+    path: PathBuf,
+}
+
+impl SmallDisk {
+    /// Returns `None`, with a line that says why, if this machine does not let us.
+    fn mount(path: &Path) -> Option<Self> {
+        let script =
+            format!("mount -t tmpfs -o {DISK_SIZE} tmpfs \"$1\" && echo mounted && exec cat");
+        let mut holder = Command::new("unshare")
+            .args([
+                "--mount",
+                "--propagation",
+                "private",
+                "sh",
+                "-c",
+                &script,
+                "sh",
+            ])
+            .arg(path)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::inherit())
+            .spawn()
+            .ok()?;
+        let mut said = [0; 8];
+        let mounted = holder.stdout.take()?.read_exact(&mut said).is_ok() && said == *b"mounted\n";
+        if !mounted {
+            println!("skipped: no mount namespace with a tmpfs can be made here (it takes root)");
+            holder.wait().expect("the shell ends when it cannot mount");
+            return None;
+        }
+        let input = holder.stdin.take();
+        Some(Self {
+            holder,
+            input,
+            path: path.to_owned(),
+        })
+    }
+
+    /// A command that runs where the small disk is.
+    fn enter(&self, program: &std::ffi::OsStr) -> Command {
+        let mut command = Command::new("nsenter");
+        command
+            .arg(format!("--mount=/proc/{}/ns/mnt", self.holder.id()))
+            .arg("--")
+            .arg(program);
+        command
+    }
+
+    fn node_command(&self, node: &Node) -> Command {
+        let inner = node.command();
+        let mut command = self.enter(inner.get_program());
+        command.args(inner.get_args());
+        command
+    }
+
+    fn enlarge(&self) {
+        let status = self
+            .enter("mount".as_ref())
+            .args(["-o", LARGER_DISK_SIZE])
+            .arg(&self.path)
+            .status()
+            .expect("mount can be run");
+        assert!(status.success(), "mount ended with {status}");
+    }
+
+    /// The path of a file on the small disk as it is seen from outside.
+    fn seen_from_here(&self, path: &Path) -> PathBuf {
+        let root = PathBuf::from(format!("/proc/{}/root", self.holder.id()));
+        root.join(
+            path.strip_prefix("/")
+                .expect("temporary folders have absolute names"),
+        )
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        drop(self.input.take());
+        let _status = self.holder.wait();
+    }
+}
+
+fn payload(n: usize) -> Vec<u8> {
+    let mut payload = format!("{n:06}-").into_bytes();
+    payload.resize(PAYLOAD_BYTES, b'x');
+    payload
+}
+
+fn number(logged: &Logged) -> usize {
+    logged.payload[..6]
+        .parse()
+        .expect("each payload begins with its number")
+}
+
+/// Publishes until the node refuses or ends; returns the numbers that were acknowledged.
+fn fill(node: &mut Node) -> Vec<usize> {
+    let mut client = RawClient::connect(node.port, node::REPLY_TIMEOUT);
+    let mut acknowledged = Vec::new();
+    for n in 0..ATTEMPTS {
+        if client.command(&[b"PUBLISH", b"fill", &payload(n)]).is_err() {
+            break;
+        }
+        match client.try_line() {
+            Some(reply) if reply.starts_with(':') => acknowledged.push(n),
+            Some(reply) => {
+                assert!(reply.starts_with("-MISCONF "), "{reply:?}");
+                assert_eq!(
+                    client.ask(&[b"PING"]),
+                    "+PONG",
+                    "refusing is all that has changed"
+                );
+                return acknowledged;
+            }
+            None => break,
+        }
+    }
+    let status = node.wait_exit();
+    assert!(!status.success(), "a disk error is no success");
+    acknowledged
+}
+
+#[test]
+fn a_full_disk_is_named_and_loses_nothing_that_was_acknowledged() {
+    let temp = TempDir::new().unwrap();
+    let disk_path = temp.path().join("data");
+    std::fs::create_dir(&disk_path).unwrap();
+    let Some(disk) = SmallDisk::mount(&disk_path) else {
+        return;
+    };
+    // The data folder is the disk, the log of the process is beside it.
+    let mut node = Node::new(1, ports::free(), ports::free(), temp.path(), Vec::new());
+    let command = disk.node_command(&node);
+    node.spawn_command(command);
+    node.wait_ready();
+    let acknowledged = fill(&mut node);
+    assert!(!acknowledged.is_empty() && acknowledged.len() < ATTEMPTS);
+    let log = node.log();
+    let named = log
+        .lines()
+        .any(|line| has_all(line, &["space"]) && line.contains("data"));
+    assert!(named, "a line names the folder and the cause: {log}");
+
+    if node.runs() {
+        node.kill();
+    }
+    disk.enlarge();
+    let command = disk.node_command(&node);
+    node.spawn_command(command);
+    node.wait_ready();
+    assert!(node.terminate().success());
+    let logged = dump::publishes(&disk.seen_from_here(node.dir()), "fill");
+    let numbers: Vec<usize> = logged.iter().map(number).collect();
+    assert!(
+        numbers.starts_with(&acknowledged),
+        "acknowledged are the first, each once"
+    );
+    // Beyond them at most the one whose fate its client does not know.
+    assert!(
+        numbers.len() <= acknowledged.len() + 1,
+        "{} logged",
+        numbers.len()
+    );
+}
