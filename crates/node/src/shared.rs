@@ -5,7 +5,7 @@ use crate::clients::Clients;
 use crate::config::NodeConfig;
 use crate::errors;
 use crate::info::Facts;
-use crate::origin::{Origin, OriginLimits, Session, Waiter};
+use crate::origin::{Origin, OriginLimits, Waiter};
 use crate::outputs::Outputs;
 use crate::reads::{Read, Reads};
 use bytes::{Bytes, BytesMut};
@@ -222,10 +222,7 @@ impl Shared {
 
     /// Hands an applied batch to its listeners, and its replies to those of its clients that are here.
     pub(crate) fn deliver(&mut self, batch: &AppliedBatch) {
-        // Before the session is open, a batch of this boot is that of another process on a copy of the folder.
-        let ours = batch.origin == self.config.id
-            && batch.boot == self.origin.boot()
-            && self.origin.session == Session::Open;
+        let ours = batch.origin == self.config.id && batch.boot == self.origin.boot();
         let waiters = if ours {
             self.origin.applied(batch.number)
         } else {
@@ -307,8 +304,6 @@ impl Shared {
         let error = Some(errors::lagged(queued, limit));
         slog::info!(self.log, "closed a subscriber that lags"; "client" => ?client, "bytes" => queued);
         self.bus.reset(client);
-        // A subscription that waits must not listen for a connection that ends.
-        self.reads.forget(client);
         self.clients.tell(client, Told::Close { error });
     }
 }

@@ -14,7 +14,7 @@
 //! | `flush NAME…` | makes the applied state survive a crash |
 //! | `hold\|release FROM TO` | keeps the messages of a link on their way, or no longer |
 //! | `drop FROM TO`, `deliver FROM TO`, `again FROM TO` | loses, delivers, or delivers twice what is on its way there |
-//! | `replay FROM TO number= ops="a:x b:y" [boot=]` | lets a forwarded batch arrive that was long on its way |
+//! | `replay FROM TO number= ops="a:x b:y" [boot= count=]` | lets a forwarded batch arrive that was long on its way |
 //! | `cut\|heal NAME` | a node can reach nobody and nobody it, or again |
 //! | `clock MS` | all clocks jump, forwards or back |
 //! | `client NAME on=PROCESS [resp3]`, `send NAME REQUEST…` | connects; sends inline requests in one piece |
@@ -261,6 +261,7 @@ fn link(world: &mut World, what: &str, args: &mut ArgumentConsumer<'_>) -> Resul
 fn replayed(args: &mut ArgumentConsumer<'_>) -> Result<PeerMessage> {
     let boot = Boot(number(args, "boot", 1)?);
     let number = BatchNumber(number(args, "number", 1)?);
+    let count = args.take_key("count").map(str::parse).transpose()?;
     let mut data = BytesMut::new();
     let mut ops = 0;
     for word in args.take_key("ops").unwrap_or_default().split_whitespace() {
@@ -273,6 +274,7 @@ fn replayed(args: &mut ArgumentConsumer<'_>) -> Result<PeerMessage> {
         .encode(&mut data);
         ops += 1;
     }
+    let ops = count.unwrap_or(ops);
     Ok(PeerMessage::Forward {
         boot,
         number,
@@ -408,7 +410,9 @@ scripts! {
     founder_emptied_during_birth_is_refused
     gap_is_answered_with_expect
     ids_grow_over_clock_jumps_and_leader_changes
+    emptied_folder_is_refused_during_birth
     leader_dies_and_the_origin_takes_over
+    malformed_forward_is_dropped
     leader_dies_with_batches_in_flight_each_applied_once
     minority_leader_gives_indeterminate
     no_leader_gives_clusterdown_after_write_timeout
