@@ -181,12 +181,8 @@ impl Shared {
         let rules = Rules {
             idle_max: self.settings.idle_max,
         };
-        let serve = connection::serve(stream, session, place, rules, stop.clone());
-        let hold = hold.clone();
-        tokio::spawn(async move {
-            serve.await;
-            drop(hold);
-        });
+        let (stop, hold) = (stop.clone(), hold.clone());
+        tokio::spawn(connection::serve(stream, session, place, rules, stop, hold));
     }
 
     fn turn_away(&self, stream: Stream, why: &'static [u8]) {

@@ -18,7 +18,7 @@
 //! - An idle connection holds no buffers.
 //! - Once it ends, a connection ends within [`CLOSING_MAX`], whatever its client does.
 
-use std::cell::RefCell;
+use std::convert::Infallible;
 use std::future::Future;
 use std::io::{self, IoSlice};
 use std::time::Duration;
@@ -26,12 +26,12 @@ use std::time::Duration;
 use bytes::BytesMut;
 use corgi_session::{Session, Told};
 use tokio::io::Interest;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
 use super::ledger::Ledger;
 use super::place::Place;
-use super::stream::{Stream, close_gently};
+use super::stream::{Stream, close_gently, with_scratch};
 
 /// How long the last replies may take to leave.
 const CLOSING_MAX: Duration = Duration::from_secs(5);
@@ -39,15 +39,8 @@ const CLOSING_MAX: Duration = Duration::from_secs(5);
 /// it: enough for what was on its way.
 const LINGER_MAX: Duration = Duration::from_secs(1);
 const LINGER_BYTES_MAX: usize = 64 << 20;
-/// One read of a socket: large enough that a pipelining client's commands share a batch of the log.
-const READ_BYTES: usize = 64 << 10;
 /// Pieces of one vectored write. More would seldom be taken by the socket's buffer.
 const PIECES_MAX: usize = 64;
-
-thread_local! {
-    /// What sockets are read into, one for each thread, so that waiting connections need none.
-    static SCRATCH: RefCell<Vec<u8>> = RefCell::new(vec![0; READ_BYTES]);
-}
 
 /// What every connection of a listener follows.
 #[derive(Clone, Copy, Debug)]
@@ -66,6 +59,7 @@ pub(crate) fn serve(
     place: Place,
     rules: Rules,
     stop: watch::Receiver<bool>,
+    hold: mpsc::Sender<Infallible>,
 ) -> impl Future<Output = ()> + Send {
     let ledger = Ledger::new(place.queued().clone());
     let connection = Connection {
@@ -80,7 +74,7 @@ pub(crate) fn serve(
         last_input: Instant::now(),
         closing_since: None,
     };
-    connection.run(rules, stop)
+    connection.run(rules, stop, hold)
 }
 
 #[derive(Debug)]
@@ -111,7 +105,12 @@ enum End {
 }
 
 impl Connection {
-    async fn run(mut self, rules: Rules, mut stop: watch::Receiver<bool>) {
+    async fn run(
+        mut self,
+        rules: Rules,
+        mut stop: watch::Receiver<bool>,
+        _hold: mpsc::Sender<Infallible>,
+    ) {
         let end = loop {
             if self.turn().is_err() {
                 break End::Broken;
@@ -230,9 +229,9 @@ impl Connection {
         Ok(wrote)
     }
 
-    /// Reads what is there, at most [`READ_BYTES`].
+    /// Reads what is there, at most a scratch buffer full.
     fn fill(&mut self) -> io::Result<()> {
-        let read = SCRATCH.with_borrow_mut(|scratch| {
+        let read = with_scratch(|scratch| {
             let read = self.stream.try_read(scratch);
             if let Ok(n) = read {
                 self.input.extend_from_slice(&scratch[..n]);

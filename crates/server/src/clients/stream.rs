@@ -1,5 +1,6 @@
 //! A client's socket, TCP or Unix, driven by readiness.
 
+use std::cell::RefCell;
 use std::io::{self, IoSlice};
 use std::net::Shutdown;
 use std::time::Duration;
@@ -10,6 +11,22 @@ use tokio::net::{TcpStream, UnixStream};
 
 /// Probes after which a silent peer is given up. Redis sends three, a third of the interval apart.
 const KEEPALIVE_PROBES: u32 = 3;
+
+/// One read of a socket: large enough that a pipelining client's commands share a batch of the log.
+pub(crate) const READ_BYTES: usize = 64 << 10;
+
+thread_local! {
+    /// What sockets are read into, one for each thread, so that waiting connections need none.
+    static SCRATCH: RefCell<Vec<u8>> = RefCell::new(vec![0; READ_BYTES]);
+}
+
+/// Lends this thread's buffer of [`READ_BYTES`], which holds anything.
+///
+/// # Panics
+/// If called again from `read`.
+pub(crate) fn with_scratch<T>(read: impl FnOnce(&mut [u8]) -> T) -> T {
+    SCRATCH.with_borrow_mut(|scratch| read(scratch))
+}
 
 /// One accepted connection. All calls but [`Stream::ready`] return at once.
 #[derive(Debug)]
@@ -96,9 +113,8 @@ pub(crate) async fn close_gently(stream: Stream, time_max: Duration, bytes_max: 
     stream.end_output();
     let discard = async {
         let mut left = bytes_max;
-        let mut scratch = [0; 4096];
         while left > 0 && stream.ready(Some(Interest::READABLE)).await.is_ok() {
-            match stream.try_read(&mut scratch) {
+            match with_scratch(|scratch| stream.try_read(scratch)) {
                 Ok(0) => return,
                 Ok(n) => left = left.saturating_sub(n),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}

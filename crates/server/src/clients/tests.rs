@@ -430,3 +430,27 @@ async fn a_unix_socket_serves_as_well() {
     client.write_all(b"PING\r\n").await.unwrap();
     expect(&mut client, b"+PONG\r\n").await;
 }
+
+/// What ten thousand waiting connections cost is ten thousand times this, and the session's state.
+#[tokio::test]
+async fn a_waiting_connection_is_small() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let addr = listener.local_addr().unwrap();
+    let _client = TcpStream::connect(addr).await.unwrap();
+    let (stream, _) = listener.accept().await.unwrap();
+    let script = Arc::new(Script {
+        seen: Mutex::default(),
+        news: watch::channel(()).0,
+    });
+    let place = place::Place::take(script, Arc::default(), 1).unwrap();
+    let session = corgi_session::Session::new(place.client(), Arc::default());
+    let rules = connection::Rules {
+        idle_max: Duration::ZERO,
+    };
+    let (_stop, stopped) = watch::channel(false);
+    let (hold, _open) = tokio::sync::mpsc::channel(1);
+    let stream = stream::Stream::Tcp(stream);
+    let task = connection::serve(stream, session, place, rules, stopped, hold);
+    let bytes = size_of_val(&task);
+    assert!(bytes <= 3 << 10, "a connection's task holds {bytes} bytes");
+}
