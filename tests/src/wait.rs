@@ -4,7 +4,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 /// How long a test waits for what should come soon. Generous, because continuous integration has two cores and other
-/// tests beside it; a condition that holds is seen within [`POLL`], whatever this is.
+/// tests beside it; a condition that holds is seen at once, whatever this is.
 pub const SOON: Duration = Duration::from_secs(30);
 
 /// Between two looks at a condition.
