@@ -70,7 +70,7 @@ fn long_files_say_why() {
 #[test]
 fn lines_are_not_too_wide() {
     let mut complaints = Vec::new();
-    // Generated or given as they are, or tables, which cannot be broken.
+    // Generated, or given as they are.
     let exempt = |path: &Path| {
         path.ends_with("LICENSE")
             || path.ends_with("package-lock.json")
@@ -82,9 +82,15 @@ fn lines_are_not_too_wide() {
     {
         let text = fs::read_to_string(path).expect("our files can be read");
         for (number, line) in (1..).zip(text.lines()) {
-            let table = kind(path) == "md" && line.trim_start().starts_with('|');
+            let bare = line
+                .trim_start()
+                .trim_start_matches(['/', '!'])
+                .trim_start();
+            let table = bare.starts_with('|');
+            // Messages: rustfmt leaves them, and a person who looks for one looks for words that follow each other.
+            let message = kind(path) == "rs" && (bare.starts_with('"') || line.ends_with('\\'));
             let address = line.contains("https://");
-            if line.chars().count() > LINE_COLUMNS_MAX && !table && !address {
+            if line.chars().count() > LINE_COLUMNS_MAX && !table && !message && !address {
                 complaints.push(format!("{}:{number}", path.display()));
             }
         }
