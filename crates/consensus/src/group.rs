@@ -145,6 +145,8 @@ pub struct Group<R: LogReader> {
     written: HardState,
     applied: LogIndex,
     pin: ElectionPin,
+    #[cfg(feature = "seeded-bugs")]
+    bug: Option<crate::SeededBug>,
 }
 
 impl<R: LogReader> std::fmt::Debug for Group<R> {
@@ -213,12 +215,20 @@ impl<R: LogReader> Group<R> {
             written,
             applied,
             pin,
+            #[cfg(feature = "seeded-bugs")]
+            bug: None,
         };
         group.pin.apply(&mut group.raw);
         if sole_voter {
             group.campaign();
         }
         Ok(group)
+    }
+
+    /// Makes a mistake from now on.
+    #[cfg(feature = "seeded-bugs")]
+    pub fn seed_bug(&mut self, bug: crate::SeededBug) {
+        self.bug = Some(bug);
     }
 
     /// Lets one tick of time pass.
@@ -394,6 +404,8 @@ impl<R: LogReader> Group<R> {
             .into_iter()
             .chain(ready.take_persisted_messages())
             .collect();
+        #[cfg(feature = "seeded-bugs")]
+        let changes_vote = changes_vote && self.bug != Some(crate::SeededBug::VoteNotSynced);
         let leads = self.raw.raft.state == StateRole::Leader;
         let committed = ready.take_committed_entries();
         let reads = ready
@@ -409,6 +421,10 @@ impl<R: LogReader> Group<R> {
         } else {
             Some(self.hand_out(number, &entries, changes_vote))
         };
+        #[cfg(feature = "seeded-bugs")]
+        if leads && self.bug == Some(crate::SeededBug::AckBeforeFsync) {
+            self.raw.on_persist_ready(number);
+        }
         let send = self.sort_out(messages, leads);
         let committed = committed
             .into_iter()
@@ -463,7 +479,10 @@ impl<R: LogReader> Group<R> {
                 continue;
             };
             // A leader's promises are about other nodes' disks: its own copy counts only once it is synced.
-            let waits = vote_under_way || (!leads && promises_durability(&message));
+            let promises = !leads && promises_durability(&message);
+            #[cfg(feature = "seeded-bugs")]
+            let promises = promises && self.bug != Some(crate::SeededBug::AnswerBeforeFsync);
+            let waits = vote_under_way || promises;
             match self.outstanding.back_mut() {
                 Some(last) if waits => last.messages.push(envelope),
                 _ => send.push(envelope),

@@ -25,15 +25,21 @@ pub mod conformance;
 mod convert;
 mod group;
 #[cfg(any(test, feature = "testing"))]
+pub mod inspect;
+#[cfg(any(test, feature = "testing"))]
 pub mod mem;
 mod message;
 mod pin;
+#[cfg(feature = "seeded-bugs")]
+mod seeded;
 pub mod storage;
 mod tail;
 mod work;
 
 pub use group::{Group, GroupConfig, GroupStart, StartError};
 pub use message::Envelope;
+#[cfg(feature = "seeded-bugs")]
+pub use seeded::SeededBug;
 pub use work::{
     Committed, MemberChange, Payload, Persist, PersistToken, Position, ProposeError, ReadError,
     ReadGrant, ReadId, Role, Status, StepError, Work,

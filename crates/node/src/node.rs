@@ -115,7 +115,15 @@ impl<R: LogReader> Node<R> {
         if let Stage::Unformed(start) = &mut self.stage
             && let Some(start) = start.take()
         {
-            let running = Running::new(&self.shared, formation, start)?;
+            #[cfg_attr(
+                not(feature = "seeded-bugs"),
+                expect(unused_mut, reason = "only a seeded bug changes it")
+            )]
+            let mut running = Running::new(&self.shared, formation, start)?;
+            #[cfg(feature = "seeded-bugs")]
+            if let Some(bug) = self.shared.bug {
+                running.group.seed_bug(bug);
+            }
             self.stage = Stage::Running(Box::new(running));
         }
         Ok(())
@@ -346,6 +354,15 @@ impl<R: LogReader> Node<R> {
     /// Returns whether clients are served: the cluster is complete, and a leader is known.
     pub fn serves(&self) -> bool {
         self.running().is_some_and(Running::serves)
+    }
+
+    /// Makes a mistake from now on.
+    #[cfg(feature = "seeded-bugs")]
+    pub fn seed_bug(&mut self, bug: corgi_consensus::SeededBug) {
+        self.shared.bug = Some(bug);
+        if let Stage::Running(running) = &mut self.stage {
+            running.group.seed_bug(bug);
+        }
     }
 
     /// Returns where this node stands in its Raft group, once it has a cluster.

@@ -204,6 +204,26 @@ impl Origin {
         self.next_to_send = self.oldest();
     }
 
+    /// Puts the oldest batch in flight under way once more, under a new number: a mistake that the number is there to
+    /// prevent.
+    #[cfg(feature = "seeded-bugs")]
+    pub(crate) fn copy_oldest(&mut self) {
+        if let Some(oldest) = self.in_flight.front()
+            && !oldest.waiters.is_empty()
+        {
+            let number = self.next_number;
+            self.next_number = number.next();
+            let copy = Batch {
+                number,
+                ops: oldest.ops,
+                data: oldest.data.clone(),
+                waiters: Vec::new(),
+                deadline_ms: oldest.deadline_ms,
+            };
+            self.in_flight.push_back(copy);
+        }
+    }
+
     /// Sends again from `number`, which the leader says must come next. Every batch that was sent after the lost one makes
     /// it say so: the first answer counts, or one lost batch would have the whole window sent again as often as it is long.
     pub(crate) fn rewind_to(&mut self, number: BatchNumber, now_ms: u64) {

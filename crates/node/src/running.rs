@@ -101,6 +101,10 @@ impl<R: LogReader> Running<R> {
 
     /// Sends again what is not applied, and waits before the next time.
     pub(crate) fn resend_from_start(&mut self, shared: &mut Shared, now: Now) {
+        #[cfg(feature = "seeded-bugs")]
+        if shared.bug == Some(corgi_consensus::SeededBug::ForwardedTwice) {
+            shared.origin.copy_oldest();
+        }
         shared.origin.rewind();
         self.resend_ms = now.mono_ms + shared.config.timeouts.write_ms / 4;
     }
@@ -455,6 +459,17 @@ impl<R: LogReader> Running<R> {
     }
 
     fn ask_read(&mut self, shared: &mut Shared, now: Now) {
+        #[cfg(feature = "seeded-bugs")]
+        if shared.bug == Some(corgi_consensus::SeededBug::SubscribeWithoutReadIndex)
+            && let Some(id) = shared.reads.wants_question(now.mono_ms)
+        {
+            shared.reads.asked(now.mono_ms, id);
+            let granted = corgi_consensus::ReadGrant {
+                id,
+                index: Default::default(),
+            };
+            shared.reads.grant(granted);
+        }
         if let Some(id) = shared.reads.wants_question(now.mono_ms)
             && self.group.read_index(id).is_ok()
         {

@@ -38,6 +38,8 @@ pub(crate) struct Shared {
     pub(crate) facts: Facts,
     pub(crate) counters: Counters,
     pub(crate) stopping: bool,
+    #[cfg(feature = "seeded-bugs")]
+    pub(crate) bug: Option<corgi_consensus::SeededBug>,
 }
 
 impl Shared {
@@ -67,6 +69,8 @@ impl Shared {
             facts: Facts::default(),
             counters: Counters::default(),
             stopping: false,
+            #[cfg(feature = "seeded-bugs")]
+            bug: None,
             config,
         }
     }

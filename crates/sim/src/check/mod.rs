@@ -1,0 +1,139 @@
+//! The checkers: apart from the nodes, they read one record after the other.
+//!
+//! The yardstick is the [`Canon`]: the log as the first node to apply each entry had it. Every other
+//! node must apply the same, every acknowledged write must be in it, and every subscriber must hear
+//! a stretch of it without gaps.
+//!
+//! | module | invariants of the list in `docs/simulation.md` |
+//! |---|---|
+//! | `canon` | I04, I13 (state-machine safety, commit only with a majority on disk), I23 |
+//! | `raft` | I13 (one leader a term, log matching, term and vote never go back) |
+//! | `writes` | I01, I02, I03, I07, I12, I14, I21 |
+//! | `listening` | I02, I05, I06, I08 |
+//! | `rows` | I16 |
+
+mod canon;
+mod listening;
+mod raft;
+mod rows;
+mod writes;
+
+pub use canon::{Canon, CanonOp};
+
+use crate::history::{ConnId, Record, Topic, Violation};
+use bytes::Bytes;
+use corgi_base::NodeId;
+
+/// All checkers of a run.
+#[derive(Debug, Default)]
+pub struct Checks {
+    canon: Canon,
+    raft: raft::Raft,
+    writes: writes::Writes,
+    listening: listening::Listening,
+    rows: rows::Rows,
+}
+
+impl Checks {
+    /// Returns no expectations, and an empty canon.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Takes a record.
+    ///
+    /// # Errors
+    /// [`Violation`] if it breaks a promise.
+    pub fn observe(&mut self, record: &Record) -> Result<(), Violation> {
+        match record {
+            Record::Applied {
+                node,
+                entry,
+                holders,
+                voters,
+            } => {
+                let before = self.canon.ops().len();
+                self.canon.applied(*node, entry, *holders, *voters)?;
+                for position in before..self.canon.ops().len() {
+                    self.writes.appeared(position, &self.canon)?;
+                }
+                Ok(())
+            }
+            Record::Leads { node, term } => self.raft.leads(*node, *term),
+            Record::Wrote { node, entries } => self.raft.wrote(*node, entries),
+            Record::Voted { node, hard_state } => self.raft.voted(*node, *hard_state),
+            Record::Rows {
+                node,
+                applied,
+                hash,
+            } => self.rows.rows(*node, *applied, *hash),
+            Record::Invoked {
+                conn,
+                channel,
+                payload,
+            } => self.writes.invoked(*conn, channel, payload),
+            Record::Acked { node, payload } => self.writes.acked(*node, payload, &self.canon),
+            Record::Returned { payload, outcome } => {
+                self.writes.returned(payload, outcome, &self.canon)
+            }
+            Record::Asked { conn, topic } => {
+                let floor = self.writes.acked_below();
+                self.listening.asked(*conn, topic, floor);
+                Ok(())
+            }
+            Record::Confirmed { conn, topic } => {
+                self.listening
+                    .confirmed(*conn, topic, self.canon.ops().len())
+            }
+            Record::Listens { conn, topic } => self.listening.listens(*conn, topic),
+            Record::Refused { conn, topic } => {
+                self.listening.refused(*conn, topic);
+                Ok(())
+            }
+            Record::Stopped { conn, topic } => {
+                self.listening.stopped(*conn, topic);
+                Ok(())
+            }
+            Record::Heard {
+                conn,
+                topic,
+                channel,
+                payload,
+            } => self
+                .listening
+                .heard(*conn, topic, channel, payload, &self.canon),
+            Record::Closed { conn } => {
+                self.listening.closed(*conn);
+                Ok(())
+            }
+        }
+    }
+
+    /// Checks what a node holds at the end, read anew from its disk: the payloads in log order.
+    ///
+    /// # Errors
+    /// I01 for an acknowledged write that is not there.
+    pub fn drained(&self, node: NodeId, payloads: &[Bytes]) -> Result<(), Violation> {
+        self.writes.drained(node, payloads, &self.canon)
+    }
+
+    /// Returns a subscription that has not heard all it should have, if there is one.
+    pub fn behind(&self) -> Option<(ConnId, Topic, Bytes)> {
+        self.listening.behind(&self.canon)
+    }
+
+    /// Returns the canon.
+    pub fn canon(&self) -> &Canon {
+        &self.canon
+    }
+
+    /// Returns how many deliveries were checked.
+    pub fn deliveries(&self) -> u64 {
+        self.listening.deliveries()
+    }
+
+    /// Returns how many writes were sent, acknowledged, refused, and of unknown fate.
+    pub fn counts(&self) -> [u64; 4] {
+        self.writes.counts()
+    }
+}

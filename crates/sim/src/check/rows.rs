@@ -1,0 +1,43 @@
+//! Equal state at equal index.
+
+use crate::history::Violation;
+use corgi_base::{LogIndex, NodeId};
+use std::collections::BTreeMap;
+
+/// The hash of the rows at each index, and who had it first.
+#[derive(Debug, Default)]
+pub(crate) struct Rows {
+    seen: BTreeMap<LogIndex, (NodeId, u64)>,
+}
+
+impl Rows {
+    pub(crate) fn rows(
+        &mut self,
+        node: NodeId,
+        applied: LogIndex,
+        hash: u64,
+    ) -> Result<(), Violation> {
+        let (first, known) = *self.seen.entry(applied).or_insert((node, hash));
+        if known == hash {
+            return Ok(());
+        }
+        let text = format!("{first:?} and {node:?} have different rows at entry {applied}");
+        Violation::of("I16", text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::canon::tests::node;
+    use super::*;
+
+    #[test]
+    fn different_rows_at_one_index_are_caught() {
+        let mut rows = Rows::default();
+        rows.rows(node(1), LogIndex(1), 7).unwrap();
+        rows.rows(node(2), LogIndex(1), 7).unwrap();
+        rows.rows(node(2), LogIndex(2), 8).unwrap();
+        let broken = rows.rows(node(3), LogIndex(1), 8).unwrap_err();
+        assert_eq!(broken.invariant, "I16");
+    }
+}

@@ -1,0 +1,324 @@
+//! One machine: its disk, its clocks, and the process on it, if one runs.
+
+use crate::history::{ConnId, Micros};
+use crate::rng::Rng;
+use crate::scenario::Scenario;
+use crate::world::Event;
+use bytes::Bytes;
+use corgi_base::{
+    Boot, ClientId, ClusterId, Formation, InstanceId, LogIndex, NodeId, Nonce, Now, Term,
+};
+use corgi_consensus::PersistToken;
+use corgi_consensus::mem::{MemLog, MemLogReader, MemLogWriter};
+use corgi_consensus::storage::{LogEntry, LogWriter};
+use corgi_node::{DiskJob, InitialMember, Node, NodeConfig, NodeStart, PeerHello};
+use corgi_state::mem::{MemState, MemStateStore};
+use corgi_state::store::{StateStore, StateWrite};
+use slog::Logger;
+use std::collections::{BTreeMap, VecDeque};
+use std::hash::{DefaultHasher, Hash, Hasher};
+
+/// Wall clocks begin here, in milliseconds since 1970.
+const WALL_START_MS: u64 = 1_800_000_000_000;
+
+/// The two clocks of a machine: one runs too fast or too slow, the other is also set wrong.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Clock {
+    /// The monotonic clock at `since`.
+    mono: Micros,
+    since: Micros,
+    /// Parts of a million.
+    rate: u64,
+    wall_offset_ms: i64,
+}
+
+impl Clock {
+    fn new() -> Self {
+        Self {
+            mono: 0,
+            since: 0,
+            rate: 1_000_000,
+            wall_offset_ms: 0,
+        }
+    }
+
+    fn mono(&self, now: Micros) -> Micros {
+        self.mono + (now - self.since) * self.rate / 1_000_000
+    }
+
+    pub(crate) fn now(&self, now: Micros) -> Now {
+        let mono_ms = self.mono(now) / 1000;
+        let wall_ms = (WALL_START_MS + mono_ms).saturating_add_signed(self.wall_offset_ms);
+        Now { mono_ms, wall_ms }
+    }
+
+    pub(crate) fn jump(&mut self, ms: i64) {
+        self.wall_offset_ms += ms;
+    }
+
+    /// From now on the clock gains or loses so many parts of a million.
+    pub(crate) fn drift(&mut self, now: Micros, rate: u64) {
+        self.mono = self.mono(now);
+        self.since = now;
+        self.rate = rate;
+    }
+
+    /// How long something takes that lasts `span` on this clock.
+    pub(crate) fn real(&self, span: Micros) -> Micros {
+        span * 1_000_000 / self.rate
+    }
+}
+
+/// One machine.
+#[derive(Debug)]
+pub(crate) struct Machine {
+    pub(crate) id: NodeId,
+    pub(crate) clock: Clock,
+    pub(crate) log: MemLog,
+    state: MemState,
+    instance: InstanceId,
+    boot: Boot,
+    formation: Option<Formation>,
+    /// Counts the processes that have run here.
+    pub(crate) life: u64,
+    pub(crate) process: Option<Process>,
+    pub(crate) paused: bool,
+    /// What happened to the process while it was paused.
+    pub(crate) deferred: Vec<(u64, Event)>,
+    /// Since when clients can have answers, or never.
+    pub(crate) answerable_since: Micros,
+    /// What a sync takes longer than usual.
+    pub(crate) sync_extra: Micros,
+    pub(crate) disk_fails: bool,
+    /// Whether the machine stays off until all is healed.
+    pub(crate) abandoned: bool,
+}
+
+/// What is on its way to the disk.
+#[derive(Debug)]
+pub(crate) enum Group {
+    Form(Formation),
+    Writes {
+        entries: Vec<LogEntry>,
+        tokens: Vec<PersistToken>,
+        state: Vec<StateWrite>,
+    },
+}
+
+/// One process.
+#[derive(Debug)]
+pub(crate) struct Process {
+    pub(crate) node: Node<MemLogReader>,
+    pub(crate) writer: MemLogWriter,
+    pub(crate) store: MemStateStore,
+    pub(crate) queue: VecDeque<DiskJob>,
+    pub(crate) busy: Option<Group>,
+    /// Counts the groups.
+    pub(crate) group: u64,
+    pub(crate) peers: Vec<NodeId>,
+    /// The rows as written, with those that are not flushed.
+    rows: BTreeMap<Bytes, Bytes>,
+    pub(crate) applied: LogIndex,
+    pub(crate) conns: BTreeMap<ClientId, ConnId>,
+    pub(crate) next_client: u64,
+    pub(crate) led: Option<Term>,
+    /// When a process that was asked to stop ends, ready or not.
+    pub(crate) stop_by: Option<Micros>,
+}
+
+impl Machine {
+    pub(crate) fn new(id: NodeId, rng: &mut Rng) -> Self {
+        let instance = u128::from(rng.draw()) << 64 | u128::from(id.get());
+        Self {
+            id,
+            clock: Clock::new(),
+            log: MemLog::new(),
+            state: MemState::new(),
+            instance: InstanceId(instance),
+            boot: Boot(0),
+            formation: None,
+            life: 0,
+            process: None,
+            paused: false,
+            deferred: Vec::new(),
+            answerable_since: Micros::MAX,
+            sync_extra: 0,
+            disk_fails: false,
+            abandoned: false,
+        }
+    }
+
+    /// Starts a process on what the disk holds.
+    ///
+    /// # Errors
+    /// The text with which the node refuses to start.
+    pub(crate) fn start(
+        &mut self,
+        now: Micros,
+        scenario: &Scenario,
+        rng: &mut Rng,
+        log: &Logger,
+    ) -> Result<(), String> {
+        self.boot = self.boot.next();
+        self.life += 1;
+        let writer = self.log.writer();
+        let store = self.state.open();
+        let stored = store.rows().map_err(|error| error.to_string())?;
+        let bounds = writer.bounds().map_err(|error| error.to_string())?;
+        let start = NodeStart {
+            bounds,
+            reader: self.log.reader(),
+            state_rows: stored.clone(),
+        };
+        let config = self.config(scenario, rng);
+        let node = Node::new(config, start, self.clock.now(now), log);
+        let node = node.map_err(|error| error.to_string())?;
+        self.answerable_since = now;
+        self.process = Some(Process {
+            node,
+            writer,
+            store,
+            queue: VecDeque::new(),
+            busy: None,
+            group: 0,
+            peers: Vec::new(),
+            rows: stored.into_iter().collect(),
+            applied: self.state.flushed_applied(),
+            conns: BTreeMap::new(),
+            next_client: 1,
+            led: None,
+            stop_by: None,
+        });
+        Ok(())
+    }
+
+    fn config(&self, scenario: &Scenario, rng: &mut Rng) -> NodeConfig {
+        let member = |id| {
+            NodeId::new(id).map(|id| InitialMember {
+                id,
+                addr: Bytes::from(format!("n{id}:16379")),
+            })
+        };
+        NodeConfig {
+            id: self.id,
+            instance: self.instance,
+            boot: self.boot,
+            nonce: Nonce(u128::from(rng.draw())),
+            formation: self.formation,
+            new_cluster: ClusterId(u128::from(rng.draw())),
+            initial_members: (1..=scenario.nodes as u64).filter_map(member).collect(),
+            seed: rng.draw(),
+            timeouts: scenario.timeouts,
+            limits: scenario.limits,
+        }
+    }
+
+    /// Ends the process. Chance decides how much of what was begun got to the disk; returns the
+    /// entries that did.
+    pub(crate) fn crash(&mut self, rng: &mut Rng) -> Vec<LogEntry> {
+        let Some(process) = self.process.take() else {
+            return Vec::new();
+        };
+        let keep = rng.index(self.log.begun() + 1);
+        self.log.crash(keep);
+        let state = rng.index(self.state.unflushed() + 1);
+        self.state.crash(state);
+        self.paused = false;
+        self.answerable_since = Micros::MAX;
+        match process.busy {
+            Some(Group::Form(formation)) if rng.chance(50) => {
+                self.formation = Some(formation);
+                Vec::new()
+            }
+            Some(Group::Writes { entries, .. }) if keep > 0 => entries,
+            Some(Group::Form(_) | Group::Writes { .. }) | None => Vec::new(),
+        }
+    }
+
+    /// Makes what is on its way durable; returns the entries, and the proofs for the node.
+    pub(crate) fn finish_group(&mut self) -> (Vec<LogEntry>, Vec<PersistToken>) {
+        let Some(process) = &mut self.process else {
+            return Default::default();
+        };
+        match process.busy.take() {
+            Some(Group::Form(formation)) => {
+                self.formation = Some(formation);
+                Default::default()
+            }
+            Some(Group::Writes {
+                entries,
+                tokens,
+                state,
+            }) => {
+                process.writer.sync();
+                for write in &state {
+                    let written = process.store.write(write);
+                    written.expect("a disk in memory takes every write");
+                }
+                (entries, tokens)
+            }
+            None => Default::default(),
+        }
+    }
+
+    /// Returns who the process says it is.
+    pub(crate) fn hello(&self) -> Option<PeerHello> {
+        self.process.as_ref().map(|process| process.node.hello())
+    }
+}
+
+impl Process {
+    /// Takes what may share the next sync. Returns the number of the group, if there is anything.
+    pub(crate) fn begin_group(&mut self) -> Option<u64> {
+        if self.busy.is_some() {
+            return None;
+        }
+        if let Some(DiskJob::Form(formation)) = self.queue.front() {
+            self.busy = Some(Group::Form(*formation));
+            self.queue.pop_front();
+            self.group += 1;
+            return Some(self.group);
+        }
+        let (mut writes, mut entries) = (Vec::new(), Vec::new());
+        let (mut tokens, mut state) = (Vec::new(), Vec::new());
+        while let Some(job) = self
+            .queue
+            .pop_front_if(|job| !matches!(job, DiskJob::Form(_)))
+        {
+            match job {
+                DiskJob::Log(persist) => {
+                    entries.extend(persist.write.entries.iter().cloned());
+                    writes.push(persist.write);
+                    tokens.push(persist.token);
+                }
+                DiskJob::State(write) => state.push(write),
+                DiskJob::Form(_) => unreachable!("stays in the queue"),
+            }
+        }
+        if tokens.is_empty() && state.is_empty() {
+            return None;
+        }
+        self.writer.begin(&writes);
+        self.busy = Some(Group::Writes {
+            entries,
+            tokens,
+            state,
+        });
+        self.group += 1;
+        Some(self.group)
+    }
+
+    /// Takes a write of rows and returns the hash over all rows then.
+    pub(crate) fn take_rows(&mut self, write: &StateWrite) -> u64 {
+        for key in &write.deletes {
+            self.rows.remove(key);
+        }
+        for (key, value) in &write.puts {
+            self.rows.insert(key.clone(), value.clone());
+        }
+        self.applied = write.applied;
+        let mut hasher = DefaultHasher::new();
+        self.rows.hash(&mut hasher);
+        hasher.finish()
+    }
+}

@@ -1,0 +1,209 @@
+//! What a seed chooses before anything happens.
+
+use crate::history::Micros;
+use crate::rng::Rng;
+use corgi_node::{Limits, Timeouts};
+
+/// One millisecond of virtual time.
+pub(crate) const MS: Micros = 1000;
+/// One second of virtual time.
+pub(crate) const SECOND: Micros = 1000 * MS;
+
+/// What can go wrong. Those that are not here yet (torn and damaged bytes, full disks, membership,
+/// snapshots) wait for the code that they are about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum FaultKind {
+    /// F01: processes are killed and started again.
+    Kill,
+    /// F02: a node is asked to stop, hands over, stops, and starts again.
+    Stop,
+    /// F03: processes stand still, then go on.
+    Pause,
+    /// F04: one node is cut off from all others.
+    Isolate,
+    /// F04: two groups without a link between them.
+    Halves,
+    /// F04: every node sees only its neighbours in a ring.
+    Ring,
+    /// F04: messages of one direction between two nodes are lost.
+    OneWay,
+    /// F05: a node is cut off and comes back, again and again.
+    Flap,
+    /// F06: messages between two nodes take very long.
+    SlowLink,
+    /// F06: connections between nodes break.
+    ResetLinks,
+    /// F08: a wall clock jumps.
+    ClockJump,
+    /// F08: a node's clocks run fast or slow.
+    ClockDrift,
+    /// F10: some machines lose power, and what was not synced.
+    PowerLoss,
+    /// F10: all machines lose power at once.
+    PowerLossAll,
+    /// F11: a write fails, which ends the process.
+    DiskError,
+    /// F14: every sync of a node takes long.
+    SlowDisk,
+    /// F14: a disk stands still for a while.
+    DiskStall,
+    /// F21: clients vanish in the middle of what they do.
+    ClientCrash,
+}
+
+impl FaultKind {
+    /// All of them.
+    pub const ALL: [Self; 18] = [
+        Self::Kill,
+        Self::Stop,
+        Self::Pause,
+        Self::Isolate,
+        Self::Halves,
+        Self::Ring,
+        Self::OneWay,
+        Self::Flap,
+        Self::SlowLink,
+        Self::ResetLinks,
+        Self::ClockJump,
+        Self::ClockDrift,
+        Self::PowerLoss,
+        Self::PowerLossAll,
+        Self::DiskError,
+        Self::SlowDisk,
+        Self::DiskStall,
+        Self::ClientCrash,
+    ];
+}
+
+/// A run, as its seed chose it.
+#[derive(Clone, Debug)]
+pub(crate) struct Scenario {
+    pub(crate) nodes: usize,
+    pub(crate) timeouts: Timeouts,
+    pub(crate) limits: Limits,
+    /// The least delay between two nodes, and what chance adds at most.
+    pub(crate) delay: (Micros, Micros),
+    /// What one group of writes takes.
+    pub(crate) sync: (Micros, Micros),
+    /// How often the applied state is flushed.
+    pub(crate) flush_every: Micros,
+    /// Messages that wait on one lane before further ones are dropped.
+    pub(crate) lane_max: usize,
+    /// How long a connection that does not move lives.
+    pub(crate) stall_max: Micros,
+    pub(crate) publishers: usize,
+    pub(crate) subscribers: usize,
+    pub(crate) churners: usize,
+    pub(crate) echoes: usize,
+    /// What publishers do: pipeline up to so many, with pauses around this, in payloads up to this.
+    pub(crate) depth_max: u64,
+    pub(crate) think: Micros,
+    pub(crate) payload_max: u64,
+    pub(crate) channels: u64,
+    /// Bytes that a connection to a client holds in its buffers.
+    pub(crate) window: usize,
+    /// Percent of subscribers that read slowly or not at all.
+    pub(crate) slow_percent: u64,
+    pub(crate) faults: Vec<FaultKind>,
+    pub(crate) fault_gap: Micros,
+    /// When the first fault may come; early ones fall into the birth of the cluster.
+    pub(crate) faults_from: Micros,
+    /// When the faults end.
+    pub(crate) heal_at: Micros,
+    /// Whether all nodes heal then, or just a majority.
+    pub(crate) heal_all: bool,
+}
+
+impl Scenario {
+    /// Draws a scenario.
+    pub(crate) fn draw(rng: &mut Rng) -> Self {
+        let nodes = rng.pick(&[1, 2, 3, 3, 3, 3, 3, 4, 5, 5]);
+        let tiny = rng.chance(40);
+        let busy = rng.chance(30);
+        let heal_at = rng.between(15, 40) * SECOND;
+        let mut faults: Vec<FaultKind> = FaultKind::ALL
+            .into_iter()
+            .filter(|_| rng.chance(35))
+            .collect();
+        // One run in eight has no faults at all: a checker must also hold in quiet times.
+        if rng.chance(12) {
+            faults.clear();
+        }
+        let delay = rng.pick(&[(50, 200), (200, 2000), (1000, 10_000), (5000, 60_000)]);
+        Self {
+            nodes,
+            timeouts: timeouts(rng),
+            limits: limits(rng, tiny),
+            delay,
+            sync: rng.pick(&[(50, 300), (500, 5000), (2000, 30_000)]),
+            flush_every: rng.skewed(100 * MS, 20 * SECOND),
+            lane_max: if tiny { 64 } else { 16_384 },
+            stall_max: rng.between(1, 8) * SECOND,
+            publishers: usize::try_from(rng.between(1, 4)).unwrap_or(1),
+            subscribers: usize::try_from(rng.between(1, 6)).unwrap_or(1),
+            churners: usize::try_from(rng.below(3)).unwrap_or(0),
+            echoes: usize::try_from(rng.below(2)).unwrap_or(0),
+            depth_max: rng.pick(&[1, 1, 4, 16, 32]),
+            think: if busy {
+                5 * MS
+            } else {
+                rng.skewed(20 * MS, 500 * MS)
+            },
+            payload_max: rng.pick(&[0, 40, 200, 3000]),
+            channels: rng.between(1, 5),
+            window: rng.pick(&[512, 4096, 65_536]),
+            slow_percent: rng.pick(&[0, 20, 50]),
+            faults,
+            fault_gap: rng.skewed(300 * MS, 6 * SECOND),
+            faults_from: if rng.chance(25) { 0 } else { 4 * SECOND },
+            heal_at,
+            heal_all: rng.chance(50),
+        }
+    }
+}
+
+fn timeouts(rng: &mut Rng) -> Timeouts {
+    // The server's defaults, or a snappier set.
+    if rng.chance(70) {
+        Timeouts {
+            tick_ms: 10,
+            election_ms: 600,
+            heartbeat_ms: 60,
+            write_ms: 2500,
+        }
+    } else {
+        Timeouts {
+            tick_ms: 20,
+            election_ms: 400,
+            heartbeat_ms: 80,
+            write_ms: rng.between(800, 1500),
+        }
+    }
+}
+
+fn limits(rng: &mut Rng, tiny: bool) -> Limits {
+    if !tiny {
+        return Limits {
+            batch_bytes_max: 256 << 10,
+            batches_in_flight_max: 4,
+            pending_bytes_max: 16 << 20,
+            client_queue_bytes_max: 1 << 20,
+            append_bytes_max: 256 << 10,
+            inflight_appends_max: 128,
+            uncommitted_bytes_max: 64 << 20,
+            committed_bytes_max: 8 << 20,
+            tail_bytes_max: 64 << 20,
+        };
+    }
+    Limits {
+        batch_bytes_max: rng.pick(&[1, 100, 1000]),
+        batches_in_flight_max: rng.pick(&[1, 2, 8]),
+        pending_bytes_max: rng.pick(&[200, 2000, 20_000]),
+        client_queue_bytes_max: rng.pick(&[200, 2000, 20_000]),
+        append_bytes_max: rng.pick(&[0, 100, 2000]),
+        inflight_appends_max: rng.pick(&[1, 2, 8]),
+        uncommitted_bytes_max: rng.pick(&[4000, 8000, 50_000]),
+        committed_bytes_max: rng.pick(&[0, 200, 5000]),
+        tail_bytes_max: rng.pick(&[0, 500, 5000]),
+    }
+}
