@@ -4,7 +4,7 @@ use corgi_sim::{Options, run};
 
 /// Seeds that broke a promise before a fault was mended, with what it was. So far each was a fault
 /// of the simulator; the schedules are kept because they were rare.
-const REGRESSIONS: [(u64, &str); 6] = [
+const REGRESSIONS: [(u64, &str); 7] = [
     (
         4,
         "entries that no disk had taken were held against those of the next leader of the term",
@@ -28,6 +28,10 @@ const REGRESSIONS: [(u64, &str); 6] = [
     (
         5566,
         "followers with one entry a round trip could not catch up under load",
+    ),
+    (
+        13_003,
+        "a write behind a slow SUBSCRIBE was expected before the node had taken it up",
     ),
 ];
 
