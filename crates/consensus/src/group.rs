@@ -589,6 +589,22 @@ impl<R: LogReader> Group<R> {
         self.pin.apply(&mut self.raw);
     }
 
+    /// Forgets who leads, on strong evidence that the leader's process is gone: its sockets were closed. A follower that has
+    /// heard of its leader within the election timeout refuses to vote; one that has forgotten it may vote at once. Vote
+    /// and term stay, so that no safety depends on the evidence: if it was wrong, the leader's next heartbeat ends the
+    /// matter. (etcd's Raft has the same as `ForgetLeader`.)
+    pub fn forget_leader(&mut self) {
+        let raft = &mut self.raw.raft;
+        if raft.state != StateRole::Follower || raft.leader_id == raft::INVALID_ID {
+            return;
+        }
+        let (term, elapsed) = (raft.term, raft.election_elapsed);
+        raft.become_follower(term, raft::INVALID_ID);
+        // The ordinary election timeout goes on as if nothing had happened.
+        raft.election_elapsed = elapsed;
+        self.pin.apply(&mut self.raw);
+    }
+
     /// Notes that a message to `peer` was lost, so that a leader probes instead of streaming.
     pub fn report_unreachable(&mut self, peer: NodeId) {
         self.raw.report_unreachable(peer.get());

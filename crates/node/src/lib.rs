@@ -15,6 +15,8 @@
 //! |---|---|
 //! | `origin` | in which batches this node's writes go, what is sent again, who is told what (P4, P5) |
 //! | `leading` | which batch of which origin a leader appends next, with which id |
+//! | `leadership` | when leadership is given away: to stop, because the disk stalls |
+//! | `succession`, `stalls` | who follows a leader whose process is gone; whether the disk stalls |
 //! | `reads` | from which position a subscription counts (P3) |
 //! | `birth` | how a cluster is founded, who may talk to whom |
 //! | `running` | how these are driven by Raft: route, sessions, apply |
@@ -38,6 +40,7 @@ mod clients;
 mod config;
 mod errors;
 mod info;
+mod leadership;
 mod leading;
 mod node;
 mod origin;
@@ -46,6 +49,8 @@ mod peer;
 mod reads;
 mod running;
 mod shared;
+mod stalls;
+mod succession;
 
 pub use config::{InitialMember, Limits, NodeConfig, NodeStart, Timeouts};
 pub use info::Facts;

@@ -238,6 +238,15 @@ impl<R: LogReader> Node<R> {
         self.pump(now);
     }
 
+    /// Takes note that a peer has closed its connections, as the system does for a process that dies; [`Node::peer_down`]
+    /// follows. A peer that falls silent, or is cut off, is not meant.
+    pub fn peer_hung_up(&mut self, now: Now, peer: NodeId) {
+        if let Stage::Running(running) = &mut self.stage {
+            running.hung_up(&self.shared, now, peer);
+        }
+        self.pump(now);
+    }
+
     /// Takes note that a peer which this node has called does not let it in. A node that is not bound to its cluster yet
     /// cannot go on when it is refused for what it is: its folder was emptied, or its id is another's.
     pub fn peer_refused(&mut self, _now: Now, peer: NodeId, refusal: &Refusal) {
@@ -288,7 +297,7 @@ impl<R: LogReader> Node<R> {
     /// Takes note that a log write is synced. Tokens come back in the order in which they were handed out.
     pub fn persisted(&mut self, now: Now, token: PersistToken) {
         match &mut self.stage {
-            Stage::Running(running) => running.persisted(&mut self.shared, token),
+            Stage::Running(running) => running.persisted(&mut self.shared, now, token),
             Stage::Unformed(_) => {
                 warn!(self.shared.log, "a write was synced before there was a log");
             }

@@ -3,6 +3,7 @@
 use crate::birth::{self, NextStep};
 use crate::config::NodeStart;
 use crate::info::NodeFacts;
+use crate::leadership::Leadership;
 use crate::leading::{BirthStep, Leading, Verdict};
 use crate::node::NodeStartError;
 use crate::origin::{Outgoing, Session};
@@ -31,14 +32,13 @@ pub(crate) struct Running<R: LogReader> {
     pub(crate) formation: Formation,
     pub(crate) group: Group<R>,
     pub(crate) state: State,
-    leading: Option<Leading>,
+    pub(crate) leading: Option<Leading>,
     /// Who leads, and in which term: where batches go.
     pub(crate) route: Option<(NodeId, Term)>,
     /// When batches are sent again, of which none has been applied for a while.
     resend_ms: u64,
-    /// Until when leadership is on its way to another member; raft gives up after an election timeout, and so it is tried
-    /// again then.
-    transferring_until_ms: Option<u64>,
+    /// When leadership comes, goes, and is given away.
+    pub(crate) leadership: Leadership,
     /// Whether this founder has told the others of the cluster.
     announced: bool,
 }
@@ -69,7 +69,7 @@ impl<R: LogReader> Running<R> {
             leading: None,
             route: None,
             resend_ms: 0,
-            transferring_until_ms: None,
+            leadership: Leadership::default(),
             announced: false,
         })
     }
@@ -92,6 +92,7 @@ impl<R: LogReader> Running<R> {
 
     pub(crate) fn tick(&mut self, shared: &mut Shared, now: Now) {
         self.group.tick();
+        self.succeed(now);
         if shared.origin.in_flight() == 0 {
             self.resend_ms = now.mono_ms + shared.config.timeouts.write_ms / 4;
         } else if now.mono_ms >= self.resend_ms {
@@ -109,7 +110,8 @@ impl<R: LogReader> Running<R> {
         self.resend_ms = now.mono_ms + shared.config.timeouts.write_ms / 4;
     }
 
-    pub(crate) fn persisted(&mut self, shared: &mut Shared, token: PersistToken) {
+    pub(crate) fn persisted(&mut self, shared: &mut Shared, now: Now, token: PersistToken) {
+        self.leadership.disk.synced(now.mono_ms);
         let messages = self.group.persisted(token);
         send_raft(shared, messages);
     }
@@ -254,7 +256,10 @@ impl<R: LogReader> Running<R> {
     fn drain(&mut self, shared: &mut Shared, now: Now) {
         while let Some(work) = self.group.work() {
             send_raft(shared, work.send);
-            shared.out.disk.extend(work.persist.map(DiskJob::Log));
+            if let Some(persist) = work.persist {
+                self.leadership.disk.handed_out(now.mono_ms);
+                shared.out.disk.push(DiskJob::Log(persist));
+            }
             for grant in work.reads {
                 shared.reads.grant(grant);
             }
@@ -323,7 +328,7 @@ impl<R: LogReader> Running<R> {
         let status = self.group.status();
         if status.role != Role::Leader {
             self.leading = None;
-            self.transferring_until_ms = None;
+            self.leadership.lost();
         } else if self
             .leading
             .as_ref()
@@ -474,28 +479,6 @@ impl<R: LogReader> Running<R> {
             && self.group.read_index(id).is_ok()
         {
             shared.reads.asked(now.mono_ms, id);
-        }
-    }
-
-    /// Gives leadership away before this node stops: to the member whose log is the longest of those that are up.
-    fn hand_over(&mut self, shared: &Shared, now: Now) {
-        let under_way = self
-            .transferring_until_ms
-            .is_some_and(|until| now.mono_ms < until);
-        if !shared.stopping || under_way || self.leading.is_none() {
-            return;
-        }
-        let fit =
-            |node: &NodeId| shared.peers_up.contains(node) && self.state.voters().contains(node);
-        let best = self
-            .group
-            .matched()
-            .into_iter()
-            .filter(|(node, _)| fit(node));
-        if let Some((node, _)) = best.max_by_key(|(_, matched)| *matched) {
-            info!(shared.log, "hands over leadership"; "to" => node.get());
-            self.transferring_until_ms = Some(now.mono_ms + shared.config.timeouts.election_ms);
-            self.group.transfer_leader(node);
         }
     }
 

@@ -239,6 +239,10 @@ impl<R: LogReader + 'static> PeerEvents for Core<R> {
         self.enter(|node, now| node.peer_up(now, hello));
     }
 
+    fn hung_up(&self, peer: NodeId) {
+        self.enter(|node, now| node.peer_hung_up(now, peer));
+    }
+
     fn down(&self, peer: NodeId) {
         self.enter(|node, now| node.peer_down(now, peer));
     }

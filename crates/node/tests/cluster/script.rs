@@ -16,6 +16,7 @@
 //! | `drop FROM TO`, `deliver FROM TO`, `again FROM TO` | loses, delivers, or delivers twice what is on its way there |
 //! | `replay FROM TO number= ops="a:x b:y" [boot= count=]` | lets a forwarded batch arrive that was long on its way |
 //! | `cut\|heal NAME` | a node can reach nobody and nobody it, or again |
+//! | `hangup FROM TO` | the link between two nodes is closed from the side of the second |
 //! | `clock MS` | all clocks jump, forwards or back |
 //! | `client NAME on=PROCESS [resp3]`, `send NAME REQUEST…` | connects; sends inline requests in one piece |
 //! | `stall\|drain CLIENT`, `big CLIENT CHANNEL BYTES` | stops and resumes reading; publishes a large payload |
@@ -59,7 +60,7 @@ impl goldenscript::Runner for Script {
         match name {
             "nodes" | "cluster" => {}
             "client" | "send" | "stall" | "drain" | "big" => clients(world, name, &mut args)?,
-            "hold" | "release" | "drop" | "deliver" | "again" | "replay" => {
+            "hold" | "release" | "drop" | "deliver" | "again" | "replay" | "hangup" => {
                 link(world, name, &mut args)?;
             }
             "status" | "log" | "rows" => look(world, name, &mut args)?,
@@ -182,7 +183,7 @@ fn processes(world: &mut World, name: &str, args: &mut ArgumentConsumer<'_>) -> 
             "heal" => {
                 world.cut.remove(&process);
                 // What was sent meanwhile is lost, so that the links start anew.
-                world.disconnect(|from, to| from == process || to == process);
+                world.disconnect(false, |from, to| from == process || to == process);
             }
             "shutdown" => {
                 world.input(&process, |node, now| node.shut_down(now));
@@ -231,6 +232,7 @@ fn link(world: &mut World, what: &str, args: &mut ArgumentConsumer<'_>) -> Resul
     match what {
         "hold" => drop(world.held.insert((from, to))),
         "release" => drop(world.held.remove(&(from, to))),
+        "hangup" => world.disconnect(true, |f, t| f == from && t == to),
         "replay" => {
             let message = replayed(args)?;
             world.arrive(&(from, to, Lane::Bulk), &message);
@@ -414,6 +416,9 @@ scripts! {
     leader_dies_and_the_origin_takes_over
     malformed_forward_is_dropped
     leader_dies_with_batches_in_flight_each_applied_once
+    leader_process_dies_and_is_followed_at_once
+    leader_with_a_stalled_disk_gives_leadership_away
+    links_that_are_closed_by_mistake_change_no_term
     minority_leader_gives_indeterminate
     no_leader_gives_clusterdown_after_write_timeout
     other_cluster_is_refused

@@ -151,11 +151,12 @@ impl World {
         }
         self.clients.retain(|_, client| client.process != name);
         self.queues.retain(|(from, _, _), _| from != name);
-        self.disconnect(|from, to| from == name || to == name);
+        self.disconnect(true, |from, to| from == name || to == name);
     }
 
-    /// Breaks links: what is on its way is lost, and those who sent on them notice.
-    pub(crate) fn disconnect(&mut self, broken: impl Fn(&str, &str) -> bool) {
+    /// Breaks links: what is on its way is lost, and those who sent on them notice. `hung_up` if the other side closed
+    /// them.
+    pub(crate) fn disconnect(&mut self, hung_up: bool, broken: impl Fn(&str, &str) -> bool) {
         let gone: Vec<_> = self
             .links
             .iter()
@@ -168,6 +169,9 @@ impl World {
             let peer = parse_id(&to).expect("links lead to processes");
             let now = self.now();
             if let Some(process) = self.processes.get_mut(&from) {
+                if hung_up {
+                    process.node.peer_hung_up(now, peer);
+                }
                 process.node.peer_down(now, peer);
             }
         }

@@ -282,6 +282,9 @@ impl Task {
             Lost::Lane(lane, err) => {
                 warn!(self.link.log, "lost the connection to peer"; "addr" => shown(addr),
                     "lane" => ?lane, "error" => %err);
+                if is_hang_up(&err) {
+                    self.shared.events.hung_up(self.peer);
+                }
             }
         }
         self.shared.events.down(self.peer);
@@ -345,7 +348,7 @@ async fn run_lane(connection: &mut Connection, queue: &LaneQueue) -> io::Error {
     let mut byte = [0];
     tokio::select! {
         read = connection.read.read(&mut byte) => match read {
-            Ok(0) => io::Error::other("the peer closed it"),
+            Ok(0) => io::Error::new(io::ErrorKind::UnexpectedEof, "the peer closed it"),
             Ok(_) => io::Error::other("the peer sent something on a connection that only we use"),
             Err(err) => err,
         },
@@ -354,6 +357,12 @@ async fn run_lane(connection: &mut Connection, queue: &LaneQueue) -> io::Error {
             err
         }
     }
+}
+
+/// Whether the peer's system said that the connection is closed. When nothing is heard any more it is something else.
+fn is_hang_up(err: &io::Error) -> bool {
+    use io::ErrorKind::{BrokenPipe, ConnectionReset, UnexpectedEof};
+    matches!(err.kind(), BrokenPipe | ConnectionReset | UnexpectedEof)
 }
 
 async fn connect(addr: &Bytes) -> Result<TcpStream, DialError> {

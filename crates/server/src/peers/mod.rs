@@ -78,6 +78,9 @@ pub trait PeerEvents: Send + Sync + 'static {
     /// Both lanes to a peer are up.
     fn up(&self, hello: PeerHello);
 
+    /// A peer closed a lane that was up, as the system does for a process that dies. [`PeerEvents::down`] follows.
+    fn hung_up(&self, peer: NodeId);
+
     /// A lane to a peer that was up is lost, or the peer is no member any more.
     fn down(&self, peer: NodeId);
 

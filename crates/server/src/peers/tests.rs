@@ -38,6 +38,7 @@ fn message(lane: Lane, bytes: impl Into<Bytes>) -> PeerMessage {
 #[derive(Debug, PartialEq)]
 enum Event {
     Up(PeerHello),
+    HungUp(NodeId),
     Down(NodeId),
     Refused(NodeId, Refusal),
     Message(NodeId, PeerMessage),
@@ -70,6 +71,10 @@ impl PeerEvents for Recorder {
 
     fn up(&self, hello: PeerHello) {
         self.note(Event::Up(hello));
+    }
+
+    fn hung_up(&self, peer: NodeId) {
+        self.note(Event::HungUp(peer));
     }
 
     fn down(&self, peer: NodeId) {
@@ -434,6 +439,7 @@ async fn a_peer_that_does_not_read_fills_its_queue_and_no_more() {
     );
 
     drop((one, other));
+    assert_eq!(a.next().await, Event::HungUp(node(2)));
     assert_eq!(a.next().await, Event::Down(node(2)));
     assert_eq!(a.next().await, Event::SendFailed(node(2)));
     assert!(!a.peers.send(node(2), message(Lane::Control, "beat")));
@@ -446,6 +452,7 @@ async fn a_peer_that_restarts_is_connected_again() {
     assert_eq!(a.next().await, Event::Up(hello(2)));
     let addr = b.addr;
     drop(b);
+    assert_eq!(a.next().await, Event::HungUp(node(2)));
     assert_eq!(a.next().await, Event::Down(node(2)));
     let mut b = Options {
         addr,
@@ -505,6 +512,7 @@ async fn a_peer_that_hangs_up_at_once_is_not_dialled_without_pause() {
         );
         assert_eq!(a.next().await, Event::Up(hello(2)));
         drop(pair);
+        assert_eq!(a.next().await, Event::HungUp(node(2)));
         assert_eq!(a.next().await, Event::Down(node(2)));
     }
     // At least half of 50, 100 and 200 ms between the four.

@@ -1,0 +1,107 @@
+//! When leadership is given away, and what follows when a leader is gone.
+//!
+//! | reason | to whom |
+//! |---|---|
+//! | this node stops | the voter whose log is the longest of those that are up |
+//! | its disk stalls | the same, if one has all but what was appended during the last round trip |
+//!
+//! While leadership is on its way nothing is appended: batches wait at their origins, and go to the next leader. Raft gives
+//! up after an election timeout, and so the hand-over is tried again then, and at once when the target is lost.
+
+use crate::running::Running;
+use crate::shared::Shared;
+use crate::stalls::DiskWatch;
+use crate::succession::{Succession, rank};
+use corgi_base::{LogIndex, NodeId, Now};
+use corgi_consensus::storage::LogReader;
+use slog::{info, warn};
+
+/// A follower this close to the end of the log has it all within a round trip.
+const CLOSE_ENTRIES: u64 = 1000;
+
+/// What a member remembers of leadership.
+#[derive(Debug, Default)]
+pub(crate) struct Leadership {
+    /// To whom it is on its way, and until when raft tries.
+    transfer: Option<(NodeId, u64)>,
+    pub(crate) disk: DiskWatch,
+    succession: Succession,
+}
+
+impl Leadership {
+    /// Takes note that this node does not lead.
+    pub(crate) fn lost(&mut self) {
+        if self.transfer.take().is_some() {
+            self.disk.forgive();
+        }
+    }
+}
+
+impl<R: LogReader> Running<R> {
+    /// Takes note that a peer's process is gone.
+    pub(crate) fn hung_up(&mut self, shared: &Shared, now: Now, peer: NodeId) {
+        let status = self.group.status();
+        if status.leader != Some(peer) {
+            return;
+        }
+        let Some(rank) = rank(self.state.voters(), peer, shared.config.id) else {
+            return;
+        };
+        info!(shared.log, "the leader's process is gone"; "leader" => peer.get(), "term" => status.term.0);
+        self.group.forget_leader();
+        let election_ms = shared.config.timeouts.election_ms;
+        let succession = &mut self.leadership.succession;
+        succession.begin(now.mono_ms, election_ms, status.term, rank);
+    }
+
+    /// Campaigns if it is this node's turn to follow a leader that is gone.
+    pub(crate) fn succeed(&mut self, now: Now) {
+        let status = self.group.status();
+        let succession = &mut self.leadership.succession;
+        if succession.is_due(now.mono_ms, status.term, status.leader) {
+            self.group.campaign();
+        }
+    }
+
+    /// Gives leadership away if there is a reason to.
+    pub(crate) fn hand_over(&mut self, shared: &Shared, now: Now) {
+        let on_its_way = self
+            .leadership
+            .transfer
+            .is_some_and(|(to, until)| now.mono_ms < until && shared.peers_up.contains(&to));
+        if self.leading.is_none() || on_its_way {
+            return;
+        }
+        let stalls = self.leadership.disk.stalls(now.mono_ms);
+        if !shared.stopping && !stalls {
+            return;
+        }
+        let Some((to, matched)) = self.heir(shared) else {
+            return;
+        };
+        // A node that stops cannot wait; one whose disk stalls had better lead than nobody.
+        let close = matched.0 + CLOSE_ENTRIES >= self.group.status().last_index.0;
+        if !shared.stopping && !close {
+            return;
+        }
+        if stalls {
+            warn!(shared.log, "the disk stalls, gives leadership away"; "to" => to.get());
+        }
+        self.transfer(shared, now, to);
+    }
+
+    /// Returns the voter with the longest log of those that are up.
+    fn heir(&self, shared: &Shared) -> Option<(NodeId, LogIndex)> {
+        let fit =
+            |node: &NodeId| shared.peers_up.contains(node) && self.state.voters().contains(node);
+        let all = self.group.matched().into_iter();
+        all.filter(|(node, _)| fit(node))
+            .max_by_key(|(_, matched)| *matched)
+    }
+
+    fn transfer(&mut self, shared: &Shared, now: Now, to: NodeId) {
+        info!(shared.log, "hands over leadership"; "to" => to.get());
+        self.leadership.transfer = Some((to, now.mono_ms + shared.config.timeouts.election_ms));
+        self.group.transfer_leader(to);
+    }
+}
