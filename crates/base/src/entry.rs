@@ -9,7 +9,11 @@
 //! 0x02 open session  node:u64 instance:u128 boot:u64 nonce:u128
 //! 0x03 bootstrap     cluster:u128 count:u32 (node:u64 instance:u128 addr:bytes)*
 //! 0x04 formed
+//! 0x05 join          node:u64 instance:u128 addr:bytes replaces:u64    (0 for nobody)
+//! 0x06 leave         node:u64
 //! ```
+//!
+//! `join` and `leave` stand on changes of the Raft configuration, whose data is Raft's own; the others on proposals.
 
 use crate::codec::{DecodeError, Reader, put_bytes};
 use crate::ids::{BatchNumber, Boot, ClusterId, InstanceId, MessageId, NodeId, Nonce};
@@ -20,6 +24,8 @@ const BATCH: u8 = 0x01;
 const OPEN_SESSION: u8 = 0x02;
 const BOOTSTRAP: u8 = 0x03;
 const FORMED: u8 = 0x04;
+const JOIN: u8 = 0x05;
+const LEAVE: u8 = 0x06;
 
 /// The leader's stamp on a batch: the id of its first operation.
 pub type Stamp = MessageId;
@@ -85,6 +91,18 @@ pub enum EntryHead {
     },
     /// All first members vote: from here on clients are served.
     Formed,
+    /// A node becomes a member: it receives the log from here on, and votes once it has caught up.
+    Join {
+        /// Its id, and the data folder that the id is bound to before it may vote.
+        member: Member,
+        /// The member that leaves when the new one has caught up.
+        replaces: Option<NodeId>,
+    },
+    /// A member leaves, for ever.
+    Leave {
+        /// Its id, which is not used again.
+        node: NodeId,
+    },
 }
 
 impl EntryHead {
@@ -119,12 +137,19 @@ impl EntryHead {
                 let count = u32::try_from(members.len()).expect("a cluster has few members");
                 out.extend_from_slice(&count.to_be_bytes());
                 for member in members {
-                    out.extend_from_slice(&member.id.get().to_be_bytes());
-                    out.extend_from_slice(&member.instance.0.to_be_bytes());
-                    put_bytes(&mut out, &member.addr);
+                    put_member(&mut out, member);
                 }
             }
             Self::Formed => out.push(FORMED),
+            Self::Join { member, replaces } => {
+                out.push(JOIN);
+                put_member(&mut out, member);
+                out.extend_from_slice(&replaces.map_or(0, NodeId::get).to_be_bytes());
+            }
+            Self::Leave { node } => {
+                out.push(LEAVE);
+                out.extend_from_slice(&node.get().to_be_bytes());
+            }
         }
         out.into()
     }
@@ -166,15 +191,18 @@ impl EntryHead {
                 let count = r.u32("member count")?;
                 let mut members = Vec::new();
                 for _ in 0..count {
-                    members.push(Member {
-                        id: r.node_id("member id")?,
-                        instance: InstanceId(r.u128("member instance")?),
-                        addr: r.bytes("member address")?,
-                    });
+                    members.push(member(&mut r)?);
                 }
                 Self::Bootstrap { cluster, members }
             }
             FORMED => Self::Formed,
+            JOIN => Self::Join {
+                member: member(&mut r)?,
+                replaces: NodeId::new(r.u64("replaced node")?),
+            },
+            LEAVE => Self::Leave {
+                node: r.node_id("node")?,
+            },
             kind => {
                 return Err(DecodeError::Unknown {
                     field: "entry kind",
@@ -185,4 +213,18 @@ impl EntryHead {
         r.finish()?;
         Ok(head)
     }
+}
+
+fn put_member(out: &mut Vec<u8>, member: &Member) {
+    out.extend_from_slice(&member.id.get().to_be_bytes());
+    out.extend_from_slice(&member.instance.0.to_be_bytes());
+    put_bytes(out, &member.addr);
+}
+
+fn member(r: &mut Reader) -> Result<Member, DecodeError> {
+    Ok(Member {
+        id: r.node_id("member id")?,
+        instance: InstanceId(r.u128("member instance")?),
+        addr: r.bytes("member address")?,
+    })
 }

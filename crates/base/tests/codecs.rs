@@ -55,7 +55,17 @@ fn head() -> impl Strategy<Value = EntryHead> {
             cluster: ClusterId(cluster),
             members,
         });
-    prop_oneof![batch, session, bootstrap, Just(EntryHead::Formed)]
+    let join = (member(), proptest::option::of(node_id()))
+        .prop_map(|(member, replaces)| EntryHead::Join { member, replaces });
+    let leave = node_id().prop_map(|node| EntryHead::Leave { node });
+    prop_oneof![
+        batch,
+        session,
+        bootstrap,
+        Just(EntryHead::Formed),
+        join,
+        leave
+    ]
 }
 
 fn encode(ops: &[Op]) -> Bytes {
@@ -227,4 +237,9 @@ fn bytes_are_as_documented() {
     }
     assert_eq!(batch.encode(), expected);
     assert_eq!(EntryHead::Formed.encode()[..], [1, 4]);
+    let node = NodeId::new(9).unwrap();
+    assert_eq!(
+        EntryHead::Leave { node }.encode()[..],
+        [1, 6, 0, 0, 0, 0, 0, 0, 0, 9]
+    );
 }

@@ -303,11 +303,15 @@ impl<R: LogReader> Group<R> {
 
     /// Appends a change of the members if this node leads and no earlier change waits to be applied. A leader may remove
     /// itself: it steps down when the change is applied, and the others elect after a timeout (hand over first to spare
-    /// them the wait).
+    /// them the wait). `context` goes with the change; it may be empty.
     ///
     /// # Errors
     /// [`ProposeError`]; the change certainly is not in the log.
-    pub fn propose_change(&mut self, change: MemberChange) -> Result<Position, ProposeError> {
+    pub fn propose_change(
+        &mut self,
+        change: MemberChange,
+        context: Bytes,
+    ) -> Result<Position, ProposeError> {
         // raft-rs would replace the second change by an empty entry, and say that all is well.
         if self.raw.raft.has_pending_conf() {
             return Err(ProposeError::ChangePending);
@@ -331,6 +335,7 @@ impl<R: LogReader> Group<R> {
         conf_change.node_id = node.get();
         let mut entry = Entry::default();
         entry.set_entry_type(EntryType::EntryConfChange);
+        entry.set_context(context);
         entry.data = conf_change
             .write_to_bytes()
             .expect("a message in memory can be written to memory")
@@ -505,15 +510,15 @@ impl<R: LogReader> Group<R> {
                 let change = ConfChange::parse_from_carllerche_bytes(&entry.data);
                 let change = change.expect("raft checked the change before it appended it");
                 let members = self.raw.apply_conf_change(&change);
-                self.take_members(
-                    &members.expect("the leader checked the change against these members"),
-                )
+                let members = members.expect("the leader checked the change against these members");
+                self.take_members(&members, entry.context)
             }
             EntryType::EntryConfChangeV2 => {
                 let change = ConfChangeV2::parse_from_carllerche_bytes(&entry.data);
                 let change = change.expect("raft checked the change before it appended it");
                 let members = self.raw.apply_conf_change(&change);
-                self.take_members(&members.expect("raft checked the change when it was proposed"))
+                let members = members.expect("raft checked the change when it was proposed");
+                self.take_members(&members, entry.context)
             }
         };
         Committed {
@@ -523,7 +528,7 @@ impl<R: LogReader> Group<R> {
         }
     }
 
-    fn take_members(&mut self, conf_state: &ConfState) -> Payload {
+    fn take_members(&mut self, conf_state: &ConfState, context: Bytes) -> Payload {
         let raft = &mut self.raw.raft;
         if raft.state == StateRole::Leader && !raft.promotable() {
             // raft-rs would lead on without taking proposals, and panic at the next entry that commits. The others have
@@ -540,6 +545,7 @@ impl<R: LogReader> Group<R> {
         Payload::Members {
             voters: nodes(conf_state.get_voters()),
             learners: nodes(conf_state.get_learners()),
+            context,
         }
     }
 
@@ -642,7 +648,7 @@ impl<R: LogReader> Group<R> {
         matched
     }
 
-    /// Reads the entries after `from` up to the end of the log: what a new leader needs to know which batches of each
+    /// Reads the contexts of the entries after `from` up to the end of the log, changes of the members among them: what a new leader needs to know which batches of each
     /// origin are under way.
     ///
     /// # Panics
@@ -665,10 +671,7 @@ impl<R: LogReader> Group<R> {
                 .expect("the unapplied end of the log is never compacted");
             assert!(!page.is_empty(), "entry {next} is in the log");
             next += page.len() as u64;
-            let normal = page
-                .into_iter()
-                .filter(|e| e.get_entry_type() == EntryType::EntryNormal);
-            out.extend(normal.map(|e| (LogIndex(e.index), e.context)));
+            out.extend(page.into_iter().map(|e| (LogIndex(e.index), e.context)));
         }
         out
     }

@@ -63,6 +63,8 @@ pub enum Payload {
         voters: Vec<NodeId>,
         /// Who only receives, ascending.
         learners: Vec<NodeId>,
+        /// What was proposed with the change; often empty.
+        context: Bytes,
     },
 }
 

@@ -205,7 +205,17 @@ fn write_entry(out: &mut impl Write, entry: LogEntry) -> Result<u64, DumpError> 
     };
     write!(out, "entry {index}@{term} {kind} ")?;
     if entry_type != EntryType::Normal {
-        writeln!(out, "context={} data={}", context.len(), data.len())?;
+        write!(out, "context={} data={}", context.len(), data.len())?;
+        if context.is_empty() {
+            writeln!(out)?;
+        } else {
+            let head = EntryHead::decode(context);
+            write!(out, " ")?;
+            write_other(
+                out,
+                &head.map_err(|source| DumpError::Decode { index, source })?,
+            )?;
+        }
         return Ok(0);
     }
     if context.is_empty() && data.is_empty() {
@@ -266,6 +276,15 @@ fn write_other(out: &mut impl Write, head: &EntryHead) -> io::Result<()> {
             writeln!(out, "bootstrap cluster={cluster} members={}", ids.join(","))
         }
         EntryHead::Formed => writeln!(out, "formed"),
+        EntryHead::Join { member, replaces } => {
+            let replaces = replaces.map_or_else(String::new, |node| format!(" replaces={node}"));
+            let (node, instance, addr) = (member.id, member.instance, quoted(&member.addr));
+            writeln!(
+                out,
+                "join node={node} instance={instance} addr={addr}{replaces}"
+            )
+        }
+        EntryHead::Leave { node } => writeln!(out, "leave node={node}"),
         EntryHead::Batch(head) => write_batch(out, head, &[]),
     }
 }

@@ -74,6 +74,15 @@ pub(crate) enum NextStep {
 /// A learner this close to the end of the log may vote: the rest arrives within a round trip.
 const CAUGHT_UP_ENTRIES: u64 = 100;
 
+/// Whether a learner has all but what arrives within a round trip.
+pub(crate) fn caught_up(learner: NodeId, matched: &[(NodeId, LogIndex)], last: LogIndex) -> bool {
+    let close =
+        |index: &LogIndex| index.0 > 0 && index.0.saturating_add(CAUGHT_UP_ENTRIES) >= last.0;
+    matched
+        .iter()
+        .any(|(node, index)| *node == learner && close(index))
+}
+
 /// Returns what a leader of a cluster that is not complete does next. `members` are the first members as the founder bound
 /// them; only the founder knows them, and only it can lead before they are in the log.
 pub(crate) fn next_step(
@@ -99,10 +108,7 @@ pub(crate) fn next_step(
         if !state.learners().contains(&member.id) {
             return NextStep::Change(MemberChange::AddLearner(member.id));
         }
-        let close = matched.iter().any(|(node, index)| {
-            *node == member.id && index.0 > 0 && index.0 + CAUGHT_UP_ENTRIES >= last.0
-        });
-        return if close {
+        return if caught_up(member.id, matched, last) {
             NextStep::Change(MemberChange::AddVoter(member.id))
         } else {
             NextStep::Wait
@@ -139,6 +145,15 @@ pub(crate) fn check_peer(
             ),
         );
     }
+    if state.is_some_and(|state| state.is_gone(id)) {
+        return refuse(
+            RefusalKind::Removed,
+            format!(
+                "node {id} was removed from this cluster. An id that has left is not used again: to add the machine, start it \
+                 with an empty dir and cluster-join yes, and send CLUSTER MEET to a member."
+            ),
+        );
+    }
     if let Some(member) = state.and_then(|state| state.member(id)) {
         if member.instance != hello.instance {
             return refuse(
@@ -153,12 +168,17 @@ pub(crate) fn check_peer(
         }
         return Ok(());
     }
+    // It has joined, and this node has not applied the entry yet: only a member can have told it of the cluster.
+    if formation.is_some() && hello.formation == formation {
+        return Ok(());
+    }
     let known = state.is_some_and(|state| state.cluster().is_some());
     if known || !config.initial_members.iter().any(|member| member.id == id) {
         return refuse(
             RefusalKind::NotMember,
             format!(
-                "node {id} is not a member of this cluster. Add it to initial-cluster of all nodes before the first start."
+                "node {id} is not a member of this cluster. Before the first start, add it to initial-cluster of all nodes; \
+                 later, start it with cluster-join yes and send CLUSTER MEET to a member."
             ),
         );
     }
@@ -169,8 +189,13 @@ fn refuse(kind: RefusalKind, text: String) -> Result<(), Refusal> {
     Err(Refusal { kind, text })
 }
 
-/// Returns the other members to keep connections with: as bound in the log, or as configured before that.
-pub(crate) fn others(config: &NodeConfig, state: Option<&State>) -> Vec<InitialMember> {
+/// Returns the other members to keep connections with: as bound in the log, or as configured before that, and those that
+/// peers have named and the log does not know yet.
+pub(crate) fn others(
+    config: &NodeConfig,
+    state: Option<&State>,
+    contacts: &[InitialMember],
+) -> Vec<InitialMember> {
     let bound: Vec<InitialMember> = state
         .into_iter()
         .flat_map(State::members)
@@ -184,6 +209,12 @@ pub(crate) fn others(config: &NodeConfig, state: Option<&State>) -> Vec<InitialM
     } else {
         bound
     };
+    for contact in contacts {
+        let gone = state.is_some_and(|state| state.is_gone(contact.id));
+        if !gone && !others.iter().any(|member| member.id == contact.id) {
+            others.push(contact.clone());
+        }
+    }
     others.retain(|member| member.id != config.id);
     others
 }

@@ -26,6 +26,11 @@ impl Clients {
         self.queued.remove(&client).is_some()
     }
 
+    /// Returns all connections.
+    pub(crate) fn all(&self) -> Vec<ClientId> {
+        self.queued.keys().copied().collect()
+    }
+
     pub(crate) fn contains(&self, client: ClientId) -> bool {
         self.queued.contains_key(&client)
     }

@@ -1,6 +1,7 @@
 //! The error texts that the node gives to clients: code first, then what happened, with what value, and what it means.
 
 use bytes::Bytes;
+use corgi_base::{ClusterId, NodeId};
 
 /// A write that was never sent.
 pub(crate) fn cluster_down_write(write_ms: u64) -> Bytes {
@@ -37,4 +38,139 @@ pub(crate) fn lagged(queued: u64, limit: u64) -> Bytes {
         "LAGGED Messages arrive faster than this connection reads: {queued} bytes wait, the limit is {limit}; subscribe again"
     )
     .into()
+}
+
+/// Redis' text for a failover that makes no sense.
+pub(crate) const FAILOVER_ON_LEADER: &str =
+    "ERR You should send CLUSTER FAILOVER to a replica: this node leads already";
+
+/// Leadership was asked for and did not come.
+pub(crate) fn no_failover(wait_ms: u64) -> Bytes {
+    format!("TRYAGAIN Leadership did not come to this node within {wait_ms} ms; see CLUSTER NODES")
+        .into()
+}
+
+/// A change of the members was sent, and then nothing was heard.
+pub(crate) fn change_unknown(wait_ms: u64) -> Bytes {
+    format!(
+        "INDETERMINATE The change was asked for, but its outcome was not known within {wait_ms} ms; see CLUSTER NODES"
+    )
+    .into()
+}
+
+/// Redis' text for an id that nobody has.
+pub(crate) fn unknown_node(id: &[u8]) -> Bytes {
+    let shown = id[..id.len().min(64)].escape_ascii();
+    format!("ERR Unknown node {shown}").into()
+}
+
+/// Another change has to be complete first.
+pub(crate) fn change_pending(learner: Option<NodeId>) -> Bytes {
+    match learner {
+        Some(node) => format!(
+            "ERR Another change of the members is under way: node {node} has joined and does not vote yet. Wait for it, or \
+             take it back with CLUSTER FORGET {node}"
+        ),
+        None => "ERR Another change of the members is under way; try again when it is done".to_owned(),
+    }
+    .into()
+}
+
+/// Raft does not take the change now.
+pub(crate) fn change_refused(why: &str) -> Bytes {
+    format!("TRYAGAIN The change was not made: {why}").into()
+}
+
+/// The leader that took the change has not got it committed.
+pub(crate) fn change_lost() -> Bytes {
+    Bytes::from_static(b"TRYAGAIN The change was not made: leadership changed on the way")
+}
+
+/// The members are not complete yet.
+pub(crate) fn not_formed() -> Bytes {
+    Bytes::from_static(b"CLUSTERDOWN The first members of initial-cluster are not all here yet")
+}
+
+/// The last voter cannot leave.
+pub(crate) fn last_voter(node: NodeId) -> Bytes {
+    format!("ERR Node {node} is the last one that votes; without it there is no cluster").into()
+}
+
+/// The change would leave a cluster that cannot decide anything.
+pub(crate) fn too_few_up(up: usize, all: usize) -> Bytes {
+    format!(
+        "ERR The change would lose the majority: of {all} voters only {up} can be reached from the leader. Bring back or \
+         replace nodes that are down first"
+    )
+    .into()
+}
+
+/// The leader is to leave, and nobody can follow.
+pub(crate) fn no_heir() -> Bytes {
+    Bytes::from_static(
+        b"TRYAGAIN The leader is to leave, but no other voter can be reached to take over",
+    )
+}
+
+/// This many members are the most.
+pub(crate) fn too_many(max: usize) -> Bytes {
+    format!("ERR A cluster has at most {max} members").into()
+}
+
+/// A node at this address is a member already.
+pub(crate) fn address_taken(addr: &[u8]) -> Bytes {
+    format!(
+        "ERR The node at {} is a member already",
+        addr.escape_ascii()
+    )
+    .into()
+}
+
+/// Nobody at the address of a `CLUSTER MEET` is ready to join.
+pub(crate) fn no_target(addr: &[u8], why: &str) -> Bytes {
+    let why = why.replace(char::is_control, " ");
+    format!(
+        "ERR The node at {} cannot join: {why}. The port is its peer-port, and it must have been started with cluster-join \
+         yes and the same cluster-secret",
+        addr.escape_ascii()
+    )
+    .into()
+}
+
+/// The node belongs to a cluster.
+pub(crate) fn formed_already(addr: &[u8], ours: bool, cluster: ClusterId) -> Bytes {
+    let addr = addr.escape_ascii();
+    if ours {
+        format!("ERR The node at {addr} belongs to this cluster already").into()
+    } else {
+        format!(
+            "ERR The node at {addr} belongs to another cluster ({cluster}); only one with an empty dir can join"
+        )
+        .into()
+    }
+}
+
+/// The data folder has been bound to an id before.
+pub(crate) fn folder_used(addr: &[u8], node: NodeId) -> Bytes {
+    format!(
+        "ERR The data folder of the node at {} was node {node} of this cluster before; empty it first",
+        addr.escape_ascii()
+    )
+    .into()
+}
+
+/// The id is or was another node's.
+pub(crate) fn id_used(node: NodeId, free: NodeId) -> Bytes {
+    format!(
+        "ERR Node id {node} was used before in this cluster, and ids are never used again; start the node without node-id, or \
+         with {free} or more"
+    )
+    .into()
+}
+
+/// This node has left the cluster.
+pub(crate) fn removed() -> Bytes {
+    Bytes::from_static(
+        b"CLUSTERDOWN This node was removed from the cluster and stops; connect to another node",
+    )
 }

@@ -4,14 +4,18 @@
 //! |---|---|
 //! | this node stops | the voter whose log is the longest of those that are up |
 //! | its disk stalls | the same, if one has all but what was appended during the last round trip |
+//! | it leaves the cluster | the same |
+//! | `CLUSTER FAILOVER` | the node that was asked |
 //!
 //! While leadership is on its way nothing is appended: batches wait at their origins, and go to the next leader. Raft gives
 //! up after an election timeout, and so the hand-over is tried again then, and at once when the target is lost.
 
+use crate::errors;
 use crate::running::Running;
 use crate::shared::Shared;
 use crate::stalls::DiskWatch;
 use crate::succession::{Succession, rank};
+use bytes::Bytes;
 use corgi_base::{LogIndex, NodeId, Now};
 use corgi_consensus::storage::LogReader;
 use slog::{info, warn};
@@ -65,11 +69,7 @@ impl<R: LogReader> Running<R> {
 
     /// Gives leadership away if there is a reason to.
     pub(crate) fn hand_over(&mut self, shared: &Shared, now: Now) {
-        let on_its_way = self
-            .leadership
-            .transfer
-            .is_some_and(|(to, until)| now.mono_ms < until && shared.peers_up.contains(&to));
-        if self.leading.is_none() || on_its_way {
+        if self.leading.is_none() || self.on_its_way(shared, now) {
             return;
         }
         let stalls = self.leadership.disk.stalls(now.mono_ms);
@@ -88,6 +88,39 @@ impl<R: LogReader> Running<R> {
             warn!(shared.log, "the disk stalls, gives leadership away"; "to" => to.get());
         }
         self.transfer(shared, now, to);
+    }
+
+    /// Gives leadership to the best heir, unless it is on its way already; `false` if there is nobody.
+    pub(crate) fn hands_over(&mut self, shared: &Shared, now: Now) -> bool {
+        if self.on_its_way(shared, now) {
+            return true;
+        }
+        let Some((to, _)) = self.heir(shared) else {
+            return false;
+        };
+        self.transfer(shared, now, to);
+        true
+    }
+
+    /// Gives leadership to a node that asks for it.
+    pub(crate) fn give_to(&mut self, shared: &Shared, now: Now, to: NodeId) -> Result<(), Bytes> {
+        if self.on_its_way(shared, now) {
+            return Ok(());
+        }
+        if !self.state.voters().contains(&to) {
+            return Err(errors::change_refused("this node does not vote yet"));
+        }
+        if !shared.peers_up.contains(&to) {
+            return Err(errors::change_refused("the leader cannot reach this node"));
+        }
+        self.transfer(shared, now, to);
+        Ok(())
+    }
+
+    fn on_its_way(&self, shared: &Shared, now: Now) -> bool {
+        self.leadership
+            .transfer
+            .is_some_and(|(to, until)| now.mono_ms < until && shared.peers_up.contains(&to))
     }
 
     /// Returns the voter with the longest log of those that are up.

@@ -9,7 +9,7 @@ use corgi_base::{
     Term,
 };
 use corgi_state::State;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What to do with a batch of an origin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,6 +31,8 @@ pub(crate) struct Leading {
     sessions: BTreeMap<NodeId, (Boot, BatchNumber)>,
     /// Members that only the unapplied part of the log binds to their data folders.
     bound: BTreeMap<NodeId, InstanceId>,
+    /// Members that leave in the unapplied part of the log: what they send has no place behind that.
+    leaving: BTreeSet<NodeId>,
     last_id: MessageId,
     /// Whether this term has appended what the birth of the cluster needs next.
     pub(crate) birth_step: Option<BirthStep>,
@@ -54,6 +56,7 @@ impl Leading {
             term,
             sessions,
             bound: BTreeMap::new(),
+            leaving: BTreeSet::new(),
             last_id: state.last_id(),
             birth_step: None,
         };
@@ -70,6 +73,8 @@ impl Leading {
                     leading.appended_session(state, node, instance, boot);
                 }
                 Ok(EntryHead::Bootstrap { members, .. }) => leading.bind(state, members),
+                Ok(EntryHead::Join { member, .. }) => leading.appended_join(&member),
+                Ok(EntryHead::Leave { node }) => leading.appended_leave(node),
                 Ok(EntryHead::Formed) | Err(_) => {}
             }
         }
@@ -83,6 +88,17 @@ impl Leading {
         }
     }
 
+    /// Notes that a node's joining is in the log.
+    pub(crate) fn appended_join(&mut self, member: &Member) {
+        self.bound.insert(member.id, member.instance);
+    }
+
+    /// Notes that a member's leaving is in the log.
+    pub(crate) fn appended_leave(&mut self, node: NodeId) {
+        self.sessions.remove(&node);
+        self.leaving.insert(node);
+    }
+
     /// Whether a boot may be recorded as its node's origin: a member, the data folder it is bound to, a later boot.
     pub(crate) fn may_open(
         &self,
@@ -92,7 +108,8 @@ impl Leading {
         boot: Boot,
     ) -> bool {
         let bound = state.member(node).map(|member| &member.instance);
-        bound.or_else(|| self.bound.get(&node)) == Some(&instance)
+        !self.leaving.contains(&node)
+            && bound.or_else(|| self.bound.get(&node)) == Some(&instance)
             && self
                 .sessions
                 .get(&node)

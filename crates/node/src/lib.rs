@@ -17,6 +17,8 @@
 //! | `leading` | which batch of which origin a leader appends next, with which id |
 //! | `leadership` | when leadership is given away: to stop, because the disk stalls |
 //! | `succession`, `stalls` | who follows a leader whose process is gone; whether the disk stalls |
+//! | `members` | how nodes join and leave (on the leader) |
+//! | `admin` | what clients ask about the cluster, and how a change reaches the leader |
 //! | `reads` | from which position a subscription counts (P3) |
 //! | `birth` | how a cluster is founded, who may talk to whom |
 //! | `running` | how these are driven by Raft: route, sessions, apply |
@@ -30,11 +32,12 @@
 //! - Equal inputs give equal outputs: no clock, no randomness, no hash order.
 //!
 //! Not here: bytes of clients (`session`), encoding, sockets, threads, RocksDB. Not yet: counts over the whole cluster
-//! (`PUBLISH` and `PUBSUB` count this node's subscribers), snapshots, changes of the members after the birth, loss of majority as a state of its own, subscribers that are fed from the log.
+//! (`PUBLISH` and `PUBSUB` count this node's subscribers), snapshots, loss of majority as a state of its own, subscribers that are fed from the log.
 //!
 //! Tests: `tests/` has golden scripts over whole clusters of nodes, and unit tests of the parts.
 #![deny(clippy::iter_over_hash_type)]
 
+mod admin;
 mod birth;
 mod clients;
 mod config;
@@ -42,6 +45,7 @@ mod errors;
 mod info;
 mod leadership;
 mod leading;
+mod members;
 mod node;
 mod origin;
 mod outputs;
@@ -54,6 +58,7 @@ mod succession;
 
 pub use config::{InitialMember, Limits, NodeConfig, NodeStart, Timeouts};
 pub use info::Facts;
+pub use members::Change;
 pub use node::{Node, NodeStartError};
-pub use outputs::{DiskJob, Outputs, QueuedBytes};
+pub use outputs::{DiskJob, Outputs, Probe, QueuedBytes};
 pub use peer::{Lane, PeerHello, PeerMessage, Refusal, RefusalKind};

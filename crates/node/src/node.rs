@@ -2,11 +2,12 @@
 
 use crate::birth::{self, check_peer};
 use crate::config::{NodeConfig, NodeStart};
+use crate::errors;
 use crate::info::{Facts, NodeFacts, render};
 use crate::outputs::{DiskJob, Outputs, QueuedBytes};
 use crate::peer::{PeerHello, PeerMessage, Refusal, RefusalKind};
 use crate::running::Running;
-use crate::shared::Shared;
+use crate::shared::{AboutCluster, Shared};
 use corgi_base::codec::DecodeError;
 use corgi_base::{Boot, ClientId, Formation, LogIndex, NodeId, Now, Protocol, Term};
 use corgi_consensus::storage::LogReader;
@@ -98,7 +99,7 @@ impl<R: LogReader> Node<R> {
             None if alone => node.form(node.own_formation())?,
             None => {}
         }
-        let peers = birth::others(&node.shared.config, node.state());
+        let peers = birth::others(&node.shared.config, node.state(), &[]);
         node.shared.out.peers = Some(peers);
         node.pump(now);
         Ok(node)
@@ -189,6 +190,9 @@ impl<R: LogReader> Node<R> {
                     let formed = PeerMessage::Formed(running.formation);
                     self.shared.out.send.push((hello.id, formed));
                 }
+                if theirs.is_some() {
+                    running.introduce(&mut self.shared, hello.id);
+                }
                 // What was sent over the link before may be lost.
                 if running.route.is_some_and(|(leader, _)| leader == hello.id) {
                     running.resend_from_start(&mut self.shared, now);
@@ -250,18 +254,30 @@ impl<R: LogReader> Node<R> {
     /// Takes note that a peer which this node has called does not let it in. A node that is not bound to its cluster yet
     /// cannot go on when it is refused for what it is: its folder was emptied, or its id is another's.
     pub fn peer_refused(&mut self, _now: Now, peer: NodeId, refusal: &Refusal) {
+        if refusal.kind == RefusalKind::Removed {
+            return self.shared.leave(format!("node {peer} says: {refusal}"));
+        }
         let hopeless = match refusal.kind {
             RefusalKind::OtherInstance | RefusalKind::SameId | RefusalKind::NotMember => true,
             RefusalKind::Secret
             | RefusalKind::Version
             | RefusalKind::OtherCluster
-            | RefusalKind::WrongId => false,
+            | RefusalKind::WrongId
+            | RefusalKind::Removed => false,
         };
         let bound = self.state().is_some_and(|state| state.cluster().is_some());
         if hopeless && !bound {
             self.shared
                 .fail(format!("node {peer} refuses this node: {refusal}"));
         }
+    }
+
+    /// Takes the answer to a [`crate::Probe`]: who is there, authenticated, or why nobody is.
+    pub fn probed(&mut self, now: Now, number: u64, answer: Result<PeerHello, String>) {
+        if let Stage::Running(running) = &mut self.stage {
+            running.probed(&mut self.shared, number, answer);
+        }
+        self.pump(now);
     }
 
     /// Takes a message from a peer that has been let in.
@@ -317,11 +333,22 @@ impl<R: LogReader> Node<R> {
             return;
         }
         for ask in asks {
-            if let Some((seq, sections)) = self.shared.take_ask(now, client, ask) {
-                let text = render(&self.shared.facts, &self.facts(), &sections);
-                self.shared
-                    .clients
-                    .reply(client, seq, Reply::Verbatim(text));
+            match self.shared.take_ask(now, client, ask) {
+                None => {}
+                Some(AboutCluster::Info { seq, sections }) => {
+                    let text = render(&self.shared.facts, &self.facts(), &sections);
+                    let clients = &mut self.shared.clients;
+                    clients.reply(client, seq, Reply::Verbatim(text));
+                }
+                Some(AboutCluster::Ask { seq, ask }) => match &mut self.stage {
+                    Stage::Running(running) => {
+                        running.cluster_asked(&mut self.shared, now, client, seq, &ask);
+                    }
+                    Stage::Unformed(_) => {
+                        let error = errors::not_formed();
+                        self.shared.clients.error(client, seq, error);
+                    }
+                },
             }
         }
         self.pump(now);

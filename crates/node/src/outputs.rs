@@ -2,6 +2,7 @@
 
 use crate::config::InitialMember;
 use crate::peer::PeerMessage;
+use bytes::Bytes;
 use corgi_base::{ClientId, Formation, NodeId};
 use corgi_consensus::Persist;
 use corgi_session::Told;
@@ -21,8 +22,23 @@ pub struct Outputs {
     pub clients: Vec<(ClientId, Vec<Told>)>,
     /// The other members to keep connections with, whenever the list changes.
     pub peers: Option<Vec<InitialMember>>,
+    /// Addresses to find out who is there; then [`crate::Node::probed`].
+    pub probes: Vec<Probe>,
+    /// The node has left the cluster, and its clients are told so: stop with this text.
+    pub removed: Option<String>,
     /// The node cannot go on: stop with this text.
     pub fatal: Option<String>,
+}
+
+/// A question: who listens at an address? Nothing but a handshake, which leaves nothing behind on either side.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Probe {
+    /// Names the question.
+    pub number: u64,
+    /// `host:port` of a peer listener.
+    pub addr: Bytes,
+    /// The id to call it by: one without an id takes it.
+    pub id: NodeId,
 }
 
 impl Outputs {
@@ -32,6 +48,8 @@ impl Outputs {
             && self.disk.is_empty()
             && self.clients.is_empty()
             && self.peers.is_none()
+            && self.probes.is_empty()
+            && self.removed.is_none()
             && self.fatal.is_none()
     }
 }

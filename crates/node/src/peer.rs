@@ -6,10 +6,16 @@
 //! 0x03 expect        boot:u64 number:u64                         (the leader's next batch number for the receiver)
 //! 0x04 open session  instance:u128 boot:u64 nonce:u128           (the sender asks to be an origin)
 //! 0x05 formed        cluster:u128 founder:u64                    (the cluster that the receiver belongs to)
+//! 0x06 contacts      count:u32 (node:u64 addr:bytes)*            (where the members are, as far as the sender knows)
+//! 0x07 change        number:u64 kind:u8 fields                   (asks the leader for a change)
+//!                    kind 1 lead; 2 forget node:u64; 3 meet replaces:u64 addr:bytes
+//! 0x08 changed       number:u64 ok:u8 [text:bytes]               (its answer; a text unless ok)
 //! ```
 
+use crate::config::InitialMember;
+use crate::members::Change;
 use bytes::Bytes;
-use corgi_base::codec::{DecodeError, Reader};
+use corgi_base::codec::{DecodeError, Reader, put_bytes};
 use corgi_base::{BatchNumber, Boot, ClusterId, Formation, InstanceId, NodeId, Nonce};
 use std::fmt;
 
@@ -18,6 +24,12 @@ const FORWARD: u8 = 0x02;
 const EXPECT: u8 = 0x03;
 const OPEN_SESSION: u8 = 0x04;
 const FORMED: u8 = 0x05;
+const CONTACTS: u8 = 0x06;
+const CHANGE: u8 = 0x07;
+const CHANGED: u8 = 0x08;
+const LEAD: u8 = 1;
+const FORGET: u8 = 2;
+const MEET: u8 = 3;
 
 /// Which of the two connections to a peer a message takes. Heartbeats and votes must not wait behind entries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -68,6 +80,23 @@ pub enum PeerMessage {
     },
     /// A formed member tells a first member that has no cluster yet.
     Formed(Formation),
+    /// A member tells where the members are: the receiver may not have applied the entries that say so.
+    Contacts(Vec<InitialMember>),
+    /// The sender's client asks the leader for a change. It is not forwarded again: a receiver that does not lead drops
+    /// it, and the sender asks the next leader.
+    Change {
+        /// Names the request: the sender's boot and a counter. The leader does what has the same name once.
+        number: u64,
+        /// What is asked for.
+        change: Change,
+    },
+    /// The leader's answer to a change that it was asked for.
+    Changed {
+        /// Which request.
+        number: u64,
+        /// Success, or an error text for the client.
+        result: Result<(), Bytes>,
+    },
 }
 
 impl PeerMessage {
@@ -78,7 +107,10 @@ impl PeerMessage {
             Self::Raft { bulk: false, .. }
             | Self::Expect { .. }
             | Self::OpenSession { .. }
-            | Self::Formed(_) => Lane::Control,
+            | Self::Formed(_)
+            | Self::Contacts(_)
+            | Self::Change { .. }
+            | Self::Changed { .. } => Lane::Control,
         }
     }
 
@@ -87,7 +119,12 @@ impl PeerMessage {
         match self {
             Self::Raft { bytes, .. } => bytes.len(),
             Self::Forward { data, .. } => data.len(),
-            Self::Expect { .. } | Self::OpenSession { .. } | Self::Formed(_) => 0,
+            Self::Expect { .. }
+            | Self::OpenSession { .. }
+            | Self::Formed(_)
+            | Self::Contacts(_)
+            | Self::Change { .. }
+            | Self::Changed { .. } => 0,
         }
     }
 
@@ -132,6 +169,28 @@ impl PeerMessage {
                 head.extend_from_slice(&formation.cluster.0.to_be_bytes());
                 head.extend_from_slice(&formation.founder.get().to_be_bytes());
             }
+            Self::Contacts(members) => {
+                head.push(CONTACTS);
+                let count = u32::try_from(members.len()).expect("a cluster has few members");
+                head.extend_from_slice(&count.to_be_bytes());
+                for member in members {
+                    head.extend_from_slice(&member.id.get().to_be_bytes());
+                    put_bytes(&mut head, &member.addr);
+                }
+            }
+            Self::Change { number, change } => {
+                head.push(CHANGE);
+                head.extend_from_slice(&number.to_be_bytes());
+                put_change(&mut head, change);
+            }
+            Self::Changed { number, result } => {
+                head.push(CHANGED);
+                head.extend_from_slice(&number.to_be_bytes());
+                head.push(result.is_ok().into());
+                if let Err(text) = result {
+                    put_bytes(&mut head, text);
+                }
+            }
         }
         (head, payload)
     }
@@ -173,6 +232,35 @@ impl PeerMessage {
                 cluster: ClusterId(r.u128("cluster")?),
                 founder: r.node_id("founder")?,
             }),
+            CONTACTS => {
+                let count = r.u32("member count")?;
+                let mut members = Vec::new();
+                for _ in 0..count {
+                    members.push(InitialMember {
+                        id: r.node_id("member id")?,
+                        addr: r.bytes("member address")?,
+                    });
+                }
+                Self::Contacts(members)
+            }
+            CHANGE => Self::Change {
+                number: r.u64("request")?,
+                change: read_change(&mut r)?,
+            },
+            CHANGED => {
+                let number = r.u64("request")?;
+                let result = match r.u8("outcome")? {
+                    1 => Ok(()),
+                    0 => Err(r.bytes("error text")?),
+                    value => {
+                        return Err(DecodeError::Unknown {
+                            field: "outcome",
+                            value: value.into(),
+                        });
+                    }
+                };
+                Self::Changed { number, result }
+            }
             kind => {
                 return Err(DecodeError::Unknown {
                     field: "peer message kind",
@@ -183,6 +271,38 @@ impl PeerMessage {
         r.finish()?;
         Ok(message)
     }
+}
+
+fn put_change(out: &mut Vec<u8>, change: &Change) {
+    match change {
+        Change::Lead => out.push(LEAD),
+        Change::Forget(node) => {
+            out.push(FORGET);
+            out.extend_from_slice(&node.get().to_be_bytes());
+        }
+        Change::Meet { addr, replaces } => {
+            out.push(MEET);
+            out.extend_from_slice(&replaces.map_or(0, NodeId::get).to_be_bytes());
+            put_bytes(out, addr);
+        }
+    }
+}
+
+fn read_change(r: &mut Reader) -> Result<Change, DecodeError> {
+    Ok(match r.u8("change")? {
+        LEAD => Change::Lead,
+        FORGET => Change::Forget(r.node_id("node")?),
+        MEET => Change::Meet {
+            replaces: NodeId::new(r.u64("replaced node")?),
+            addr: r.bytes("address")?,
+        },
+        value => {
+            return Err(DecodeError::Unknown {
+                field: "change",
+                value: value.into(),
+            });
+        }
+    })
 }
 
 /// Who a node says it is, in the handshake of a peer connection.
@@ -213,6 +333,8 @@ pub enum RefusalKind {
     SameId = 6,
     /// It was called by another id than it has.
     WrongId = 7,
+    /// Its id has left the cluster, for ever.
+    Removed = 8,
 }
 
 impl RefusalKind {
@@ -226,6 +348,7 @@ impl RefusalKind {
             Self::OtherInstance,
             Self::SameId,
             Self::WrongId,
+            Self::Removed,
         ]
         .into_iter()
         .find(|kind| *kind as u8 == number)

@@ -1,10 +1,11 @@
 //! A node's part in its cluster: it drives Raft, applies what is committed, and gets its clients' batches to the leader.
 
 use crate::birth::{self, NextStep};
-use crate::config::NodeStart;
+use crate::config::{InitialMember, NodeStart};
 use crate::info::NodeFacts;
 use crate::leadership::Leadership;
 use crate::leading::{BirthStep, Leading, Verdict};
+use crate::members::Orders;
 use crate::node::NodeStartError;
 use crate::origin::{Outgoing, Session};
 use crate::outputs::DiskJob;
@@ -39,6 +40,10 @@ pub(crate) struct Running<R: LogReader> {
     resend_ms: u64,
     /// When leadership comes, goes, and is given away.
     pub(crate) leadership: Leadership,
+    /// Changes that clients have asked this leader for.
+    pub(crate) orders: Orders,
+    /// Where members are that the log does not know yet.
+    contacts: Vec<InitialMember>,
     /// Whether this founder has told the others of the cluster.
     announced: bool,
 }
@@ -70,6 +75,8 @@ impl<R: LogReader> Running<R> {
             route: None,
             resend_ms: 0,
             leadership: Leadership::default(),
+            orders: Orders::default(),
+            contacts: Vec::new(),
             announced: false,
         })
     }
@@ -149,6 +156,18 @@ impl<R: LogReader> Running<R> {
                 nonce,
             } => {
                 self.append_session(from, instance, boot, nonce);
+            }
+            PeerMessage::Contacts(contacts) => {
+                if self.contacts != contacts {
+                    self.contacts = contacts;
+                    self.tell_peers(shared);
+                }
+            }
+            PeerMessage::Change { number, change } => {
+                self.take_order(shared, now, from, number, change);
+            }
+            PeerMessage::Changed { number, result } => {
+                shared.admin.answered(&mut shared.clients, number, result);
             }
             PeerMessage::Formed(formation) => {
                 if formation != self.formation {
@@ -234,6 +253,10 @@ impl<R: LogReader> Running<R> {
             self.drain(shared, now);
             self.follow_leader(shared, now);
             self.give_birth(shared);
+            self.promote(shared, now);
+            self.retire(shared, now);
+            self.send_requests(shared, now);
+            self.work_on_order(shared, now);
             self.open_session(shared, now);
             if self.state.formed() {
                 self.send_batches(shared, now);
@@ -292,10 +315,16 @@ impl<R: LogReader> Running<R> {
         } = committed;
         match payload {
             Payload::Empty => self.state.apply_empty(index, term),
-            Payload::Members { voters, learners } => {
+            Payload::Members {
+                voters,
+                learners,
+                context,
+            } => {
                 info!(shared.log, "members changed";
                     "index" => index.0, "voters" => ?voters, "learners" => ?learners);
-                self.state.apply_members(index, term, voters, learners);
+                self.state
+                    .apply_members(index, term, voters, learners, context)?;
+                self.members_changed(shared);
             }
             Payload::Proposal { context, data } => {
                 match self.state.apply(index, term, context, data)? {
@@ -312,8 +341,7 @@ impl<R: LogReader> Running<R> {
                         }
                     }
                     Effects::Membership => {
-                        let peers = birth::others(&shared.config, Some(&self.state));
-                        shared.out.peers = Some(peers);
+                        self.tell_peers(shared);
                         info!(shared.log, "cluster"; "formed" => self.state.formed(),
                             "members" => self.state.members().count());
                     }
@@ -329,6 +357,7 @@ impl<R: LogReader> Running<R> {
         if status.role != Role::Leader {
             self.leading = None;
             self.leadership.lost();
+            self.orders.lost();
         } else if self
             .leading
             .as_ref()
@@ -386,7 +415,9 @@ impl<R: LogReader> Running<R> {
                     EntryHead::Formed => BirthStep::Formed,
                     EntryHead::Bootstrap { .. }
                     | EntryHead::Batch(_)
-                    | EntryHead::OpenSession { .. } => BirthStep::Bootstrap,
+                    | EntryHead::OpenSession { .. }
+                    | EntryHead::Join { .. }
+                    | EntryHead::Leave { .. } => BirthStep::Bootstrap,
                 };
                 if leading.birth_step != Some(step)
                     && self.group.propose(head.encode(), Bytes::new()).is_ok()
@@ -395,7 +426,7 @@ impl<R: LogReader> Running<R> {
                 }
             }
             NextStep::Change(change) => {
-                if let Err(error) = self.group.propose_change(change) {
+                if let Err(error) = self.group.propose_change(change, Bytes::new()) {
                     // An earlier change is not applied yet; the next pump tries again.
                     debug!(shared.log, "change waits"; "change" => ?change, "error" => %error);
                 }
@@ -479,6 +510,26 @@ impl<R: LogReader> Running<R> {
             && self.group.read_index(id).is_ok()
         {
             shared.reads.asked(now.mono_ms, id);
+        }
+    }
+
+    /// Says which connections to keep.
+    pub(crate) fn tell_peers(&mut self, shared: &mut Shared) {
+        let known = |contact: &InitialMember| self.state.member(contact.id).is_some();
+        self.contacts.retain(|contact| !known(contact));
+        let peers = birth::others(&shared.config, Some(&self.state), &self.contacts);
+        shared.out.peers = Some(peers);
+    }
+
+    /// Tells a peer where the members are.
+    pub(crate) fn introduce(&self, shared: &mut Shared, peer: NodeId) {
+        let members = self.state.members().map(|member| InitialMember {
+            id: member.id,
+            addr: member.addr.clone(),
+        });
+        let members: Vec<InitialMember> = members.collect();
+        if !members.is_empty() {
+            shared.out.send.push((peer, PeerMessage::Contacts(members)));
         }
     }
 

@@ -1,5 +1,6 @@
 //! What a node has whether or not it has a cluster yet: its clients, their writes and reads, the bus.
 
+use crate::admin::{self, Admin};
 use crate::birth::Heard;
 use crate::clients::Clients;
 use crate::config::NodeConfig;
@@ -11,7 +12,7 @@ use crate::reads::{Read, Reads};
 use bytes::{Bytes, BytesMut};
 use corgi_base::{AppliedBatch, ClientId, NodeId, Now, Op, Protocol, SubscriptionKind};
 use corgi_bus::{Bus, Delivery, Encoder, Options};
-use corgi_session::{Ask, PubSubQuery, Reply, Seq, Told, encode_message};
+use corgi_session::{Ask, ClusterAsk, PubSubQuery, Reply, Seq, Told, encode_message};
 use slog::Logger;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -23,6 +24,13 @@ pub(crate) struct Counters {
     pub(crate) lagged: u64,
 }
 
+/// What a client asks that needs the cluster.
+#[derive(Debug)]
+pub(crate) enum AboutCluster {
+    Info { seq: Seq, sections: Vec<Bytes> },
+    Ask { seq: Seq, ask: ClusterAsk },
+}
+
 /// All of a node but its part in the cluster.
 #[derive(Debug)]
 pub(crate) struct Shared {
@@ -32,6 +40,7 @@ pub(crate) struct Shared {
     pub(crate) bus: Bus,
     pub(crate) origin: Origin,
     pub(crate) reads: Reads,
+    pub(crate) admin: Admin,
     pub(crate) heard: Heard,
     pub(crate) peers_up: BTreeSet<NodeId>,
     pub(crate) out: Outputs,
@@ -62,6 +71,7 @@ impl Shared {
                 client_batch_bytes_max,
             }),
             origin: Origin::new(config.boot, limits),
+            admin: Admin::new(config.boot),
             reads: Reads::new(config.id, config.boot, retry_ms),
             heard: Heard::default(),
             peers_up: BTreeSet::new(),
@@ -85,7 +95,19 @@ impl Shared {
         if self.clients.close(client) {
             self.bus.close(client);
             self.reads.forget(client);
+            self.admin.forget(client);
         }
+    }
+
+    /// Ends all connections, because this node has left the cluster, and then the node.
+    pub(crate) fn leave(&mut self, text: String) {
+        for client in self.clients.all() {
+            self.bus.reset(client);
+            self.reads.forget(client);
+            let error = Some(errors::removed());
+            self.clients.tell(client, Told::Close { error });
+        }
+        self.out.removed.get_or_insert(text);
     }
 
     /// Takes one ask; returns it if it is about the cluster, which is not known here.
@@ -94,7 +116,7 @@ impl Shared {
         now: Now,
         client: ClientId,
         ask: Ask,
-    ) -> Option<(Seq, Vec<Bytes>)> {
+    ) -> Option<AboutCluster> {
         match ask {
             Ask::Write { seq, op } => {
                 if !self.origin.write(now.mono_ms, Waiter { client, seq }, &op) {
@@ -125,7 +147,8 @@ impl Shared {
                 let reply = self.count(query);
                 self.clients.reply(client, seq, reply);
             }
-            Ask::Info { seq, sections } => return Some((seq, sections)),
+            Ask::Info { seq, sections } => return Some(AboutCluster::Info { seq, sections }),
+            Ask::Cluster { seq, ask } => return Some(AboutCluster::Ask { seq, ask }),
         }
         None
     }
@@ -218,6 +241,8 @@ impl Shared {
             self.clients
                 .error(client, seq, errors::cluster_down_write(write_ms));
         }
+        let wait_ms = admin::wait_ms(self);
+        self.admin.expire(&mut self.clients, now, wait_ms);
         for read in self.reads.expire(now.mono_ms) {
             self.clients
                 .error(read.client, read.seq, errors::cluster_down_read(write_ms));

@@ -23,6 +23,30 @@ pub enum PubSubQuery {
     NumPat,
 }
 
+/// What `CLUSTER` and `ROLE` ask.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ClusterAsk {
+    /// `CLUSTER FAILOVER`: lead.
+    Failover,
+    /// `CLUSTER FORGET id`: by number, or by 40 hexadecimal digits.
+    Forget(Bytes),
+    /// `CLUSTER INFO`.
+    Info,
+    /// `CLUSTER MEET host port [REPLACE id]`.
+    Meet {
+        /// `host:port` of the peer listener.
+        addr: Bytes,
+        /// The member that the new one takes the place of.
+        replaces: Option<Bytes>,
+    },
+    /// `CLUSTER MYID`.
+    MyId,
+    /// `CLUSTER NODES`.
+    Nodes,
+    /// `ROLE`.
+    Role,
+}
+
 /// What a session asks of its node.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Ask {
@@ -72,6 +96,13 @@ pub enum Ask {
         seq: Seq,
         /// What to count.
         query: PubSubQuery,
+    },
+    /// Describe or change the cluster. A barrier; answered by [`Told::Reply`].
+    Cluster {
+        /// The command.
+        seq: Seq,
+        /// What it wants.
+        ask: ClusterAsk,
     },
     /// Describe the node. A barrier; answered by [`Told::Reply`].
     Info {

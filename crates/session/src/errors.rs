@@ -30,6 +30,8 @@ pub(crate) const NO_PASSWORD_CONFIGURED: &[u8] =
 pub(crate) const NO_PROTO: &[u8] = b"NOPROTO unsupported protocol version";
 pub(crate) const PROTO_NOT_AN_INTEGER: &[u8] =
     b"ERR Protocol version is not an integer or out of range";
+pub(crate) const FORCED_FAILOVER: &[u8] =
+    b"ERR FORCE and TAKEOVER are not possible: a node leads only with a majority's votes";
 pub(crate) const CLIENT_NAME: &[u8] =
     b"ERR Client names cannot contain spaces, newlines or special characters.";
 
@@ -85,6 +87,16 @@ pub(crate) fn subcommand_arguments(command: &str, subcommand: &[u8]) -> ErrorTex
         b"'. Try ",
         help.as_bytes(),
         b" HELP.",
+    ])
+}
+
+/// `CLUSTER MEET` with something that is no address.
+pub(crate) fn invalid_address(host: &[u8], port: &[u8]) -> ErrorText {
+    text(&[
+        b"ERR Invalid node address specified: ",
+        &quoted(host, QUOTED_MAX),
+        b":",
+        &quoted(port, QUOTED_MAX),
     ])
 }
 

@@ -61,7 +61,7 @@ mod replies;
 mod session;
 mod table;
 
-pub use ask::{Ask, PubSubQuery, Seq, Told};
+pub use ask::{Ask, ClusterAsk, PubSubQuery, Seq, Told};
 // What the node needs to answer with: it knows sessions, not their wire format.
 pub use corgi_resp::{Reply, encode_message};
 pub use env::{Env, Password};

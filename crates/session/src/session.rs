@@ -271,6 +271,7 @@ impl Session {
                     | Ask::Subscribe { .. }
                     | Ask::Unsubscribe { .. }
                     | Ask::PubSub { .. }
+                    | Ask::Cluster { .. }
                     | Ask::Info { .. } => Then::Nothing,
                 };
                 self.barrier = Some(Barrier {

@@ -5,7 +5,7 @@
 //! the documentation and the tests are made from these rows. To add a command: a row here, a parser
 //! and an action in `commands`.
 
-use crate::commands::{Args, Command, client, command, connection, pubsub, server};
+use crate::commands::{Args, Command, client, cluster, command, connection, pubsub, server};
 use crate::errors::ErrorText;
 use corgi_base::SubscriptionKind::{Channel, Pattern};
 use std::fmt;
@@ -29,12 +29,15 @@ impl Flags {
     pub const NO_AUTH: Self = Self(1 << 5);
     /// Also while a script runs for long.
     pub const ALLOW_BUSY: Self = Self(1 << 6);
+    /// Changes how the server runs.
+    pub const ADMIN: Self = Self(1 << 8);
     /// Also in RESP2's subscribed mode. Not shown by `COMMAND INFO`.
     pub const IN_SUBSCRIBED: Self = Self(1 << 7);
 
     const NONE: Self = Self(0);
     /// In the order in which Redis lists them.
-    const NAMES: [(Self, &'static str); 7] = [
+    const NAMES: [(Self, &'static str); 8] = [
+        (Self::ADMIN, "admin"),
         (Self::PUBSUB, "pubsub"),
         (Self::NOSCRIPT, "noscript"),
         (Self::LOADING, "loading"),
@@ -170,11 +173,14 @@ const LISTEN: Flags = ANY_TIME
     .with(Flags::PUBSUB)
     .with(Flags::NOSCRIPT)
     .with(Flags::IN_SUBSCRIBED);
+const CHANGE: Flags = ANY_TIME.with(Flags::ADMIN);
 const COUNT: Flags = ANY_TIME.with(Flags::PUBSUB);
 
 const FAST_CONNECTION: &[&str] = &["@fast", "@connection"];
 const SLOW_CONNECTION: &[&str] = &["@slow", "@connection"];
 const SLOW_PUBSUB: &[&str] = &["@pubsub", "@slow"];
+
+const ADMIN: &[&str] = &["@admin", "@slow", "@dangerous"];
 
 const UNORDERED: &[&str] = &["nondeterministic_output_order"];
 const ALL_NODES: &[&str] = &["request_policy:all_nodes", "response_policy:all_succeeded"];
@@ -194,6 +200,7 @@ static COMMANDS: &[Spec] = &[
         connection::parse_auth,
     ),
     container("client", &["@slow"], CLIENT),
+    container("cluster", &["@slow"], CLUSTER),
     Spec {
         subcommands: COMMAND,
         ..with_tips(
@@ -258,6 +265,13 @@ static COMMANDS: &[Spec] = &[
         connection::parse_reset,
     ),
     row(
+        "role",
+        1,
+        QUICK.with(Flags::NOSCRIPT),
+        &["@admin", "@fast", "@dangerous"],
+        cluster::parse_role,
+    ),
+    row(
         "select",
         2,
         QUICK,
@@ -307,6 +321,34 @@ static CLIENT: &[Spec] = &[
             client::parse_setname,
         ),
         ALL_NODES,
+    ),
+];
+
+static CLUSTER: &[Spec] = &[
+    row(
+        "cluster|failover",
+        -2,
+        CHANGE,
+        ADMIN,
+        cluster::parse_failover,
+    ),
+    row("cluster|forget", 3, CHANGE, ADMIN, cluster::parse_forget),
+    row("cluster|help", 2, ANY_TIME, &["@slow"], cluster::parse_help),
+    with_tips(
+        row("cluster|info", 2, ANY_TIME, &["@slow"], cluster::parse_info),
+        &["nondeterministic_output"],
+    ),
+    row("cluster|meet", -4, CHANGE, ADMIN, cluster::parse_meet),
+    row("cluster|myid", 2, ANY_TIME, &["@slow"], cluster::parse_myid),
+    with_tips(
+        row(
+            "cluster|nodes",
+            2,
+            ANY_TIME,
+            &["@slow"],
+            cluster::parse_nodes,
+        ),
+        &["nondeterministic_output"],
     ),
 ];
 

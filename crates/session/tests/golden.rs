@@ -56,6 +56,7 @@ scripts! {
     auth_opens_the_session
     client_names_itself
     close_by_the_node_says_what_is_unknown
+    cluster_asks_the_node
     command_describes_the_table
     full_output_holds_commands_back
     hello_answers_at_once_without_a_change
@@ -306,6 +307,7 @@ fn show(ask: &Ask) -> String {
         Ask::SetProtocol { seq, protocol } => format!("{} set protocol {protocol:?}", seq.0),
         Ask::Reset { seq } => format!("{} reset", seq.0),
         Ask::PubSub { seq, query } => format!("{} pubsub {query:?}", seq.0),
+        Ask::Cluster { seq, ask } => format!("{} cluster {ask:?}", seq.0),
         Ask::Info { seq, sections } => format!("{} info {sections:?}", seq.0),
     }
 }

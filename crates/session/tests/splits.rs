@@ -126,7 +126,7 @@ impl Run {
                 self.subscribed.clear();
                 vec![Told::Done { seq: *seq }]
             }
-            Ask::PubSub { seq, .. } | Ask::Info { seq, .. } => {
+            Ask::PubSub { seq, .. } | Ask::Cluster { seq, .. } | Ask::Info { seq, .. } => {
                 vec![Told::Reply {
                     seq: *seq,
                     reply: Reply::bulk("answer"),

@@ -65,6 +65,10 @@ pub struct State {
     meta: Meta,
     origins: BTreeMap<NodeId, OriginRow>,
     members: BTreeMap<NodeId, Member>,
+    /// Those that have left, and the data folders that they were bound to.
+    gone: BTreeMap<NodeId, InstanceId>,
+    /// New members, and whom they replace once they have caught up.
+    heirs: BTreeMap<NodeId, NodeId>,
     /// The rows besides the meta row that have changed since the last [`State::take_write`].
     dirty: Vec<rows::Key>,
     /// What was applied at the last [`State::take_write`].
@@ -78,6 +82,8 @@ impl State {
             meta: Meta::new(founder),
             origins: BTreeMap::new(),
             members: BTreeMap::new(),
+            gone: BTreeMap::new(),
+            heirs: BTreeMap::new(),
             dirty: Vec::new(),
             written: LogIndex(0),
         }
@@ -101,6 +107,12 @@ impl State {
                     state
                         .members
                         .insert(node, rows::decode_member(node, value.clone())?);
+                }
+                rows::Key::Gone(node) => {
+                    state.gone.insert(node, rows::decode_gone(value.clone())?);
+                }
+                rows::Key::Heir(node) => {
+                    state.heirs.insert(node, rows::decode_heir(value.clone())?);
                 }
             }
         }
@@ -139,6 +151,11 @@ impl State {
                 self.meta.formed = true;
                 Effects::Membership
             }
+            EntryHead::Join { .. } | EntryHead::Leave { .. } => {
+                return Err(unknown(DecodeError::Invalid {
+                    field: "entry kind of a proposal",
+                }));
+            }
         };
         self.advance(index, term);
         Ok(effects)
@@ -152,7 +169,11 @@ impl State {
         self.advance(index, term);
     }
 
-    /// Applies a change of who votes and who only receives.
+    /// Applies a change of who votes and who only receives. `context` is the head of the entry; empty for a change that
+    /// binds nobody. A node that is in neither list any more has left for ever, and with it its session.
+    ///
+    /// # Errors
+    /// [`ApplyError`], as for [`State::apply`].
     ///
     /// # Panics
     /// If `index` is not the next one.
@@ -162,10 +183,63 @@ impl State {
         term: Term,
         voters: Vec<NodeId>,
         learners: Vec<NodeId>,
-    ) {
+        context: Bytes,
+    ) -> Result<(), ApplyError> {
+        if !context.is_empty() {
+            let unknown = |error| ApplyError::Unknown { index, error };
+            match EntryHead::decode(context).map_err(unknown)? {
+                EntryHead::Join { member, replaces } => self.join(member, replaces),
+                EntryHead::Leave { .. } => {}
+                EntryHead::Batch(_)
+                | EntryHead::OpenSession { .. }
+                | EntryHead::Bootstrap { .. }
+                | EntryHead::Formed => {
+                    return Err(unknown(DecodeError::Invalid {
+                        field: "entry kind of a change",
+                    }));
+                }
+            }
+        }
+        let before = self.meta.voters.iter().chain(&self.meta.learners);
+        let left: Vec<NodeId> = before
+            .filter(|node| !voters.contains(node) && !learners.contains(node))
+            .copied()
+            .collect();
+        for node in left {
+            self.leave(node);
+        }
         self.meta.voters = voters;
         self.meta.learners = learners;
         self.advance(index, term);
+        Ok(())
+    }
+
+    fn join(&mut self, member: Member, replaces: Option<NodeId>) {
+        let node = member.id;
+        self.members.insert(node, member);
+        self.dirty.push(rows::Key::Member(node));
+        if let Some(replaced) = replaces {
+            self.heirs.insert(node, replaced);
+            self.dirty.push(rows::Key::Heir(node));
+        }
+    }
+
+    fn leave(&mut self, node: NodeId) {
+        if let Some(member) = self.members.remove(&node) {
+            self.gone.insert(node, member.instance);
+            self.dirty
+                .extend([rows::Key::Member(node), rows::Key::Gone(node)]);
+        }
+        if self.origins.remove(&node).is_some() {
+            self.dirty.push(rows::Key::Origin(node));
+        }
+        let done = |heir: &NodeId, replaced: &NodeId| *heir == node || *replaced == node;
+        for (heir, _) in self
+            .heirs
+            .extract_if(.., |heir, replaced| done(heir, replaced))
+        {
+            self.dirty.push(rows::Key::Heir(heir));
+        }
     }
 
     fn advance(&mut self, index: LogIndex, term: Term) {
@@ -280,14 +354,17 @@ impl State {
         dirty.sort_unstable();
         dirty.dedup();
         dirty.push(rows::Key::Meta);
-        let puts = dirty
-            .into_iter()
-            .map(|key| (key.encode(), self.row(key)))
-            .collect();
+        let (mut puts, mut deletes) = (Vec::new(), Vec::new());
+        for key in dirty {
+            match self.row(key) {
+                Some(row) => puts.push((key.encode(), row)),
+                None => deletes.push(key.encode()),
+            }
+        }
         Some(StateWrite {
             applied: self.meta.applied,
             puts,
-            deletes: Vec::new(),
+            deletes,
         })
     }
 
@@ -295,18 +372,25 @@ impl State {
     pub fn rows(&self) -> Vec<(Bytes, Bytes)> {
         let origins = self.origins.keys().map(|node| rows::Key::Origin(*node));
         let members = self.members.keys().map(|node| rows::Key::Member(*node));
+        let gone = self.gone.keys().map(|node| rows::Key::Gone(*node));
+        let heirs = self.heirs.keys().map(|node| rows::Key::Heir(*node));
         let keys = std::iter::once(rows::Key::Meta)
             .chain(origins)
-            .chain(members);
-        keys.map(|key| (key.encode(), self.row(key))).collect()
+            .chain(members)
+            .chain(gone)
+            .chain(heirs);
+        keys.filter_map(|key| Some((key.encode(), self.row(key)?)))
+            .collect()
     }
 
-    fn row(&self, key: rows::Key) -> Bytes {
+    /// Returns the row as it is now; `None` if there is none any more.
+    fn row(&self, key: rows::Key) -> Option<Bytes> {
         match key {
-            rows::Key::Meta => self.meta.encode(),
-            // Neither sessions nor members are ever removed so far.
-            rows::Key::Origin(node) => self.origins[&node].encode(),
-            rows::Key::Member(node) => rows::encode_member(&self.members[&node]),
+            rows::Key::Meta => Some(self.meta.encode()),
+            rows::Key::Origin(node) => self.origins.get(&node).map(OriginRow::encode),
+            rows::Key::Member(node) => self.members.get(&node).map(rows::encode_member),
+            rows::Key::Gone(node) => self.gone.get(&node).copied().map(rows::encode_gone),
+            rows::Key::Heir(node) => self.heirs.get(&node).copied().map(rows::encode_heir),
         }
     }
 
@@ -345,7 +429,7 @@ impl State {
         self.meta.last_id
     }
 
-    /// Returns the members that have ever been bound to a data folder, ascending.
+    /// Returns the members that are bound to a data folder, ascending.
     pub fn members(&self) -> impl Iterator<Item = &Member> {
         self.members.values()
     }
@@ -353,6 +437,32 @@ impl State {
     /// Returns one member.
     pub fn member(&self, node: NodeId) -> Option<&Member> {
         self.members.get(&node)
+    }
+
+    /// Returns whether a node has been a member and has left: its id is not used again.
+    pub fn is_gone(&self, node: NodeId) -> bool {
+        self.gone.contains_key(&node)
+    }
+
+    /// Returns who has been bound to a data folder, a member or one that has left.
+    pub fn bound_to(&self, instance: InstanceId) -> Option<NodeId> {
+        let members = self.members.values().map(|m| (&m.id, &m.instance));
+        members
+            .chain(&self.gone)
+            .find(|(_, bound)| **bound == instance)
+            .map(|(node, _)| *node)
+    }
+
+    /// Returns the lowest id above all that have ever been used.
+    pub fn next_node_id(&self) -> NodeId {
+        let used = self.members.keys().chain(self.gone.keys());
+        let highest = used.max().map_or(0, |node| node.get());
+        NodeId::new(highest.saturating_add(1)).expect("at least 1")
+    }
+
+    /// Returns whom a new member replaces once it has caught up.
+    pub fn replaced_by(&self, heir: NodeId) -> Option<NodeId> {
+        self.heirs.get(&heir).copied()
     }
 
     /// Returns for each node that has a session its boot and the number of its last batch, ascending by node.

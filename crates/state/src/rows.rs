@@ -5,6 +5,8 @@
 //!                         voters:u32 (node:u64)*  learners:u32 (node:u64)*
 //! 0x02 node:u64   origin  boot:u64 nonce:u128 last:u64
 //! 0x03 node:u64   member  instance:u128 addr:bytes
+//! 0x04 node:u64   gone    instance:u128                          (an id that is never used again)
+//! 0x05 node:u64   heir    replaces:u64                           (a new member, and whom it replaces)
 //! ```
 //!
 //! Tag bytes are on disk: add, never reuse.
@@ -19,6 +21,8 @@ const FORMAT: u8 = 1;
 const META: u8 = 0x01;
 const ORIGIN: u8 = 0x02;
 const MEMBER: u8 = 0x03;
+const GONE: u8 = 0x04;
+const HEIR: u8 = 0x05;
 
 /// Names a row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -26,6 +30,8 @@ pub(crate) enum Key {
     Meta,
     Origin(NodeId),
     Member(NodeId),
+    Gone(NodeId),
+    Heir(NodeId),
 }
 
 impl Key {
@@ -34,6 +40,8 @@ impl Key {
             Self::Meta => (META, None),
             Self::Origin(node) => (ORIGIN, Some(node)),
             Self::Member(node) => (MEMBER, Some(node)),
+            Self::Gone(node) => (GONE, Some(node)),
+            Self::Heir(node) => (HEIR, Some(node)),
         };
         let mut out = vec![tag];
         out.extend(node.iter().flat_map(|node| node.get().to_be_bytes()));
@@ -46,6 +54,8 @@ impl Key {
             META => Self::Meta,
             ORIGIN => Self::Origin(r.node_id("origin key")?),
             MEMBER => Self::Member(r.node_id("member key")?),
+            GONE => Self::Gone(r.node_id("gone key")?),
+            HEIR => Self::Heir(r.node_id("heir key")?),
             tag => {
                 return Err(DecodeError::Unknown {
                     field: "state key",
@@ -196,4 +206,26 @@ pub(crate) fn decode_member(id: NodeId, value: Bytes) -> Result<Member, DecodeEr
     let addr = Bytes::copy_from_slice(&r.bytes("member address")?);
     r.finish()?;
     Ok(Member { id, instance, addr })
+}
+
+pub(crate) fn encode_gone(instance: InstanceId) -> Bytes {
+    Bytes::copy_from_slice(&instance.0.to_be_bytes())
+}
+
+pub(crate) fn decode_gone(value: Bytes) -> Result<InstanceId, DecodeError> {
+    let mut r = Reader::new(value);
+    let instance = InstanceId(r.u128("gone instance")?);
+    r.finish()?;
+    Ok(instance)
+}
+
+pub(crate) fn encode_heir(replaces: NodeId) -> Bytes {
+    Bytes::copy_from_slice(&replaces.get().to_be_bytes())
+}
+
+pub(crate) fn decode_heir(value: Bytes) -> Result<NodeId, DecodeError> {
+    let mut r = Reader::new(value);
+    let replaces = r.node_id("replaced node")?;
+    r.finish()?;
+    Ok(replaces)
 }

@@ -196,7 +196,9 @@ proptest! {
                 }
                 4 => {
                     let voters = vec![node(1), node(2)];
-                    state.apply_members(state.applied().next(), Term(2), voters, vec![node(3)]);
+                    state
+                        .apply_members(state.applied().next(), Term(2), voters, vec![node(3)], Bytes::new())
+                        .expect("nothing unknown");
                 }
                 _ => state.apply_empty(state.applied().next(), Term(2)),
             }

@@ -265,7 +265,7 @@ impl Cluster {
         id: NodeId,
         change: MemberChange,
     ) -> Option<Result<Position, ProposeError>> {
-        self.input(id, |group| group.propose_change(change))
+        self.input(id, |group| group.propose_change(change, Bytes::new()))
     }
 
     /// Asks for a read.
@@ -389,7 +389,10 @@ impl Cluster {
             return;
         };
         for entry in life.waiting.drain(..) {
-            if let Payload::Members { voters, learners } = entry.payload {
+            if let Payload::Members {
+                voters, learners, ..
+            } = entry.payload
+            {
                 life.applied.voters = voters;
                 life.applied.learners = learners;
             }

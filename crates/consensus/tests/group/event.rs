@@ -81,7 +81,9 @@ impl fmt::Display for Shown<'_> {
         match self.0 {
             Payload::Empty => write!(f, "empty"),
             Payload::Proposal { data, .. } => write!(f, "{}", short(data)),
-            Payload::Members { voters, learners } => {
+            Payload::Members {
+                voters, learners, ..
+            } => {
                 write!(f, "voters={voters:?} learners={learners:?}")
             }
         }

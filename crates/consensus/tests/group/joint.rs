@@ -68,6 +68,7 @@ fn joint_leave_without_data_is_applied() {
     let members = Payload::Members {
         voters: vec![node(1)],
         learners: vec![node(2), node(3)],
+        context: Bytes::new(),
     };
     assert_eq!(committed[0].payload, members);
     assert_eq!(committed[1].payload, members);
@@ -75,11 +76,14 @@ fn joint_leave_without_data_is_applied() {
     assert_eq!(committed.len(), 3);
 
     // Had the group stayed joint, raft would have put an empty entry in the place of this change.
-    group.propose_change(MemberChange::Remove(node(3))).unwrap();
+    group
+        .propose_change(MemberChange::Remove(node(3)), Bytes::new())
+        .unwrap();
     let committed = run(&mut group, &mut writer);
     let members = Payload::Members {
         voters: vec![node(1)],
         learners: vec![node(2)],
+        context: Bytes::new(),
     };
     assert_eq!(committed[0].payload, members);
 }

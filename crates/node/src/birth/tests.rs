@@ -74,7 +74,14 @@ fn bound(voters: &[u64], learners: &[u64]) -> State {
     let applied = state.apply(LogIndex(1), Term(1), head.encode(), Bytes::new());
     applied.expect("it is the first entry");
     let nodes = |ids: &[u64]| ids.iter().map(|id| node(*id)).collect();
-    state.apply_members(LogIndex(2), Term(1), nodes(voters), nodes(learners));
+    let changed = state.apply_members(
+        LogIndex(2),
+        Term(1),
+        nodes(voters),
+        nodes(learners),
+        Bytes::new(),
+    );
+    changed.expect("nothing unknown");
     state
 }
 
@@ -170,6 +177,42 @@ fn strangers_are_refused_for_what_they_are() {
         check(ours, Some(&state), hello(4, 4, None)),
         Some(RefusalKind::NotMember)
     );
+    assert_eq!(
+        check(ours, Some(&state), hello(4, 4, Some(1))),
+        None,
+        "it has joined, and this node does not know yet"
+    );
+}
+
+#[test]
+fn who_has_left_is_told_so() {
+    let mut state = bound(&[1, 2, 3], &[]);
+    let left = state.apply_members(
+        LogIndex(3),
+        Term(1),
+        vec![node(1), node(2)],
+        vec![],
+        EntryHead::Leave { node: node(3) }.encode(),
+    );
+    left.expect("nothing unknown");
+    let ours = Some(formation(1));
+    let removed = check_peer(&config(1), ours, Some(&state), &hello(3, 3, Some(1)));
+    assert_eq!(kind(removed), Some(RefusalKind::Removed));
+    let gone = InitialMember {
+        id: node(3),
+        addr: Bytes::from_static(b"n3:1"),
+    };
+    let joined = InitialMember {
+        id: node(4),
+        addr: Bytes::from_static(b"n4:1"),
+    };
+    let others = others(&config(1), Some(&state), &[gone, joined]);
+    let ids: Vec<_> = others.iter().map(|member| member.id.get()).collect();
+    assert_eq!(
+        ids,
+        [2, 4],
+        "not the one that has left, but the one that was named"
+    );
 }
 
 #[test]
@@ -177,7 +220,7 @@ fn addresses_come_from_the_log_once_it_has_them() {
     let mut moved = config(1);
     moved.initial_members[1].addr = Bytes::from_static(b"elsewhere:1");
     let addresses = |state: Option<&State>| -> Vec<_> {
-        others(&moved, state)
+        others(&moved, state, &[])
             .into_iter()
             .map(|peer| peer.addr)
             .collect()

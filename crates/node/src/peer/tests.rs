@@ -7,8 +7,21 @@ fn bytes() -> impl Strategy<Value = Bytes> {
     prop::collection::vec(any::<u8>(), 0..40).prop_map(Bytes::from)
 }
 
+fn node() -> impl Strategy<Value = NodeId> {
+    (1..=u64::MAX).prop_map(|id| NodeId::new(id).expect("not 0"))
+}
+
+fn change() -> impl Strategy<Value = Change> {
+    prop_oneof![
+        Just(Change::Lead),
+        node().prop_map(Change::Forget),
+        (prop::option::of(node()), bytes())
+            .prop_map(|(replaces, addr)| Change::Meet { replaces, addr }),
+    ]
+}
+
 fn message() -> impl Strategy<Value = PeerMessage> {
-    let founder = (1..=u64::MAX).prop_map(|id| NodeId::new(id).expect("not 0"));
+    let founder = node();
     prop_oneof![
         (any::<bool>(), bytes()).prop_map(|(bulk, bytes)| PeerMessage::Raft { bulk, bytes }),
         (any::<u64>(), any::<u64>(), any::<u32>(), bytes()).prop_map(
@@ -38,6 +51,18 @@ fn message() -> impl Strategy<Value = PeerMessage> {
                 cluster: ClusterId(cluster),
                 founder,
             })
+        }),
+        prop::collection::vec((node(), bytes()), 0..5).prop_map(|members| {
+            let member = |(id, addr)| InitialMember { id, addr };
+            PeerMessage::Contacts(members.into_iter().map(member).collect())
+        }),
+        (any::<u64>(), change())
+            .prop_map(|(number, change)| PeerMessage::Change { number, change }),
+        (any::<u64>(), prop::option::of(bytes())).prop_map(|(number, refused)| {
+            PeerMessage::Changed {
+                number,
+                result: refused.map_or(Ok(()), Err),
+            }
         }),
     ]
 }
@@ -104,5 +129,5 @@ fn refusals_keep_their_numbers() {
         .filter_map(RefusalKind::from_number)
         .map(|kind| kind as u8)
         .collect();
-    assert_eq!(kinds, [1, 2, 3, 4, 5, 6, 7]);
+    assert_eq!(kinds, [1, 2, 3, 4, 5, 6, 7, 8]);
 }

@@ -5,6 +5,7 @@
 //! | `nodes N [write= batch= inflight= pending= queue=]` | prepares empty folders; limits in bytes, `write` in ms |
 //! | `cluster N […]` | the same, then starts all and waits until they serve, without a word |
 //! | `start NAME… [initial=1,2] [at=N]` | starts a process; `at` another node's address |
+//! | `wait NAME…` | starts a node on an empty folder that waits to be let into a cluster |
 //! | `crash NAME…` | kills one, losing what is not synced or flushed |
 //! | `empty N`, `copy N as=NAME [boot=]` | empties a folder; copies one for another process of the same id |
 //! | `run MS` | time passes in ticks, and everything happens as it can |
@@ -163,6 +164,11 @@ fn processes(world: &mut World, name: &str, args: &mut ArgumentConsumer<'_>) -> 
                 }
             }
             "crash" => world.crash(&process),
+            "wait" => {
+                let instance = InstanceId(2000 + world.folders.len() as u128);
+                world.folders.insert(process.clone(), Folder::new(instance));
+                world.waiting.insert(process);
+            }
             "empty" => {
                 let instance = InstanceId(1000 + world.folders.len() as u128);
                 world.folders.insert(process, Folder::new(instance));
@@ -403,6 +409,14 @@ scripts! {
     batches_wait_while_in_flight_window_is_full
     birth_goes_on_under_another_leader
     birth_of_three
+    dead_node_is_replaced_in_one_step
+    failover_makes_a_follower_lead
+    isolated_old_leader_changes_nothing
+    joining_goes_on_under_another_leader
+    members_from_one_to_three_to_five_and_back
+    membership_refusals_say_why
+    removed_follower_is_told_and_stops
+    removed_leader_hands_over_first
     birth_survives_founder_restart_midway
     copies_of_a_folder_with_equal_boots_first_wins
     duplicate_forward_is_ignored

@@ -21,7 +21,7 @@ pub(crate) fn operations(count: u32, data: &Bytes) -> String {
 /// Returns a message between nodes; `None` for Raft's own, of which there are many.
 pub(crate) fn message(message: &PeerMessage) -> Option<String> {
     match message {
-        PeerMessage::Raft { .. } => None,
+        PeerMessage::Raft { .. } | PeerMessage::Contacts(_) => None,
         PeerMessage::Forward {
             boot,
             number,
@@ -33,6 +33,11 @@ pub(crate) fn message(message: &PeerMessage) -> Option<String> {
         }
         PeerMessage::Expect { boot, number } => Some(format!("expect boot={boot} number={number}")),
         PeerMessage::OpenSession { boot, .. } => Some(format!("open session boot={boot}")),
+        PeerMessage::Change { change, .. } => Some(format!("change {change:?}")),
+        PeerMessage::Changed { result, .. } => Some(match result {
+            Ok(()) => "changed".to_owned(),
+            Err(error) => format!("not changed: {}", text(error)),
+        }),
         PeerMessage::Formed(formation) => Some(format!("formed by {:?}", formation.founder)),
     }
 }
@@ -41,7 +46,14 @@ pub(crate) fn message(message: &PeerMessage) -> Option<String> {
 pub(crate) fn entry(entry: &LogEntry) -> String {
     let at = format!("{}@{}", entry.index, entry.term);
     if entry.entry_type != EntryType::Normal {
-        return format!("{at} change of members");
+        return match EntryHead::decode(entry.context.clone()) {
+            Ok(EntryHead::Join { member, replaces }) => {
+                let of = replaces.map_or_else(String::new, |node| format!(" for {node:?}"));
+                format!("{at} join {:?}{of}", member.id)
+            }
+            Ok(EntryHead::Leave { node }) => format!("{at} leave {node:?}"),
+            _ => format!("{at} change of members"),
+        };
     }
     if entry.payload_bytes() == 0 {
         return format!("{at} empty");
@@ -63,6 +75,9 @@ pub(crate) fn entry(entry: &LogEntry) -> String {
             format!("{at} bootstrap {ids:?}")
         }
         Ok(EntryHead::Formed) => format!("{at} formed"),
+        Ok(EntryHead::Join { .. } | EntryHead::Leave { .. }) => {
+            format!("{at} out of place: on a proposal")
+        }
         Err(error) => format!("{at} unreadable: {error}"),
     }
 }

@@ -12,7 +12,9 @@ use crate::show;
 use bytes::Bytes;
 use corgi_base::{ClientId, ClusterId, InstanceId, NodeId, Nonce, Now};
 use corgi_consensus::mem::MemLogReader;
-use corgi_node::{DiskJob, InitialMember, Lane, Limits, Node, NodeConfig, PeerMessage, Timeouts};
+use corgi_node::{
+    DiskJob, InitialMember, Lane, Limits, Node, NodeConfig, PeerHello, PeerMessage, Probe, Timeouts,
+};
 use corgi_session::{Ask, Reply, Seq, Told};
 use slog::{Discard, Logger, o};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -56,8 +58,13 @@ pub(crate) struct World {
     pub(crate) mono_ms: u64,
     pub(crate) wall_skew_ms: i64,
     pub(crate) initial: Vec<u64>,
+    /// Nodes with empty folders that wait to be told of a cluster, and those that have been.
+    pub(crate) waiting: BTreeSet<Name>,
+    joined: BTreeSet<Name>,
     pub(crate) lines: Vec<String>,
     pub(crate) quiet: bool,
+    /// Those that stop once their clients have been told.
+    leavers: Vec<Name>,
     clients_opened: u64,
     starts: u64,
 }
@@ -79,8 +86,11 @@ impl World {
             mono_ms: 0,
             wall_skew_ms: 0,
             initial: (1..=count).collect(),
+            waiting: BTreeSet::new(),
+            joined: BTreeSet::new(),
             lines: Vec::new(),
             quiet: false,
+            leavers: Vec::new(),
             clients_opened: 0,
             starts: 0,
         }
@@ -110,6 +120,11 @@ impl World {
             id: node_id(*id),
             addr: Bytes::from(format!("n{id}:16379")),
         };
+        let initial = if self.joined.contains(name) {
+            vec![id.get()]
+        } else {
+            self.initial.clone()
+        };
         let folder = self.folders.get_mut(name).ok_or("no such folder")?;
         let (start, disk) = folder.open();
         let config = NodeConfig {
@@ -119,7 +134,7 @@ impl World {
             nonce: Nonce((u128::from(mono_ms) << 64) + u128::from(self.starts)),
             formation: folder.formation,
             new_cluster: ClusterId(u128::from(self.starts)),
-            initial_members: self.initial.iter().map(member).collect(),
+            initial_members: initial.iter().map(member).collect(),
             seed: id.get() * 31 + folder.boot.0,
             timeouts: self.timeouts,
             limits: self.limits,
@@ -186,8 +201,65 @@ impl World {
             for to in &names {
                 any |= self.call(from, to);
             }
+            for to in self.waiting.clone() {
+                any |= self.admit(from, &to);
+            }
         }
         any
+    }
+
+    /// Lets a node that waits take on the cluster of a member that calls it.
+    fn admit(&mut self, from: &str, to: &str) -> bool {
+        let Some(caller) = self.processes.get(from) else {
+            return false;
+        };
+        let peer = parse_id(to).expect("a node that waits has a number");
+        let wanted = caller.peers.iter().any(|known| known.id == peer);
+        let apart = self.cut.contains(from) || self.cut.contains(to);
+        let Some(hello) = self.waiting_hello(to, peer).filter(|_| wanted && !apart) else {
+            return false;
+        };
+        let formation = caller.node.hello().formation;
+        if formation.is_none() || caller.node.check_peer(&hello).is_err() {
+            return false;
+        }
+        self.waiting.remove(to);
+        self.joined.insert(to.to_owned());
+        let folder = self.folders.get_mut(to).expect("it has a folder");
+        folder.formation = formation;
+        self.start(to, peer)
+            .expect("an empty folder can be started");
+        true
+    }
+
+    fn waiting_hello(&self, name: &str, called: NodeId) -> Option<PeerHello> {
+        let folder = self.folders.get(name)?;
+        Some(PeerHello {
+            id: called,
+            instance: folder.instance,
+            formation: folder.formation,
+        })
+    }
+
+    /// Answers who is at an address: a node that waits, or a member.
+    fn probe(&mut self, from: &str, probe: &Probe) {
+        let addr = String::from_utf8_lossy(&probe.addr).into_owned();
+        let at = addr
+            .strip_prefix('n')
+            .and_then(|rest| rest.strip_suffix(":16379"))
+            .unwrap_or_default()
+            .to_owned();
+        let apart = self.cut.contains(from) || self.cut.contains(&at);
+        let answer = if apart {
+            None
+        } else if self.waiting.contains(&at) {
+            self.waiting_hello(&at, probe.id)
+        } else {
+            self.processes.get(&at).map(|process| process.node.hello())
+        };
+        let answer = answer.ok_or_else(|| "nobody answers".to_owned());
+        let number = probe.number;
+        self.input(from, |node, now| node.probed(now, number, answer));
     }
 
     fn call(&mut self, from: &str, to: &str) -> bool {
@@ -334,7 +406,10 @@ impl World {
                 busy |= self.talk(&name);
             }
             if !busy {
-                return;
+                match self.leavers.pop() {
+                    Some(name) => self.crash(&name),
+                    None => return,
+                }
             }
         }
     }
@@ -354,6 +429,13 @@ impl World {
         process.told.extend(out.clients);
         for (to, message) in out.send {
             self.send(name, to, message);
+        }
+        for probe in out.probes {
+            self.probe(name, &probe);
+        }
+        if let Some(text) = out.removed {
+            self.say(format!("n{name} stops: {text}"));
+            self.leavers.push(name.to_owned());
         }
         if let Some(text) = out.fatal {
             self.say(format!("n{name} stops: {text}"));

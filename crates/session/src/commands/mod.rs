@@ -5,12 +5,13 @@
 //! or another connection.
 
 pub(crate) mod client;
+pub(crate) mod cluster;
 pub(crate) mod command;
 pub(crate) mod connection;
 pub(crate) mod pubsub;
 pub(crate) mod server;
 
-use crate::ask::{Ask, PubSubQuery, Seq};
+use crate::ask::{Ask, ClusterAsk, PubSubQuery, Seq};
 use crate::connection::Connection;
 use crate::env::Env;
 use crate::errors::ErrorText;
@@ -35,6 +36,7 @@ pub(crate) enum Command {
         value: Option<Bytes>,
     },
     ClientSetName(Option<Bytes>),
+    Cluster(ClusterAsk),
     TableCount,
     TableInfo(Vec<Bytes>),
     TableList(command::Filter),
@@ -91,6 +93,7 @@ impl Command {
                 Step::Answer(client::set_info(conn, attribute, value))
             }
             Self::ClientSetName(name) => Step::Answer(client::set_name(conn, name)),
+            Self::Cluster(ask) => Step::Barrier(Ask::Cluster { seq, ask }),
             Self::TableCount => Step::Answer(command::count()),
             Self::TableInfo(names) => Step::Answer(command::info(&names)),
             Self::TableList(filter) => Step::Answer(command::list(&filter)),
