@@ -55,14 +55,16 @@ pub struct Stores {
 
 impl DataDir {
     /// Takes the folder `path` for the node `node_id` and counts a new boot, durably. A folder that
-    /// does not exist or is empty is made this node's, under the random name `new_instance`.
+    /// does not exist or is empty is made this node's, under the random name `new_instance`. Without
+    /// an id the folder may be anybody's; a new one then belongs to nobody until
+    /// [`DataDir::assign`].
     ///
     /// # Errors
     /// [`OpenError`], which names the file, what is wrong and the way out. The folder is then as it
     /// was.
     pub fn open(
         path: &Path,
-        node_id: NodeId,
+        node_id: impl Into<Option<NodeId>>,
         new_instance: InstanceId,
         log: &Logger,
     ) -> Result<Self, OpenError> {
@@ -88,15 +90,17 @@ impl DataDir {
             Some(identity) => identity,
             None => Identity {
                 instance: new_instance,
-                node: node_id,
+                node: None,
                 boot: Boot(0),
                 formation: None,
                 floor: Floor::default(),
             },
         };
-        if identity.node != node_id {
+        let node_id = node_id.into();
+        if let (Some(stored), Some(configured)) = (identity.node, node_id)
+            && stored != configured
+        {
             let dir = path.to_owned();
-            let (stored, configured) = (identity.node, node_id);
             return Err(OpenError::OtherNode {
                 dir,
                 stored,
@@ -107,12 +111,13 @@ impl DataDir {
         if identity.formation.is_some() && !exists(&raft)? {
             return Err(OpenError::LogMissing { path: raft });
         }
+        identity.node = identity.node.or(node_id);
         identity.boot = identity.boot.next();
         identity
             .store(path)
             .map_err(refused("write", &identity::path(path)))?;
         info!(log, "opened data folder";
-            "node" => %identity.node, "boot" => %identity.boot, "instance" => %identity.instance);
+            "node" => identity.node.map_or(0, NodeId::get), "boot" => %identity.boot, "instance" => %identity.instance);
         Ok(Self {
             path: path.to_owned(),
             identity,
@@ -129,6 +134,26 @@ impl DataDir {
     /// Returns where the folder is.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Records, durably and for ever, which node this is, in a folder that belonged to nobody.
+    ///
+    /// # Errors
+    /// What the operating system said, after which the process must end.
+    ///
+    /// # Panics
+    /// If the folder is another node's.
+    pub fn assign(&mut self, node: NodeId) -> io::Result<()> {
+        let other = self.identity.node.filter(|stored| *stored != node);
+        assert!(other.is_none(), "the folder is that of node {other:?}");
+        let identity = Identity {
+            node: Some(node),
+            ..self.identity
+        };
+        identity.store(&self.path)?;
+        self.identity = identity;
+        info!(self.log, "the cluster gave an id"; "node" => node.get());
+        Ok(())
     }
 
     /// Records, durably and for ever, to which cluster this node belongs. Call it after

@@ -36,7 +36,7 @@ use std::path::{Path, PathBuf};
 use bytes::Bytes;
 use corgi_base::codec::DecodeError;
 use corgi_base::op::decode_ops;
-use corgi_base::{BatchHead, EntryHead, LogIndex, Op};
+use corgi_base::{BatchHead, EntryHead, LogIndex, NodeId, Op};
 use corgi_consensus::storage::{EntryType, LogBounds, LogEntry, ReadLogError};
 
 use crate::dir::{self, LOCK, RAFT, STATE};
@@ -145,7 +145,11 @@ fn write_head(out: &mut impl Write, identity: &Identity, bounds: &LogBounds) -> 
         formation,
         floor,
     } = identity;
-    write!(out, "identity node={node} boot={boot} instance={instance} ")?;
+    write!(
+        out,
+        "identity node={} boot={boot} instance={instance} ",
+        node.map_or(0, NodeId::get)
+    )?;
     match formation {
         Some(formed) => write!(out, "cluster={} founder={}", formed.cluster, formed.founder)?,
         None => write!(out, "cluster=- founder=-")?,

@@ -1,7 +1,7 @@
 //! The identity file: whose data a folder holds.
 //!
 //! ```text
-//! magic "CORGI-ID"  format:u16  instance:u128  node:u64  boot:u64
+//! magic "CORGI-ID"  format:u16  instance:u128  node:u64  boot:u64    (node is 0 until a cluster has given an id)
 //! formed:u8  cluster:u128  founder:u64          (both 0 while formed is 0)
 //! floor_term:u64  floor_commit:u64
 //! crc:u32                                       CRC-32C of everything before it
@@ -34,8 +34,8 @@ const CRC_BYTES: usize = 4;
 pub struct Identity {
     /// The folder's random name: an emptied folder has another.
     pub instance: InstanceId,
-    /// The node.
-    pub node: NodeId,
+    /// The node; `None` until a cluster has given it an id.
+    pub node: Option<NodeId>,
     /// How often it has been started.
     pub boot: Boot,
     /// The cluster, once the node belongs to one.
@@ -75,7 +75,7 @@ impl Identity {
         let mut out = MAGIC.to_vec();
         out.extend_from_slice(&FORMAT.to_be_bytes());
         out.extend_from_slice(&self.instance.0.to_be_bytes());
-        out.extend_from_slice(&self.node.get().to_be_bytes());
+        out.extend_from_slice(&self.node.map_or(0, NodeId::get).to_be_bytes());
         out.extend_from_slice(&self.boot.0.to_be_bytes());
         out.push(u8::from(self.formation.is_some()));
         let cluster = self.formation.map_or(0, |formation| formation.cluster.0);
@@ -112,7 +112,7 @@ impl Identity {
             return Err(Malformed::UnknownFormat(format));
         }
         let instance = InstanceId(reader.u128("instance")?);
-        let node = reader.node_id("node")?;
+        let node = NodeId::new(reader.u64("node")?);
         let boot = Boot(reader.u64("boot")?);
         let formation = match reader.u8("formed")? {
             0 => {
@@ -179,7 +179,7 @@ mod tests {
         let founder = NodeId::new(1).unwrap();
         Identity {
             instance: InstanceId(7),
-            node: NodeId::new(3).unwrap(),
+            node: NodeId::new(3),
             boot: Boot(12),
             formation: formed.then_some(Formation {
                 cluster: ClusterId(9),
@@ -195,13 +195,13 @@ mod tests {
     proptest! {
         #[test]
         fn decoding_reverses_encoding(
-            instance: u128, node in 1_u64.., boot: u64,
+            instance: u128, node: u64, boot: u64,
             formation in proptest::option::of((any::<u128>(), 1_u64..)),
             floor_term: u64, floor_commit: u64,
         ) {
             let identity = Identity {
                 instance: InstanceId(instance),
-                node: NodeId::new(node).unwrap(),
+                node: NodeId::new(node),
                 boot: Boot(boot),
                 formation: formation.map(|(cluster, founder)| Formation {
                     cluster: ClusterId(cluster),

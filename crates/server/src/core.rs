@@ -167,6 +167,8 @@ impl<R: LogReader> Core<R> {
                 disk,
                 clients,
                 peers,
+                probes,
+                removed,
                 fatal,
             } = outputs;
             if let Some(text) = fatal {
@@ -192,6 +194,14 @@ impl<R: LogReader> Core<R> {
                 {
                     wakes.outboxes.push(outbox.clone());
                 }
+            }
+            if let Some(transport) = self.peers.get() {
+                for probe in probes {
+                    transport.probe(probe);
+                }
+            }
+            if let Some(text) = removed {
+                self.stop.request(StopReason::Removed(text));
             }
             for (peer, message) in send {
                 let sent = self
@@ -249,6 +259,10 @@ impl<R: LogReader + 'static> PeerEvents for Core<R> {
 
     fn refused(&self, peer: NodeId, refusal: Refusal) {
         self.enter(|node, now| node.peer_refused(now, peer, &refusal));
+    }
+
+    fn probed(&self, number: u64, answer: Result<PeerHello, String>) {
+        self.enter(|node, now| node.probed(now, number, answer));
     }
 
     fn message(&self, from: NodeId, message: PeerMessage) {

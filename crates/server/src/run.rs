@@ -10,10 +10,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use bytes::Bytes;
-use corgi_base::{ClusterId, InstanceId, Nonce};
+use corgi_base::{ClusterId, InstanceId, NodeId, Nonce};
 use corgi_consensus::PersistToken;
 use corgi_consensus::storage::LogWriter;
-use corgi_log::{DataDir, RocksLogReader};
+use corgi_log::{DataDir, RocksLogReader, Stores};
 use corgi_node::{Node, NodeConfig, NodeStart};
 use corgi_resp::Limits;
 use corgi_session::{Env, Password};
@@ -29,6 +29,7 @@ use crate::config::{BindAddr, Config};
 use crate::core::{Clock, Core};
 use crate::disk::{Folder, Job, Queue, Worker};
 use crate::facts::Process;
+use crate::peers::join::{self, Waiting};
 use crate::peers::{PeerSettings, Peers};
 use crate::stop::{Signals, Stop, StopReason, disk_failed, exit_at_once};
 
@@ -58,8 +59,13 @@ pub fn run(config: &Config, config_file: Option<PathBuf>, log: &Logger) -> anyho
     let clock = Clock::start();
     let queue = Arc::new(DiskQueue::default());
     let (stop, stop_requests) = Stop::new();
-    let (node, folder) = open(config, clock, log)?;
-    let (client_listeners, peer_listeners) = bind(config)?;
+    let mut opened = open_folder(config, log)?;
+    let peer_listeners = bind_peers(config)?;
+    if waits_to_join(config, &opened) && !join(config, &mut opened, &peer_listeners, log)? {
+        return Ok(Ended::Orderly);
+    }
+    let (node, folder, id) = make_node(config, opened, clock, log)?;
+    let client_listeners = bind_clients(config)?;
 
     let core = Arc::new(ServerCore::new(node, clock, queue.clone(), stop));
     let disk = disk_thread(folder, core.clone(), queue.clone(), log)?;
@@ -70,7 +76,7 @@ pub fn run(config: &Config, config_file: Option<PathBuf>, log: &Logger) -> anyho
         tick: Duration::from_millis(config.timeouts().tick_ms),
         process: process(config, config_file, counters.clone())?,
         peers: PeerSettings::new(
-            config.node_id,
+            id,
             config.cluster_secret.clone(),
             config.peer_frame_bytes_max(),
         ),
@@ -95,7 +101,7 @@ pub fn run(config: &Config, config_file: Option<PathBuf>, log: &Logger) -> anyho
     disk.join().expect("a panic ends the process");
     info!(log, "stopped");
     Ok(match reason {
-        StopReason::Signal(_) => Ended::Orderly,
+        StopReason::Signal(_) | StopReason::Removed(_) => Ended::Orderly,
         StopReason::Fatal(_) => Ended::Failed,
     })
 }
@@ -141,24 +147,82 @@ fn open_files_max() -> Option<u64> {
     line.split_ascii_whitespace().next()?.parse().ok()
 }
 
-/// Opens what is on disk and makes the node from it.
-fn open(
-    config: &Config,
-    clock: Clock,
-    log: &Logger,
-) -> anyhow::Result<(Node<RocksLogReader>, Folder)> {
+/// The data folder, and what is in it.
+struct Opened {
+    dir: DataDir,
+    stores: Stores,
+}
+
+fn open_folder(config: &Config, log: &Logger) -> anyhow::Result<Opened> {
     let new_instance = InstanceId(random_u128()?);
     let mut dir = DataDir::open(&config.dir, config.node_id, new_instance, log)?;
     let stores = dir.open_stores()?;
+    Ok(Opened { dir, stores })
+}
+
+fn waits_to_join(config: &Config, opened: &Opened) -> bool {
+    config.cluster_join && opened.dir.identity().formation.is_none()
+}
+
+/// Waits until a cluster takes this node in, and records it; false if asked to stop before that.
+/// Clients are not served yet: their port is not even open.
+fn join(
+    config: &Config,
+    opened: &mut Opened,
+    listeners: &[std::net::TcpListener],
+    log: &Logger,
+) -> anyhow::Result<bool> {
+    let identity = opened.dir.identity();
+    let waiting = Waiting {
+        id: identity.node,
+        instance: identity.instance,
+        secret: config.cluster_secret.clone(),
+    };
+    let runtime = Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.context("wait to be let into a cluster")?;
+    let taken = runtime.block_on(async {
+        let mut signals = Signals::new().context("listen for signals")?;
+        tokio::select! {
+            taken = join::wait(&waiting, listeners, log) => {
+                taken.map(Some).context("wait to be let into a cluster")
+            }
+            name = signals.next() => {
+                info!(log, "stopping"; "signal" => name);
+                Ok(None)
+            }
+        }
+    })?;
+    let Some((id, formation)) = taken else {
+        return Ok(false);
+    };
+    let assigned = opened.dir.assign(id);
+    assigned.context("record the id that the cluster gave")?;
+    opened.dir.form(formation)?;
+    Ok(true)
+}
+
+/// Makes the node from what is on disk.
+fn make_node(
+    config: &Config,
+    opened: Opened,
+    clock: Clock,
+    log: &Logger,
+) -> anyhow::Result<(Node<RocksLogReader>, Folder, NodeId)> {
+    let Opened { mut dir, stores } = opened;
+    if dir.identity().node.is_none() {
+        let assigned = dir.assign(Config::default_node_id());
+        assigned.context("record the node's id")?;
+    }
     let identity = *dir.identity();
+    let id = identity.node.expect("it was assigned");
     let node_config = NodeConfig {
-        id: config.node_id,
+        id,
         instance: identity.instance,
         boot: identity.boot,
         nonce: Nonce(random_u128()?),
         formation: identity.formation,
         new_cluster: ClusterId(random_u128()?),
-        initial_members: config.initial_members(),
+        initial_members: config.initial_members(id),
         seed: getrandom::u64().context("draw a random number")?,
         timeouts: config.timeouts(),
         limits: config.limits(),
@@ -169,14 +233,12 @@ fn open(
         state_rows: stores.state.rows()?,
     };
     let node = Node::new(node_config, start, clock.now(), log).context("start the node")?;
-    Ok((
-        node,
-        Folder {
-            dir,
-            log: stores.writer,
-            state: stores.state,
-        },
-    ))
+    let folder = Folder {
+        dir,
+        log: stores.writer,
+        state: stores.state,
+    };
+    Ok((node, folder, id))
 }
 
 fn random_u128() -> anyhow::Result<u128> {
@@ -185,30 +247,39 @@ fn random_u128() -> anyhow::Result<u128> {
     Ok(u128::from_be_bytes(bytes))
 }
 
-/// Binds the sockets that clients, and that peers, will connect to.
-fn bind(config: &Config) -> anyhow::Result<(Vec<Bound>, Vec<std::net::TcpListener>)> {
-    let bind = |addrs: &[BindAddr], port: u16| {
-        let backlog = i32::try_from(config.tcp_backlog).unwrap_or(i32::MAX);
-        let wanted: Vec<_> = addrs
-            .iter()
-            .map(|addr| Wanted {
-                host: &addr.host,
-                optional: addr.optional,
-            })
-            .collect();
-        if port == 0 {
-            Ok(Vec::new())
-        } else {
-            listen::bind_all(&wanted, port, backlog)
-        }
-    };
-    let clients = bind(&config.bind, config.port).context("open the port for clients")?;
-    let mut clients: Vec<_> = clients.into_iter().map(Bound::Tcp).collect();
+fn bind(
+    config: &Config,
+    addrs: &[BindAddr],
+    port: u16,
+) -> anyhow::Result<Vec<std::net::TcpListener>> {
+    let backlog = i32::try_from(config.tcp_backlog).unwrap_or(i32::MAX);
+    let wanted: Vec<_> = addrs
+        .iter()
+        .map(|addr| Wanted {
+            host: &addr.host,
+            optional: addr.optional,
+        })
+        .collect();
+    if port == 0 {
+        Ok(Vec::new())
+    } else {
+        listen::bind_all(&wanted, port, backlog)
+    }
+}
+
+/// Binds the sockets that clients will connect to.
+fn bind_clients(config: &Config) -> anyhow::Result<Vec<Bound>> {
+    let tcp = bind(config, &config.bind, config.port).context("open the port for clients")?;
+    let mut clients: Vec<_> = tcp.into_iter().map(Bound::Tcp).collect();
     if let Some(path) = &config.unixsocket {
         clients.push(listen::bind_unix(path, config.unixsocketperm)?);
     }
-    let peers = bind(&config.peer_bind, config.peer_port).context("open the port for peers")?;
-    Ok((clients, peers))
+    Ok(clients)
+}
+
+/// Binds the sockets that peers will connect to.
+fn bind_peers(config: &Config) -> anyhow::Result<Vec<std::net::TcpListener>> {
+    bind(config, &config.peer_bind, config.peer_port).context("open the port for peers")
 }
 
 fn process(
@@ -353,6 +424,9 @@ impl Serving<'_> {
         };
         match &reason {
             StopReason::Signal(name) => info!(self.log, "stopping"; "signal" => name),
+            StopReason::Removed(text) => {
+                warn!(self.log, "removed from the cluster, stopping"; "reason" => text);
+            }
             StopReason::Fatal(text) => {
                 crit!(self.log, "the node cannot go on, stopping"; "error" => text);
             }

@@ -3,6 +3,7 @@
 //! | cause | what happens | exit code |
 //! |---|---|---|
 //! | `SIGTERM`, `SIGINT` | leadership is handed over, due replies leave, state is flushed | 0 |
+//! | the node was removed from its cluster | its clients are told, due replies leave, state is flushed | 0 |
 //! | a second such signal | nothing more | 1 |
 //! | the node cannot go on | connections close, what it decided before is written | 1 |
 //! | a failed write, a panic | one line says why | `SIGABRT` |
@@ -22,6 +23,8 @@ use tokio::sync::mpsc;
 pub(crate) enum StopReason {
     /// Somebody asked.
     Signal(&'static str),
+    /// The node has left its cluster.
+    Removed(String),
     /// The node cannot go on, for the reason given.
     Fatal(String),
 }

@@ -188,7 +188,8 @@ impl Builder {
                 _ => LogFormat::Term,
             },
             pubsub_output_bytes_max: self.output_limit(),
-            node_id: NodeId::new(self.number("node-id")).expect("the table's least is 1"),
+            node_id: self.node_id(),
+            cluster_join: self.flag("cluster-join"),
             peer_port: self.small("peer-port"),
             peer_bind: self.bind("peer-bind"),
             initial_cluster: self.initial_cluster(),
@@ -210,6 +211,16 @@ impl Builder {
             );
             self.problem("appendfsync", text);
         }
+    }
+
+    fn node_id(&mut self) -> Option<NodeId> {
+        let id = NodeId::new(self.number("node-id"));
+        if self.origin("node-id").is_some() {
+            return id;
+        }
+        let shown = "1, or as the cluster gave it".to_owned();
+        self.effective.insert("node-id", shown);
+        None
     }
 
     fn loglevel(&mut self) -> Level {
@@ -370,15 +381,22 @@ impl Builder {
                 format!("{} is also the port for clients", config.port),
             );
         }
+        if config.cluster_join && config.peer_port == 0 {
+            let text = "yes needs a peer-port, at which the cluster can call";
+            self.problem("cluster-join", text);
+        }
         if config.initial_cluster.is_empty() {
             return;
         }
-        let own = config
-            .initial_cluster
-            .iter()
-            .find(|member| member.id == config.node_id);
+        if config.cluster_join {
+            let text = "is for the first members of a new cluster, and cluster-join yes for a node \
+                 that comes later; leave one of them out";
+            self.problem("initial-cluster", text);
+            return;
+        }
+        let id = config.node_id.unwrap_or_else(Config::default_node_id);
+        let own = config.initial_cluster.iter().find(|member| member.id == id);
         let Some(own) = own else {
-            let id = config.node_id;
             self.problem(
                 "initial-cluster",
                 format!("does not list this node, whose node-id is {id}"),
@@ -408,7 +426,7 @@ impl Builder {
         let Some(listed) = listed.filter(|port| *port != config.peer_port) else {
             return;
         };
-        let (id, port) = (config.node_id, config.peer_port);
+        let (id, port) = (own.id, config.peer_port);
         if self.origin("peer-port").is_some() {
             // On purpose where a port is mapped on the way, as containers do.
             self.warnings.push(format!(

@@ -139,8 +139,10 @@ pub struct Config {
     pub log_format: LogFormat,
     /// How many bytes may wait for one subscriber; `u64::MAX` for no limit.
     pub pubsub_output_bytes_max: u64,
-    /// The number of this node.
-    pub node_id: NodeId,
+    /// The number of this node, if one was written.
+    pub node_id: Option<NodeId>,
+    /// Whether a new node waits to be let into a cluster.
+    pub cluster_join: bool,
     /// The TCP port for other nodes; 0 for none.
     pub peer_port: u16,
     /// The addresses to listen on for other nodes.
@@ -179,8 +181,14 @@ impl Config {
         &self.effective
     }
 
-    /// Returns the first members of the cluster: those that were written, or this node alone.
-    pub fn initial_members(&self) -> Vec<InitialMember> {
+    /// Returns the number of a node for which none was written, and to which no cluster has given one.
+    pub fn default_node_id() -> NodeId {
+        NodeId::new(1).expect("1 is not 0")
+    }
+
+    /// Returns the first members of the cluster: those that were written, or this node, whose
+    /// number is `own`, alone.
+    pub fn initial_members(&self, own: NodeId) -> Vec<InitialMember> {
         if !self.initial_cluster.is_empty() {
             return self.initial_cluster.clone();
         }
@@ -194,7 +202,7 @@ impl Config {
             format!("{host}:{}", self.peer_port)
         };
         vec![InitialMember {
-            id: self.node_id,
+            id: own,
             addr: addr.into(),
         }]
     }

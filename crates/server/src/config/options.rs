@@ -276,6 +276,11 @@ pub static OPTIONS: &[OptionSpec] = &[
         "The number of this node in its cluster; never reused, also not after a node has lost \
          its data.",
     ),
+    option("cluster-join", Kind::YesNo, "no").doc(
+        "A node with an empty `dir` waits until `CLUSTER MEET` on a member names its host and peer \
+         port. The cluster gives it a `node-id` if none is written. Ignored once it belongs to a \
+         cluster.",
+    ),
     option("peer-port", PORT, "0")
         .derived("`port` + 10000")
         .doc("The TCP port for the other nodes of the cluster; 0 opens none."),

@@ -34,7 +34,11 @@ fn write(dir: &Path, name: &str, text: &str) -> String {
 fn without_arguments_it_is_one_node_on_loopback() {
     let config = config(&[]).unwrap();
     assert_eq!(
-        (config.port, config.peer_port, config.node_id.get()),
+        (
+            config.port,
+            config.peer_port,
+            config.node_id.map_or(0, NodeId::get)
+        ),
         (6379, 16379, 1)
     );
     assert!(config.bind.iter().all(BindAddr::is_loopback));
@@ -48,7 +52,10 @@ fn without_arguments_it_is_one_node_on_loopback() {
     assert_eq!(config.peer_bind, config.bind);
     assert_eq!(config.dir, Path::new("./data"));
     assert_eq!(config.warnings(), [] as [String; 0]);
-    assert_eq!(config.initial_members()[0].addr, "127.0.0.1:16379");
+    assert_eq!(
+        config.initial_members(Config::default_node_id())[0].addr,
+        "127.0.0.1:16379"
+    );
     let timeouts = config.timeouts();
     assert_eq!(
         (timeouts.tick_ms, timeouts.election_ms, timeouts.write_ms),
@@ -194,7 +201,10 @@ fn a_cluster_is_checked_against_the_node() {
     let three = "1=a:16379,2=b:16379,3=[::1]:16379";
     let config = config(&["--initial-cluster", three, "--node-id", "3"]).unwrap();
     assert_eq!(config.initial_cluster.len(), 3);
-    assert_eq!(config.initial_members()[2].addr, "[::1]:16379");
+    assert_eq!(
+        config.initial_members(Config::default_node_id())[2].addr,
+        "[::1]:16379"
+    );
 
     let one = |args: &[&str], expected: &str| {
         let found = problems(args);

@@ -46,6 +46,16 @@ impl Accepted {
         stop
     }
 
+    /// Ends the connections of a peer.
+    pub(super) fn end(&self, peer: NodeId) {
+        let current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        for lane in [Lane::Control, Lane::Bulk] {
+            if let Some(stop) = current.get(&(peer, lane)) {
+                stop.notify_one();
+            }
+        }
+    }
+
     fn remove(&self, key: (NodeId, Lane), stop: &Arc<Notify>) {
         let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
         if current
@@ -102,7 +112,7 @@ pub(super) async fn run(listener: TcpListener, shared: Arc<Shared>) {
 }
 
 #[derive(Debug, thiserror::Error)]
-enum AcceptError {
+pub(super) enum AcceptError {
     #[error("no whole handshake within {} s", .0.as_secs())]
     TimedOut(Duration),
     #[error("the connection ended during the handshake")]
@@ -233,13 +243,13 @@ fn log_failure(shared: &Shared, addr: SocketAddr, err: &AcceptError) {
     }
 }
 
-async fn say(write: &mut OwnedWriteHalf, message: &[u8]) -> Result<(), AcceptError> {
+pub(super) async fn say(write: &mut OwnedWriteHalf, message: &[u8]) -> Result<(), AcceptError> {
     let sent = write.write_all(&frame::encode(message)).await;
     sent.map_err(|err| AcceptError::Frame(err.into()))
 }
 
 /// Tells the peer that it is refused, if it is.
-async fn refusing<T>(
+pub(super) async fn refusing<T>(
     write: &mut OwnedWriteHalf,
     result: Result<T, HandshakeError>,
 ) -> Result<T, AcceptError> {

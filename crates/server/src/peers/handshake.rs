@@ -148,7 +148,8 @@ pub(super) struct Dialer {
 pub(super) struct DialerProven {
     transcript: Transcript,
     to: NodeId,
-    peer: PeerHello,
+    /// Who answered, as it says itself.
+    pub(super) peer: PeerHello,
 }
 
 /// The calling side, before its own Verdict.
@@ -243,6 +244,14 @@ pub(super) struct AcceptorProven {
     pub(super) peer: PeerHello,
     /// What the connection is for.
     pub(super) lane: Lane,
+}
+
+/// Returns by which id a Hello calls, for a node that has none of its own yet.
+pub(super) fn called_id(message: Bytes) -> Result<NodeId, HandshakeError> {
+    let mut r = expect(message, HELLO)?;
+    r.u8("lane")?;
+    read_hello(&mut r)?;
+    Ok(r.node_id("called id")?)
 }
 
 impl Acceptor {

@@ -123,7 +123,7 @@ enum Seen {
 }
 
 #[derive(Debug, thiserror::Error)]
-enum DialError {
+pub(super) enum DialError {
     #[error("cannot find the address: {0}")]
     Resolve(io::Error),
     #[error("cannot connect: {0}")]
@@ -365,7 +365,7 @@ fn is_hang_up(err: &io::Error) -> bool {
     matches!(err.kind(), BrokenPipe | ConnectionReset | UnexpectedEof)
 }
 
-async fn connect(addr: &Bytes) -> Result<TcpStream, DialError> {
+pub(super) async fn connect(addr: &Bytes) -> Result<TcpStream, DialError> {
     let addr = str::from_utf8(addr)
         .map_err(|err| DialError::Resolve(io::Error::new(io::ErrorKind::InvalidInput, err)))?;
     // At each dial, because names move to other addresses, as in containers.
@@ -383,13 +383,13 @@ async fn connect(addr: &Bytes) -> Result<TcpStream, DialError> {
     Err(DialError::Connect(last))
 }
 
-async fn say(write: &mut OwnedWriteHalf, message: &[u8]) -> Result<(), DialError> {
+pub(super) async fn say(write: &mut OwnedWriteHalf, message: &[u8]) -> Result<(), DialError> {
     let sent = write.write_all(&frame::encode(message)).await;
     sent.map_err(|err| DialError::Frame(err.into()))
 }
 
 /// Tells the peer that it is refused, if it is.
-async fn refusing<T>(
+pub(super) async fn refusing<T>(
     write: &mut OwnedWriteHalf,
     result: Result<T, HandshakeError>,
 ) -> Result<T, DialError> {

@@ -13,6 +13,8 @@
 //! | `queue` | what waits for one lane, and the writes |
 //! | `link` | the two connections that we dial, to send |
 //! | `accept` | the connections that peers dial, to receive |
+//! | `probe` | who listens at an address |
+//! | `join` | a node without a cluster, which waits to be called |
 //!
 //! Each pair of nodes has up to four connections: each side dials two, one for each
 //! [`corgi_node::Lane`], and sends only on those. So a message that is small and urgent never waits
@@ -27,22 +29,23 @@
 //! - No lock of this module is held while an event is called, so that events may take the node's
 //!   lock and call [`Peers::send`] under it.
 //!
-//! Not here: encryption, what messages mean, and the removal of a peer's incoming connections when
-//! it stops being a member: it is refused at its next dial.
+//! Not here: encryption, and what messages mean.
 //!
 //! Tests: the pure parts next to themselves; `tests` runs whole transports on loopback.
 
 mod accept;
 mod frame;
 mod handshake;
+pub(crate) mod join;
 mod link;
+mod probe;
 mod queue;
 #[cfg(test)]
 mod tests;
 
 use crate::config::Secret;
 use corgi_base::NodeId;
-use corgi_node::{InitialMember, PeerHello, PeerMessage, Refusal};
+use corgi_node::{InitialMember, PeerHello, PeerMessage, Probe, Refusal};
 use link::Link;
 use slog::{Logger, o};
 use socket2::{SockRef, TcpKeepalive};
@@ -87,6 +90,9 @@ pub trait PeerEvents: Send + Sync + 'static {
     /// A peer that we called refused us. Only kinds other than `Secret` and `Version` are proven to
     /// come from a node that knows the secret.
     fn refused(&self, peer: NodeId, refusal: Refusal);
+
+    /// The answer to [`Peers::probe`].
+    fn probed(&self, number: u64, answer: Result<PeerHello, String>);
 
     /// A message arrived.
     fn message(&self, from: NodeId, message: PeerMessage);
@@ -215,6 +221,8 @@ impl Peers {
         for (peer, link) in links.iter() {
             if !members.iter().any(|member| member.id == *peer) {
                 link.set_target(None);
+                // It calls again, and is told that it is no member.
+                self.shared.accepted.end(*peer);
             }
         }
         for member in members {
@@ -230,6 +238,15 @@ impl Peers {
             });
             link.set_target(Some(member.addr));
         }
+    }
+
+    /// Finds out who listens at an address; [`PeerEvents::probed`] tells.
+    pub(crate) fn probe(&self, probe: Probe) {
+        let shared = Arc::clone(&self.shared);
+        self.runtime.spawn(async move {
+            let answer = probe::run(&shared, &probe).await;
+            shared.events.probed(probe.number, answer);
+        });
     }
 
     /// Queues a message for a peer. Never waits; may be called from any thread and under any lock

@@ -39,6 +39,7 @@ fn message(lane: Lane, bytes: impl Into<Bytes>) -> PeerMessage {
 enum Event {
     Up(PeerHello),
     HungUp(NodeId),
+    Probed(u64, Result<PeerHello, String>),
     Down(NodeId),
     Refused(NodeId, Refusal),
     Message(NodeId, PeerMessage),
@@ -83,6 +84,10 @@ impl PeerEvents for Recorder {
 
     fn refused(&self, peer: NodeId, refusal: Refusal) {
         self.note(Event::Refused(peer, refusal));
+    }
+
+    fn probed(&self, number: u64, answer: Result<PeerHello, String>) {
+        self.note(Event::Probed(number, answer));
     }
 
     fn message(&self, from: NodeId, message: PeerMessage) {
