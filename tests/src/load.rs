@@ -16,6 +16,8 @@ struct Progress {
     history: PublisherHistory,
     acknowledged: usize,
     last_acknowledged: Option<Instant>,
+    /// The longest time between two acknowledgements since [`Load::begin_gaps`].
+    longest_gap: Duration,
 }
 
 #[derive(Debug)]
@@ -95,6 +97,22 @@ impl Load {
         })
     }
 
+    /// Begins to look for the longest time without an acknowledgement anew.
+    pub fn begin_gaps(&self) {
+        for publisher in &self.publishers {
+            lock(&publisher.progress).longest_gap = Duration::ZERO;
+        }
+    }
+
+    /// Returns the longest time that any publisher of `which` was without an acknowledgement since
+    /// [`Load::begin_gaps`].
+    pub fn longest_gap(&self, which: &[usize]) -> Duration {
+        let gaps = which
+            .iter()
+            .map(|&at| lock(&self.publishers[at].progress).longest_gap);
+        gaps.max().unwrap_or_default()
+    }
+
     /// Lets the publishers finish what is under way, and returns what they know.
     ///
     /// # Panics
@@ -153,7 +171,10 @@ fn publish(
             .count();
         progress.acknowledged += acknowledged;
         if acknowledged > 0 {
-            progress.last_acknowledged = Some(Instant::now());
+            let now = Instant::now();
+            if let Some(last) = progress.last_acknowledged.replace(now) {
+                progress.longest_gap = progress.longest_gap.max(now - last);
+            }
         }
         if !connection.is_open() || outcomes.contains(&Outcome::Unknown) {
             connected = None;

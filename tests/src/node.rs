@@ -31,6 +31,8 @@ pub struct Node {
     dir: PathBuf,
     log: PathBuf,
     args: Vec<String>,
+    /// Whether the id is on the command line.
+    told_id: bool,
     child: Option<Child>,
     /// The folder, if nobody else keeps it.
     temp: Option<TempDir>,
@@ -57,9 +59,17 @@ impl Node {
             dir: dir.join("data"),
             log: dir.join("log"),
             args,
+            told_id: true,
             child: None,
             temp: None,
         }
+    }
+
+    /// Prepares a node that is not told its id, because a cluster gives it; `id` is what the test expects.
+    pub fn joining(id: u64, port: u16, peer_port: u16, dir: &Path, args: Vec<String>) -> Self {
+        let mut node = Self::new(id, port, peer_port, dir, args);
+        node.told_id = false;
+        node
     }
 
     /// Returns the command line that starts the node.
@@ -68,10 +78,12 @@ impl Node {
         for (name, value) in [
             ("--port", self.port.to_string()),
             ("--peer-port", self.peer_port.to_string()),
-            ("--node-id", self.id.to_string()),
             ("--dir", self.dir.display().to_string()),
         ] {
             command.args([name, &value]);
+        }
+        if self.told_id {
+            command.args(["--node-id", &self.id.to_string()]);
         }
         command.args(&self.args);
         command

@@ -56,7 +56,7 @@ fn one_of_each() -> Vec<LogEntry> {
     }
     let mut change = entry(6, 2, None, b"change".to_vec());
     change.entry_type = EntryType::ConfChange;
-    change.context = Bytes::from_static(b"who");
+    change.context = EntryHead::Leave { node: node(2) }.encode();
     vec![
         entry(1, 1, Some(bootstrap), Vec::new()),
         entry(2, 1, None, Vec::new()),
@@ -120,7 +120,7 @@ entry 4@1 normal formed
 entry 5@2 normal batch origin=1 boot=1 number=1 ops=2 stamp=1000-5
 1000-5 publish "news" "hello"
 1000-6 publish "news" "a \"quoted\" word\n\x00\xc3\xa9"
-entry 6@2 conf-change context=3 data=6
+entry 6@2 conf-change context=10 data=6 leave node=2
 end entries=6 operations=2
 "#
     );

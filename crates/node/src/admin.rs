@@ -77,6 +77,14 @@ impl Admin {
         clients.reply(request.client, request.seq, reply);
     }
 
+    /// Answers those who wait for `node`, this one, to leave: it has.
+    pub(crate) fn has_left(&mut self, clients: &mut Clients, node: NodeId) {
+        let wanted = |request: &mut Request| request.change == Change::Forget(node);
+        for done in self.requests.extract_if(.., wanted) {
+            clients.reply(done.client, done.seq, Reply::ok());
+        }
+    }
+
     /// Tells those who have waited for too long.
     pub(crate) fn expire(&mut self, clients: &mut Clients, now: Now, wait_ms: u64) {
         for late in self

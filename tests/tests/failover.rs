@@ -1,0 +1,128 @@
+//! How long publishers wait when the leader goes, in each way in which it can go. `scripts/failover` runs the long
+//! measurement of docs/failover.md; without it a few rounds are enough to see a mistake.
+
+#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "helpers of tests")]
+
+use corgi_tests::{Cluster, Load, wait};
+use rustix::process::{Pid, Signal, kill_process};
+use std::time::{Duration, Instant};
+
+const CHANNEL: &str = "load";
+/// Acknowledged publishes of each publisher between two rounds.
+const STRETCH: usize = 200;
+
+fn rounds() -> usize {
+    let set = std::env::var("CORGI_FAILOVER_ROUNDS").ok();
+    set.and_then(|rounds| rounds.parse().ok()).unwrap_or(5)
+}
+
+/// Which publishes count, for how long the leader is away, and how it comes back.
+fn measure(what: &str, median_max: Duration, max: Duration, away: fn(&mut Cluster, usize, &Load)) {
+    let mut cluster = Cluster::start(3);
+    let ports: Vec<u16> = cluster.nodes.iter().map(|node| node.port).collect();
+    let load = Load::start(&ports, CHANNEL);
+    let mut gaps = Vec::new();
+    for _ in 0..rounds() {
+        load.wait_more(&[0, 1, 2], STRETCH);
+        let leader = cluster.leader();
+        away(&mut cluster, leader, &load);
+        let others: Vec<usize> = (0..3).filter(|at| *at != leader).collect();
+        gaps.push(load.longest_gap(&others));
+        cluster.wait_ready();
+    }
+    drop(load.stop());
+    gaps.sort_unstable();
+    let at = |percent: usize| gaps[(gaps.len() * percent / 100).min(gaps.len() - 1)];
+    println!(
+        "| {what} | {} | {} | {} | {} |",
+        gaps.len(),
+        at(50).as_millis(),
+        at(99).as_millis(),
+        gaps[gaps.len() - 1].as_millis()
+    );
+    assert!(at(50) <= median_max, "{what}: the median is {:?}", at(50));
+    assert!(gaps[gaps.len() - 1] <= max, "{what}: {gaps:?}");
+}
+
+fn signal(cluster: &Cluster, at: usize, signal: Signal) {
+    let pid = i32::try_from(cluster.nodes[at].pid()).unwrap();
+    kill_process(Pid::from_raw(pid).unwrap(), signal).unwrap();
+}
+
+/// Waits until another node than `old` leads, and publishers of the others have gone on.
+fn others_go_on(cluster: &mut Cluster, old: usize, load: &Load) {
+    let others: Vec<usize> = (0..3).filter(|at| *at != old).collect();
+    wait::until_true(wait::SOON, "another node leads", || {
+        others.iter().any(|at| cluster.nodes[*at].leads())
+    });
+    load.wait_more(&others, STRETCH);
+}
+
+#[test]
+fn the_leader_is_killed() {
+    let (median, max) = (Duration::from_millis(600), Duration::from_secs(3));
+    measure("`kill -9`", median, max, |cluster, leader, load| {
+        load.begin_gaps();
+        cluster.nodes[leader].kill();
+        others_go_on(cluster, leader, load);
+        cluster.nodes[leader].spawn();
+    });
+}
+
+#[test]
+fn the_leader_is_stopped_in_order_and_nobody_is_refused() {
+    let (median, max) = (Duration::from_millis(400), Duration::from_secs(3));
+    measure("`SIGTERM`", median, max, |cluster, leader, load| {
+        load.begin_gaps();
+        assert!(cluster.nodes[leader].terminate().success());
+        others_go_on(cluster, leader, load);
+        cluster.nodes[leader].spawn();
+    });
+}
+
+#[test]
+fn the_leader_is_paused() {
+    let (median, max) = (Duration::from_secs(2), Duration::from_secs(5));
+    measure("`SIGSTOP`", median, max, |cluster, leader, load| {
+        load.begin_gaps();
+        signal(cluster, leader, Signal::STOP);
+        let since = Instant::now();
+        others_go_on_without_asking(cluster, leader, load);
+        println!("paused for {:?}", since.elapsed());
+        signal(cluster, leader, Signal::CONT);
+    });
+}
+
+/// As [`others_go_on`], without a question to the node that is paused.
+fn others_go_on_without_asking(_cluster: &Cluster, old: usize, load: &Load) {
+    let others: Vec<usize> = (0..3).filter(|at| *at != old).collect();
+    load.wait_more(&others, STRETCH);
+}
+
+#[test]
+fn a_rolling_restart_fails_no_publish_on_the_other_nodes() {
+    let mut cluster = Cluster::start(3);
+    for at in 0..3 {
+        let others: Vec<u16> = (0..3)
+            .filter(|other| *other != at)
+            .map(|other| cluster.nodes[other].port)
+            .collect();
+        let load = Load::start(&others, CHANNEL);
+        load.wait_more(&[0, 1], STRETCH);
+        assert!(cluster.nodes[at].terminate().success());
+        load.wait_more(&[0, 1], STRETCH);
+        cluster.nodes[at].start();
+        load.wait_more(&[0, 1], STRETCH);
+        for publisher in load.stop() {
+            let all = publisher.attempts.iter();
+            let failed: Vec<_> = all
+                .filter(|attempt| attempt.outcome != corgi_tests::Outcome::Acknowledged)
+                .collect();
+            assert!(
+                failed.is_empty(),
+                "node {} was restarted: {failed:?}",
+                at + 1
+            );
+        }
+    }
+}
