@@ -215,8 +215,14 @@ impl World {
             disk,
             clients,
             peers,
+            // Nobody asks for changes of the members.
+            probes: _,
+            removed,
             fatal,
         } = out;
+        if let Some(text) = removed {
+            return Violation::of("I17", format!("n{} leaves unasked: {text}", node + 1));
+        }
         if let Some(text) = fatal {
             return Violation::of("I24", format!("n{} gives up: {text}", node + 1));
         }

@@ -422,6 +422,7 @@ impl Server {
             | Ask::SetProtocol { .. }
             | Ask::Reset { .. }
             | Ask::PubSub { .. }
+            | Ask::Cluster { .. }
             | Ask::Info { .. } => {}
         }
     }

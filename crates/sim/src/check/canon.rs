@@ -107,7 +107,12 @@ impl Canon {
                 self.formed = true;
                 Ok(())
             }
-            Ok(EntryHead::OpenSession { .. } | EntryHead::Bootstrap { .. }) => Ok(()),
+            Ok(
+                EntryHead::OpenSession { .. }
+                | EntryHead::Bootstrap { .. }
+                | EntryHead::Join { .. }
+                | EntryHead::Leave { .. },
+            ) => Ok(()),
             // A new leader's entry and a change of members have no head of ours.
             Err(_) if entry.context.is_empty() => Ok(()),
             Err(error) => Violation::of("I18", format!("{node:?} applied {entry:?}: {error}")),
