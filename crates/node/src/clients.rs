@@ -26,6 +26,11 @@ impl Clients {
         self.queued.remove(&client).is_some()
     }
 
+    /// Returns the connections, ascending.
+    pub(crate) fn ids(&self) -> impl Iterator<Item = ClientId> {
+        self.queued.keys().copied()
+    }
+
     pub(crate) fn contains(&self, client: ClientId) -> bool {
         self.queued.contains_key(&client)
     }

@@ -24,6 +24,8 @@ pub struct Timeouts {
     pub heartbeat_ms: u64,
     /// How long a write waits before its client is told that it failed or that its fate is unknown.
     pub write_ms: u64,
+    /// Without an answer of a majority for so long, subscribers are closed and new ones refused.
+    pub quorum_loss_ms: u64,
 }
 
 /// Bounds on what a node holds.

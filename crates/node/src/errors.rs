@@ -15,6 +15,14 @@ pub(crate) fn cluster_down_read(write_ms: u64) -> Bytes {
     format!("CLUSTERDOWN The cluster is down: no majority answered within {write_ms} ms").into()
 }
 
+/// A subscriber, or a new subscription, of a node that no majority answers.
+pub(crate) fn quorum_lost(loss_ms: u64) -> Bytes {
+    format!(
+        "CLUSTERDOWN The cluster is down: no majority has answered this node for {loss_ms} ms; subscribe again, here or at another node"
+    )
+    .into()
+}
+
 /// A write that was sent, and then nothing was heard.
 pub(crate) fn indeterminate(write_ms: u64) -> Bytes {
     format!(

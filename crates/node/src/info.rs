@@ -29,6 +29,7 @@ pub(crate) struct NodeFacts {
     pub(crate) id: NodeId,
     pub(crate) cluster: Option<ClusterId>,
     pub(crate) formed: bool,
+    pub(crate) quorum_lost: bool,
     pub(crate) role: Role,
     pub(crate) term: Term,
     pub(crate) leader: Option<NodeId>,
@@ -131,6 +132,11 @@ fn raft(node: &NodeFacts) -> Vec<String> {
         Role::Candidate => "candidate",
         Role::Leader => "leader",
     };
+    let quorum = match (node.formed, node.quorum_lost) {
+        (false, _) => "forming",
+        (true, false) => "ok",
+        (true, true) => "lost",
+    };
     vec![
         format!("raft_node_id:{}", node.id),
         format!(
@@ -138,6 +144,7 @@ fn raft(node: &NodeFacts) -> Vec<String> {
             node.cluster.map(|id| id.to_string()).unwrap_or_default()
         ),
         format!("raft_formed:{}", u8::from(node.formed)),
+        format!("raft_quorum:{quorum}"),
         format!("raft_role:{role}"),
         format!("raft_term:{}", node.term),
         format!("raft_leader_id:{}", node.leader.map_or(0, NodeId::get)),

@@ -16,6 +16,7 @@
 //! | `origin` | in which batches this node's writes go, what is sent again, who is told what (P4, P5) |
 //! | `leading` | which batch of which origin a leader appends next, with which id |
 //! | `reads` | from which position a subscription counts (P3) |
+//! | `quorum` | whether a majority answers this node (P8) |
 //! | `birth` | how a cluster is founded, who may talk to whom |
 //! | `running` | how these are driven by Raft: route, sessions, apply |
 //! | `shared`, `clients` | what each connection is told, in which order (P2, P4), and when it lags |
@@ -28,7 +29,7 @@
 //! - Equal inputs give equal outputs: no clock, no randomness, no hash order.
 //!
 //! Not here: bytes of clients (`session`), encoding, sockets, threads, RocksDB. Not yet: counts over the whole cluster
-//! (`PUBLISH` and `PUBSUB` count this node's subscribers), snapshots, changes of the members after the birth, loss of majority as a state of its own, subscribers that are fed from the log.
+//! (`PUBLISH` and `PUBSUB` count this node's subscribers), snapshots, changes of the members after the birth, subscribers that are fed from the log.
 //!
 //! Tests: `tests/` has golden scripts over whole clusters of nodes, and unit tests of the parts.
 #![deny(clippy::iter_over_hash_type)]
@@ -43,6 +44,7 @@ mod node;
 mod origin;
 mod outputs;
 mod peer;
+mod quorum;
 mod reads;
 mod running;
 mod shared;

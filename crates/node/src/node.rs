@@ -351,9 +351,9 @@ impl<R: LogReader> Node<R> {
         !holds && self.shared.origin.is_idle() && self.shared.clients.is_quiet()
     }
 
-    /// Returns whether clients are served: the cluster is complete, and a leader is known.
+    /// Returns whether clients are served: the cluster is complete, a leader is known, and a majority answers.
     pub fn serves(&self) -> bool {
-        self.running().is_some_and(Running::serves)
+        !self.shared.quorum.is_lost() && self.running().is_some_and(Running::serves)
     }
 
     /// Makes a mistake from now on.
@@ -396,6 +396,7 @@ impl NodeFacts {
             id: shared.config.id,
             cluster: None,
             formed: false,
+            quorum_lost: shared.quorum.is_lost(),
             role: Role::Follower,
             term: Term(0),
             leader: None,

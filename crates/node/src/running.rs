@@ -92,6 +92,9 @@ impl<R: LogReader> Running<R> {
 
     pub(crate) fn tick(&mut self, shared: &mut Shared, now: Now) {
         self.group.tick();
+        if self.state.formed() {
+            shared.watch_quorum(now);
+        }
         if shared.origin.in_flight() == 0 {
             self.resend_ms = now.mono_ms + shared.config.timeouts.write_ms / 4;
         } else if now.mono_ms >= self.resend_ms {

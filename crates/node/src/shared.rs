@@ -7,6 +7,7 @@ use crate::errors;
 use crate::info::Facts;
 use crate::origin::{Origin, OriginLimits, Waiter};
 use crate::outputs::Outputs;
+use crate::quorum::{self, Change, Quorum};
 use crate::reads::{Read, Reads};
 use bytes::{Bytes, BytesMut};
 use corgi_base::{AppliedBatch, ClientId, NodeId, Now, Op, Protocol, SubscriptionKind};
@@ -32,6 +33,7 @@ pub(crate) struct Shared {
     pub(crate) bus: Bus,
     pub(crate) origin: Origin,
     pub(crate) reads: Reads,
+    pub(crate) quorum: Quorum,
     pub(crate) heard: Heard,
     pub(crate) peers_up: BTreeSet<NodeId>,
     pub(crate) out: Outputs,
@@ -62,7 +64,13 @@ impl Shared {
                 client_batch_bytes_max,
             }),
             origin: Origin::new(config.boot, limits),
-            reads: Reads::new(config.id, config.boot, retry_ms),
+            reads: Reads::new(
+                config.id,
+                config.boot,
+                retry_ms,
+                quorum::probe_ms(config.timeouts.quorum_loss_ms),
+            ),
+            quorum: Quorum::new(config.timeouts.quorum_loss_ms),
             heard: Heard::default(),
             peers_up: BTreeSet::new(),
             out: Outputs::default(),
@@ -101,6 +109,11 @@ impl Shared {
                     let waiting = self.origin.pending_bytes();
                     self.clients.error(client, seq, errors::try_again(waiting));
                 }
+            }
+            Ask::Subscribe { seq, .. } if self.quorum.is_lost() => {
+                let loss_ms = self.config.timeouts.quorum_loss_ms;
+                self.clients
+                    .error(client, seq, errors::quorum_lost(loss_ms));
             }
             Ask::Subscribe { seq, kind, names } => {
                 let deadline_ms = now.mono_ms + self.config.timeouts.write_ms;
@@ -206,6 +219,32 @@ impl Shared {
         self.clients.tell(client, Told::Done { seq });
     }
 
+    /// Looks whether a majority answers. If not, nobody may believe any longer that silence means that nothing is published
+    /// (P8).
+    pub(crate) fn watch_quorum(&mut self, now: Now) {
+        let loss_ms = self.config.timeouts.quorum_loss_ms;
+        match self.quorum.look(now.mono_ms, self.reads.confirmed_ms()) {
+            None => {}
+            Some(Change::Found) => slog::info!(self.log, "a majority answers again"),
+            Some(Change::Lost) => {
+                let listeners: Vec<ClientId> = self
+                    .clients
+                    .ids()
+                    .filter(|client| self.bus.count(*client) > 0)
+                    .collect();
+                slog::warn!(self.log, "no majority answers: subscribers are closed, and new ones refused";
+                    "elapsed_ms" => loss_ms, "clients" => listeners.len());
+                for read in self.reads.give_up() {
+                    let text = errors::quorum_lost(loss_ms);
+                    self.clients.error(read.client, read.seq, text);
+                }
+                for client in listeners {
+                    self.end_listening(client, errors::quorum_lost(loss_ms));
+                }
+            }
+        }
+    }
+
     /// Tells those who have waited for too long.
     pub(crate) fn expire(&mut self, now: Now) {
         let write_ms = self.config.timeouts.write_ms;
@@ -305,9 +344,16 @@ impl Shared {
     fn close_lagged(&mut self, client: ClientId, queued: u64) {
         self.counters.lagged += 1;
         let limit = self.config.limits.client_queue_bytes_max;
-        let error = Some(errors::lagged(queued, limit));
         slog::info!(self.log, "closed a subscriber that lags"; "client" => ?client, "bytes" => queued);
+        self.end_listening(client, errors::lagged(queued, limit));
+    }
+
+    /// Closes a subscriber with a last word.
+    fn end_listening(&mut self, client: ClientId, error: Bytes) {
         self.bus.reset(client);
+        // A subscription that waits must not listen for a connection that ends.
+        self.reads.forget(client);
+        let error = Some(error);
         self.clients.tell(client, Told::Close { error });
     }
 }

@@ -27,6 +27,7 @@ fn config(id: u64) -> NodeConfig {
             election_ms: 10,
             heartbeat_ms: 1,
             write_ms: 100,
+            quorum_loss_ms: 100,
         },
         limits: Limits {
             batch_bytes_max: 1,

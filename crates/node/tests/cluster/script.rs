@@ -2,7 +2,7 @@
 //!
 //! | command | does |
 //! |---|---|
-//! | `nodes N [write= batch= inflight= pending= queue=]` | prepares empty folders; limits in bytes, `write` in ms |
+//! | `nodes N [write= quorum= batch= inflight= pending= queue=]` | prepares empty folders; limits in bytes, `write` and `quorum` in ms |
 //! | `cluster N […]` | the same, then starts all and waits until they serve, without a word |
 //! | `start NAME… [initial=1,2] [at=N]` | starts a process; `at` another node's address |
 //! | `crash NAME…` | kills one, losing what is not synced or flushed |
@@ -80,6 +80,7 @@ fn prepare(args: &mut ArgumentConsumer<'_>) -> Result<World> {
         election_ms: 600,
         heartbeat_ms: 60,
         write_ms: number(args, "write", 2500)?,
+        quorum_loss_ms: number(args, "quorum", 3000)?,
     };
     let limits = Limits {
         batch_bytes_max: number(args, "batch", 1 << 18)?,
@@ -398,6 +399,7 @@ macro_rules! scripts {
 }
 
 scripts! {
+    a_node_alone_never_loses_its_majority
     batches_wait_while_in_flight_window_is_full
     birth_goes_on_under_another_leader
     birth_of_three
@@ -414,6 +416,8 @@ scripts! {
     leader_dies_and_the_origin_takes_over
     malformed_forward_is_dropped
     leader_dies_with_batches_in_flight_each_applied_once
+    loss_in_one_direction_is_a_loss
+    loss_of_majority_closes_subscribers_and_refuses_new_ones
     minority_leader_gives_indeterminate
     no_leader_gives_clusterdown_after_write_timeout
     other_cluster_is_refused

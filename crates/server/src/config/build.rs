@@ -196,6 +196,7 @@ impl Builder {
             election_timeout_ms: self.number("election-timeout"),
             heartbeat_interval_ms: self.number("heartbeat-interval"),
             write_timeout_ms: self.number("write-timeout"),
+            quorum_loss_timeout_ms: self.number("quorum-loss-timeout"),
             warnings: Vec::new(),
             effective: Vec::new(),
         }

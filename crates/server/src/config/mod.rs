@@ -155,6 +155,8 @@ pub struct Config {
     pub heartbeat_interval_ms: u64,
     /// How long a write may wait.
     pub write_timeout_ms: u64,
+    /// How long no majority may answer before subscribers are closed.
+    pub quorum_loss_timeout_ms: u64,
     warnings: Vec<String>,
     effective: Vec<(&'static str, String)>,
 }
@@ -207,6 +209,7 @@ impl Config {
             election_ms: self.election_timeout_ms,
             heartbeat_ms: self.heartbeat_interval_ms,
             write_ms: self.write_timeout_ms,
+            quorum_loss_ms: self.quorum_loss_timeout_ms,
         }
     }
 

@@ -322,6 +322,18 @@ pub static OPTIONS: &[OptionSpec] = &[
         "How long a write may wait for a majority before its client is told that it failed or \
          that its fate is unknown.",
     ),
+    option(
+        "quorum-loss-timeout",
+        Kind::Millis {
+            min: 100,
+            max: 600_000,
+        },
+        "3000",
+    )
+    .doc(
+        "A node that no majority has answered for so long closes its subscribers and refuses new \
+         ones with `-CLUSTERDOWN`, until one answers again.",
+    ),
 ];
 
 /// Returns the option of that name, in upper or lower case.
