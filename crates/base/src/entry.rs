@@ -9,6 +9,7 @@
 //! 0x02 open session  node:u64 instance:u128 boot:u64 nonce:u128
 //! 0x03 bootstrap     cluster:u128 count:u32 (node:u64 instance:u128 addr:bytes)*
 //! 0x04 formed
+//! 0x10 feature       level:u32
 //! ```
 
 use crate::codec::{DecodeError, Reader, put_bytes};
@@ -20,6 +21,11 @@ const BATCH: u8 = 0x01;
 const OPEN_SESSION: u8 = 0x02;
 const BOOTSTRAP: u8 = 0x03;
 const FORMED: u8 = 0x04;
+const FEATURE: u8 = 0x10;
+
+/// What this build can apply. Raised when apply is to do something that an older build would do otherwise; a cluster takes a
+/// level on when all its members have said that they can apply it.
+pub const FEATURE_LEVEL: u32 = 1;
 
 /// The leader's stamp on a batch: the id of its first operation.
 pub type Stamp = MessageId;
@@ -85,6 +91,11 @@ pub enum EntryHead {
     },
     /// All first members vote: from here on clients are served.
     Formed,
+    /// All members can apply this level: from here on apply may go by it.
+    Feature {
+        /// The level.
+        level: u32,
+    },
 }
 
 impl EntryHead {
@@ -125,6 +136,10 @@ impl EntryHead {
                 }
             }
             Self::Formed => out.push(FORMED),
+            Self::Feature { level } => {
+                out.push(FEATURE);
+                out.extend_from_slice(&level.to_be_bytes());
+            }
         }
         out.into()
     }
@@ -175,6 +190,9 @@ impl EntryHead {
                 Self::Bootstrap { cluster, members }
             }
             FORMED => Self::Formed,
+            FEATURE => Self::Feature {
+                level: r.u32("feature level")?,
+            },
             kind => {
                 return Err(DecodeError::Unknown {
                     field: "entry kind",

@@ -55,7 +55,8 @@ fn head() -> impl Strategy<Value = EntryHead> {
             cluster: ClusterId(cluster),
             members,
         });
-    prop_oneof![batch, session, bootstrap, Just(EntryHead::Formed)]
+    let feature = any::<u32>().prop_map(|level| EntryHead::Feature { level });
+    prop_oneof![batch, session, bootstrap, Just(EntryHead::Formed), feature]
 }
 
 fn encode(ops: &[Op]) -> Bytes {

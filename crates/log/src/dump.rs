@@ -266,6 +266,7 @@ fn write_other(out: &mut impl Write, head: &EntryHead) -> io::Result<()> {
             writeln!(out, "bootstrap cluster={cluster} members={}", ids.join(","))
         }
         EntryHead::Formed => writeln!(out, "formed"),
+        EntryHead::Feature { level } => writeln!(out, "feature level={level}"),
         EntryHead::Batch(head) => write_batch(out, head, &[]),
     }
 }

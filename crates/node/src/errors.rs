@@ -1,6 +1,7 @@
 //! The error texts that the node gives to clients: code first, then what happened, with what value, and what it means.
 
 use bytes::Bytes;
+use corgi_base::NodeId;
 
 /// A write that was never sent.
 pub(crate) fn cluster_down_write(write_ms: u64) -> Bytes {
@@ -27,6 +28,17 @@ pub(crate) fn quorum_lost(loss_ms: u64) -> Bytes {
 pub(crate) fn indeterminate(write_ms: u64) -> Bytes {
     format!(
         "INDETERMINATE No majority confirmed the write within {write_ms} ms; it may or may not take effect"
+    )
+    .into()
+}
+
+/// A disk on the way of a write is almost full. `space` is what is free and what must be, of this node's own.
+pub(crate) fn disk_low(node: NodeId, space: Option<(u64, u64)>) -> Bytes {
+    let space = space.map_or_else(String::new, |(free, needed)| {
+        format!(" ({free} bytes are free, {needed} must be)")
+    });
+    format!(
+        "MISCONF The disk of node {node} is almost full{space}; nothing was written. Writes are taken again when there is room"
     )
     .into()
 }

@@ -15,7 +15,11 @@
 //! |---|---|
 //! | `origin` | in which batches this node's writes go, what is sent again, who is told what (P4, P5) |
 //! | `leading` | which batch of which origin a leader appends next, with which id |
+//! | `vitals` | what nodes know of each other's clocks, disks and versions |
+//! | `log_time` | which time a leader stamps on batches |
+//! | `room` | when the disk is too full for new writes (P10) |
 //! | `reads` | from which position a subscription counts (P3) |
+//! | `agreement` | whether all nodes have the same state (I16) |
 //! | `quorum` | whether a majority answers this node (P8) |
 //! | `birth` | how a cluster is founded, who may talk to whom |
 //! | `running` | how these are driven by Raft: route, sessions, apply |
@@ -34,23 +38,28 @@
 //! Tests: `tests/` has golden scripts over whole clusters of nodes, and unit tests of the parts.
 #![deny(clippy::iter_over_hash_type)]
 
+mod agreement;
 mod birth;
 mod clients;
 mod config;
 mod errors;
 mod info;
 mod leading;
+mod log_time;
 mod node;
 mod origin;
 mod outputs;
 mod peer;
 mod quorum;
 mod reads;
+mod room;
 mod running;
 mod shared;
+mod vitals;
 
 pub use config::{InitialMember, Limits, NodeConfig, NodeStart, Timeouts};
 pub use info::Facts;
 pub use node::{Node, NodeStartError};
 pub use outputs::{DiskJob, Outputs, QueuedBytes};
-pub use peer::{Lane, PeerHello, PeerMessage, Refusal, RefusalKind};
+pub use peer::{Lane, PeerHello, PeerMessage, Refusal, RefusalKind, Vitals};
+pub use room::DiskSpace;

@@ -6,11 +6,13 @@
 //! 0x03 expect        boot:u64 number:u64                         (the leader's next batch number for the receiver)
 //! 0x04 open session  instance:u128 boot:u64 nonce:u128           (the sender asks to be an origin)
 //! 0x05 formed        cluster:u128 founder:u64                    (the cluster that the receiver belongs to)
+//! 0x10 vitals        wall_ms:u64 level:u32 disk_low:u8           (the sender's clock, feature level, and disk)
+//! 0x11 state hash    index:u64 hash:u64                          (the sender's state after that entry)
 //! ```
 
 use bytes::Bytes;
 use corgi_base::codec::{DecodeError, Reader};
-use corgi_base::{BatchNumber, Boot, ClusterId, Formation, InstanceId, NodeId, Nonce};
+use corgi_base::{BatchNumber, Boot, ClusterId, Formation, InstanceId, LogIndex, NodeId, Nonce};
 use std::fmt;
 
 const RAFT: u8 = 0x01;
@@ -18,6 +20,8 @@ const FORWARD: u8 = 0x02;
 const EXPECT: u8 = 0x03;
 const OPEN_SESSION: u8 = 0x04;
 const FORMED: u8 = 0x05;
+const VITALS: u8 = 0x10;
+const STATE_HASH: u8 = 0x11;
 
 /// Which of the two connections to a peer a message takes. Heartbeats and votes must not wait behind entries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -68,6 +72,26 @@ pub enum PeerMessage {
     },
     /// A formed member tells a first member that has no cluster yet.
     Formed(Formation),
+    /// How the sender is, now and then.
+    Vitals(Vitals),
+    /// What the sender's applied state was after an entry, to be compared.
+    StateHash {
+        /// The entry.
+        index: LogIndex,
+        /// The state's running hash.
+        hash: u64,
+    },
+}
+
+/// How a node is: what the others go by and cannot know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Vitals {
+    /// Its wall clock.
+    pub wall_ms: u64,
+    /// What it can apply.
+    pub level: u32,
+    /// Whether its disk is almost full.
+    pub disk_low: bool,
 }
 
 impl PeerMessage {
@@ -78,7 +102,9 @@ impl PeerMessage {
             Self::Raft { bulk: false, .. }
             | Self::Expect { .. }
             | Self::OpenSession { .. }
-            | Self::Formed(_) => Lane::Control,
+            | Self::Formed(_)
+            | Self::Vitals(_)
+            | Self::StateHash { .. } => Lane::Control,
         }
     }
 
@@ -87,7 +113,11 @@ impl PeerMessage {
         match self {
             Self::Raft { bytes, .. } => bytes.len(),
             Self::Forward { data, .. } => data.len(),
-            Self::Expect { .. } | Self::OpenSession { .. } | Self::Formed(_) => 0,
+            Self::Expect { .. }
+            | Self::OpenSession { .. }
+            | Self::Formed(_)
+            | Self::Vitals(_)
+            | Self::StateHash { .. } => 0,
         }
     }
 
@@ -132,6 +162,17 @@ impl PeerMessage {
                 head.extend_from_slice(&formation.cluster.0.to_be_bytes());
                 head.extend_from_slice(&formation.founder.get().to_be_bytes());
             }
+            Self::Vitals(vitals) => {
+                head.push(VITALS);
+                head.extend_from_slice(&vitals.wall_ms.to_be_bytes());
+                head.extend_from_slice(&vitals.level.to_be_bytes());
+                head.push(vitals.disk_low.into());
+            }
+            Self::StateHash { index, hash } => {
+                head.push(STATE_HASH);
+                head.extend_from_slice(&index.0.to_be_bytes());
+                head.extend_from_slice(&hash.to_be_bytes());
+            }
         }
         (head, payload)
     }
@@ -173,6 +214,19 @@ impl PeerMessage {
                 cluster: ClusterId(r.u128("cluster")?),
                 founder: r.node_id("founder")?,
             }),
+            VITALS => Self::Vitals(Vitals {
+                wall_ms: r.u64("clock")?,
+                level: r.u32("feature level")?,
+                disk_low: match r.u8("disk")? {
+                    0 => false,
+                    1 => true,
+                    _ => return Err(DecodeError::Invalid { field: "disk" }),
+                },
+            }),
+            STATE_HASH => Self::StateHash {
+                index: LogIndex(r.u64("index")?),
+                hash: r.u64("state hash")?,
+            },
             kind => {
                 return Err(DecodeError::Unknown {
                     field: "peer message kind",
@@ -192,6 +246,10 @@ pub struct PeerHello {
     pub id: NodeId,
     /// Its data folder.
     pub instance: InstanceId,
+    /// How often the folder has been started.
+    pub boot: Boot,
+    /// Which process of that boot.
+    pub nonce: Nonce,
     /// Its cluster, or `None` before it has one.
     pub formation: Option<Formation>,
 }
@@ -213,6 +271,8 @@ pub enum RefusalKind {
     SameId = 6,
     /// It was called by another id than it has.
     WrongId = 7,
+    /// Its folder is an old copy: a later start of it is known.
+    OldFolder = 8,
 }
 
 impl RefusalKind {
@@ -226,6 +286,7 @@ impl RefusalKind {
             Self::OtherInstance,
             Self::SameId,
             Self::WrongId,
+            Self::OldFolder,
         ]
         .into_iter()
         .find(|kind| *kind as u8 == number)

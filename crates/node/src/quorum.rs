@@ -116,7 +116,11 @@ mod tests {
         let mut quorum = Quorum::new(3000);
         quorum.look(0, None);
         quorum.look(10, Some(5));
-        assert_eq!(quorum.look(60_000, Some(5)), None, "it has not lived through it");
+        assert_eq!(
+            quorum.look(60_000, Some(5)),
+            None,
+            "it has not lived through it"
+        );
         assert_eq!(quorum.look(60_100, Some(60_050)), None);
     }
 }

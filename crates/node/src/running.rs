@@ -1,5 +1,6 @@
 //! A node's part in its cluster: it drives Raft, applies what is committed, and gets its clients' batches to the leader.
 
+use crate::agreement::{Agreement, Verdict as Compared};
 use crate::birth::{self, NextStep};
 use crate::config::NodeStart;
 use crate::info::NodeFacts;
@@ -20,7 +21,7 @@ use corgi_consensus::{
     Committed, Envelope, Group, GroupConfig, GroupStart, Payload, PersistToken, Role,
 };
 use corgi_state::{ApplyError, State};
-use slog::{debug, info, warn};
+use slog::{debug, error, info, warn};
 
 /// A request to open a session may get lost; ask again after this time.
 const SESSION_RETRY_MS: u64 = 200;
@@ -31,6 +32,7 @@ pub(crate) struct Running<R: LogReader> {
     pub(crate) formation: Formation,
     pub(crate) group: Group<R>,
     pub(crate) state: State,
+    agreement: Agreement,
     leading: Option<Leading>,
     /// Who leads, and in which term: where batches go.
     pub(crate) route: Option<(NodeId, Term)>,
@@ -41,6 +43,8 @@ pub(crate) struct Running<R: LogReader> {
     transferring_until_ms: Option<u64>,
     /// Whether this founder has told the others of the cluster.
     announced: bool,
+    /// The last entry after which another node's state was found to differ, so that it is said once.
+    differed: Option<LogIndex>,
 }
 
 impl<R: LogReader> Running<R> {
@@ -55,6 +59,11 @@ impl<R: LogReader> Running<R> {
         if let Some((_, recorded, _)) = recorded.filter(|(_, recorded, _)| *recorded >= boot) {
             return Err(NodeStartError::BootBehind { boot, recorded });
         }
+        let (level, known) = (state.feature_level(), shared.config.feature_level);
+        if level > known {
+            return Err(NodeStartError::FeatureLevel { level, known });
+        }
+        let agreement = Agreement::new(state.applied(), state.hash());
         let start_at = GroupStart {
             bounds: start.bounds,
             applied: state.applied(),
@@ -66,11 +75,13 @@ impl<R: LogReader> Running<R> {
             formation,
             group,
             state,
+            agreement,
             leading: None,
             route: None,
             resend_ms: 0,
             transferring_until_ms: None,
             announced: false,
+            differed: None,
         })
     }
 
@@ -151,6 +162,9 @@ impl<R: LogReader> Running<R> {
             } => {
                 self.append_session(from, instance, boot, nonce);
             }
+            PeerMessage::StateHash { index, hash } => self.agreement.heard(from, index, hash),
+            // Taken before there is a cluster.
+            PeerMessage::Vitals(_) => {}
             PeerMessage::Formed(formation) => {
                 if formation != self.formation {
                     warn!(shared.log, "a peer says that this node belongs to another cluster";
@@ -175,7 +189,7 @@ impl<R: LogReader> Running<R> {
             warn!(shared.log, "dropped a malformed batch"; "peer" => %from);
             return;
         }
-        if let Appended::Expects(number) = self.append_batch(now, from, boot, batch) {
+        if let Appended::Expects(number) = self.append_batch(shared, now, from, boot, batch) {
             shared
                 .out
                 .send
@@ -183,7 +197,17 @@ impl<R: LogReader> Running<R> {
         }
     }
 
-    fn append_batch(&mut self, now: Now, origin: NodeId, boot: Boot, batch: Outgoing) -> Appended {
+    fn append_batch(
+        &mut self,
+        shared: &Shared,
+        now: Now,
+        origin: NodeId,
+        boot: Boot,
+        batch: Outgoing,
+    ) -> Appended {
+        let median_ms = shared
+            .vitals
+            .median_clock(now, shared.config.id, self.state.voters());
         let Some(leading) = &mut self.leading else {
             return Appended::No;
         };
@@ -195,7 +219,7 @@ impl<R: LogReader> Running<R> {
                     boot,
                     number,
                     ops,
-                    stamp: leading.stamp(now),
+                    stamp: leading.stamp(now, median_ms),
                 };
                 match self.group.propose(EntryHead::Batch(head).encode(), data) {
                     Ok(_) => {
@@ -236,6 +260,7 @@ impl<R: LogReader> Running<R> {
             self.follow_leader(shared, now);
             self.give_birth(shared);
             self.open_session(shared, now);
+            self.raise_level(shared);
             if self.state.formed() {
                 self.send_batches(shared, now);
                 self.ask_read(shared, now);
@@ -245,6 +270,8 @@ impl<R: LogReader> Running<R> {
                 break;
             }
         }
+        shared.starved = self.starved(shared);
+        self.compare_states(shared, now);
         for read in shared.reads.take_ready(self.state.applied()) {
             shared.subscribe(read);
         }
@@ -309,6 +336,16 @@ impl<R: LogReader> Running<R> {
                             own_session(shared, boot, nonce, accepted);
                         }
                     }
+                    Effects::Feature(level) => {
+                        let known = shared.config.feature_level;
+                        if level > known {
+                            shared.fail(format!(
+                                "the cluster has taken on feature level {level}, this build knows {known}: start a later \
+                                 release here."
+                            ));
+                        }
+                        info!(shared.log, "feature level"; "level" => level);
+                    }
                     Effects::Membership => {
                         let peers = birth::others(&shared.config, Some(&self.state));
                         shared.out.peers = Some(peers);
@@ -318,7 +355,85 @@ impl<R: LogReader> Running<R> {
                 }
             }
         }
+        self.agreement.applied(index, self.state.hash());
         Ok(())
+    }
+
+    /// Returns the node whose disk keeps new writes from being safe: this one's, the leader's, or one of so many that those
+    /// with room are no majority.
+    fn starved(&self, shared: &Shared) -> Option<NodeId> {
+        let own = shared.config.id;
+        if shared.room.is_low() {
+            return Some(own);
+        }
+        let low = |node: &NodeId| *node != own && shared.vitals.disk_low(*node);
+        let leader = self.route.map(|(leader, _)| leader);
+        if let Some(leader) = leader.filter(low) {
+            return Some(leader);
+        }
+        let voters = self.state.voters();
+        let mut short = voters.iter().copied().filter(low);
+        let first = short.next()?;
+        let room = voters.len() - 1 - short.count();
+        (room * 2 <= voters.len()).then_some(first)
+    }
+
+    /// Compares this node's state with the others', and says what its own was where it is asked.
+    fn compare_states(&mut self, shared: &mut Shared, now: Now) {
+        let mut tell = self.agreement.answers(now.mono_ms);
+        if self.leading.is_some() {
+            tell.extend(self.agreement.due(now.mono_ms));
+        }
+        for (index, hash) in tell {
+            shared.tell_peers(None, &PeerMessage::StateHash { index, hash });
+        }
+        match self.agreement.verdict(self.state.voters()) {
+            None => {}
+            Some(Compared::Differs { index, node }) => {
+                if self.differed != Some(index) {
+                    self.differed = Some(index);
+                    error!(shared.log, "the applied state differs from another node's"; "index" => index.0, "peer" => %node);
+                }
+            }
+            Some(Compared::Deviates {
+                index,
+                own,
+                majority,
+            }) => shared.fail(format!(
+                "the applied state of this node at entry {index} has the hash {own:016x}, a majority has {majority:016x}: its \
+                 disk or memory is damaged, and what it serves cannot be trusted. Check the machine; then replace this node \
+                 by one with an empty folder and a new node-id."
+            )),
+        }
+    }
+
+    /// Tells a peer that has just come what the state is here, so that damage shows before it serves for long.
+    pub(crate) fn greet(&self, shared: &mut Shared, peer: NodeId) {
+        if self.leading.is_some()
+            && let Some((index, hash)) = self.agreement.greet()
+        {
+            shared.tell_peers(Some(peer), &PeerMessage::StateHash { index, hash });
+        }
+    }
+
+    /// Takes the cluster to the feature level that all its members can apply, if this node leads.
+    fn raise_level(&mut self, shared: &Shared) {
+        let Some(leading) = &mut self.leading else {
+            return;
+        };
+        let voters = self.state.voters().iter();
+        let members = voters.chain(self.state.learners()).copied();
+        let (own, known) = (shared.config.id, shared.config.feature_level);
+        if known <= leading.proposed_level || !self.state.formed() {
+            return;
+        }
+        let common = shared.vitals.common_level(own, known, members);
+        if let Some(level) = common.filter(|level| *level > leading.proposed_level) {
+            let head = EntryHead::Feature { level };
+            if self.group.propose(head.encode(), Bytes::new()).is_ok() {
+                leading.proposed_level = level;
+            }
+        }
     }
 
     /// Notes who leads now.
@@ -383,6 +498,7 @@ impl<R: LogReader> Running<R> {
                 let step = match head {
                     EntryHead::Formed => BirthStep::Formed,
                     EntryHead::Bootstrap { .. }
+                    | EntryHead::Feature { .. }
                     | EntryHead::Batch(_)
                     | EntryHead::OpenSession { .. } => BirthStep::Bootstrap,
                 };
@@ -442,7 +558,7 @@ impl<R: LogReader> Running<R> {
         let (id, boot) = (shared.config.id, shared.origin.boot());
         while let Some(batch) = shared.origin.to_send() {
             if leader == id {
-                match self.append_batch(now, id, boot, batch) {
+                match self.append_batch(shared, now, id, boot, batch) {
                     Appended::Yes => {}
                     // No room, or leadership is on its way elsewhere: the next tick or the next leader.
                     Appended::No | Appended::Expects(_) => return,
@@ -513,6 +629,8 @@ impl<R: LogReader> Running<R> {
             commit: status.commit_index,
             applied: self.state.applied(),
             last: status.last_index,
+            feature_level: self.state.feature_level(),
+            state_hash: self.state.hash(),
             voters: self.state.voters().to_vec(),
             learners: self.state.learners().to_vec(),
             ..NodeFacts::of(shared)

@@ -7,8 +7,11 @@ use crate::errors;
 use crate::info::Facts;
 use crate::origin::{Origin, OriginLimits, Waiter};
 use crate::outputs::Outputs;
+use crate::peer::{self, PeerMessage};
 use crate::quorum::{self, Change, Quorum};
 use crate::reads::{Read, Reads};
+use crate::room::Room;
+use crate::vitals::Vitals;
 use bytes::{Bytes, BytesMut};
 use corgi_base::{AppliedBatch, ClientId, NodeId, Now, Op, Protocol, SubscriptionKind};
 use corgi_bus::{Bus, Delivery, Encoder, Options};
@@ -34,6 +37,10 @@ pub(crate) struct Shared {
     pub(crate) origin: Origin,
     pub(crate) reads: Reads,
     pub(crate) quorum: Quorum,
+    pub(crate) room: Room,
+    pub(crate) vitals: Vitals,
+    /// The node whose disk has no room for new writes.
+    pub(crate) starved: Option<NodeId>,
     pub(crate) heard: Heard,
     pub(crate) peers_up: BTreeSet<NodeId>,
     pub(crate) out: Outputs,
@@ -70,6 +77,12 @@ impl Shared {
                 retry_ms,
                 quorum::probe_ms(config.timeouts.quorum_loss_ms),
             ),
+            room: Room::new(
+                config.limits.disk_free_bytes_min,
+                config.limits.disk_free_percent_min,
+            ),
+            vitals: Vitals::default(),
+            starved: None,
             quorum: Quorum::new(config.timeouts.quorum_loss_ms),
             heard: Heard::default(),
             peers_up: BTreeSet::new(),
@@ -104,6 +117,9 @@ impl Shared {
         ask: Ask,
     ) -> Option<(Seq, Vec<Bytes>)> {
         match ask {
+            Ask::Write { seq, .. } if self.starved.is_some() => {
+                self.clients.error(client, seq, self.no_room());
+            }
             Ask::Write { seq, op } => {
                 if !self.origin.write(now.mono_ms, Waiter { client, seq }, &op) {
                     let waiting = self.origin.pending_bytes();
@@ -141,6 +157,32 @@ impl Shared {
             Ask::Info { seq, sections } => return Some((seq, sections)),
         }
         None
+    }
+
+    fn no_room(&self) -> Bytes {
+        let node = self.starved.unwrap_or(self.config.id);
+        let own = node == self.config.id;
+        errors::disk_low(
+            node,
+            own.then(|| (self.room.bytes_free(), self.room.bytes_needed())),
+        )
+    }
+
+    /// Tells a peer, or all that are up, how this node is.
+    pub(crate) fn tell_vitals(&mut self, now: Now, peer: Option<NodeId>) {
+        let vitals = PeerMessage::Vitals(peer::Vitals {
+            wall_ms: now.wall_ms,
+            level: self.config.feature_level,
+            disk_low: self.room.is_low(),
+        });
+        self.tell_peers(peer, &vitals);
+    }
+
+    /// Sends a small message to a peer, or to all that are up.
+    pub(crate) fn tell_peers(&mut self, peer: Option<NodeId>, message: &PeerMessage) {
+        let all = self.peers_up.iter().copied();
+        let to = all.filter(|up| peer.is_none_or(|peer| peer == *up));
+        self.out.send.extend(to.map(|up| (up, message.clone())));
     }
 
     fn unsubscribe(

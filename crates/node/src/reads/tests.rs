@@ -139,7 +139,11 @@ fn a_question_is_asked_now_and_then_although_nobody_reads() {
     assert_eq!(reads.confirmed_ms(), Some(0), "it was asked again");
     reads.grant(grant(again, 1));
     let asked = PROBE_MS + RETRY_MS;
-    assert_eq!(reads.confirmed_ms(), Some(asked), "when it was asked, not answered");
+    assert_eq!(
+        reads.confirmed_ms(),
+        Some(asked),
+        "when it was asked, not answered"
+    );
     assert_eq!(reads.take_ready(LogIndex(1)), []);
 }
 

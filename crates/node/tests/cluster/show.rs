@@ -21,7 +21,7 @@ pub(crate) fn operations(count: u32, data: &Bytes) -> String {
 /// Returns a message between nodes; `None` for Raft's own, of which there are many.
 pub(crate) fn message(message: &PeerMessage) -> Option<String> {
     match message {
-        PeerMessage::Raft { .. } => None,
+        PeerMessage::Raft { .. } | PeerMessage::Vitals(_) | PeerMessage::StateHash { .. } => None,
         PeerMessage::Forward {
             boot,
             number,
@@ -63,6 +63,7 @@ pub(crate) fn entry(entry: &LogEntry) -> String {
             format!("{at} bootstrap {ids:?}")
         }
         Ok(EntryHead::Formed) => format!("{at} formed"),
+        Ok(EntryHead::Feature { level }) => format!("{at} feature level {level}"),
         Err(error) => format!("{at} unreadable: {error}"),
     }
 }
