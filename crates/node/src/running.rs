@@ -389,11 +389,10 @@ impl<R: LogReader> Running<R> {
         }
         match self.agreement.verdict(self.state.voters()) {
             None => {}
+            Some(Compared::Differs { index, .. }) if self.differed == Some(index) => {}
             Some(Compared::Differs { index, node }) => {
-                if self.differed != Some(index) {
-                    self.differed = Some(index);
+                self.differed = Some(index);
                     error!(shared.log, "the applied state differs from another node's"; "index" => index.0, "peer" => %node);
-                }
             }
             Some(Compared::Deviates {
                 index,

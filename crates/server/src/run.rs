@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use bytes::Bytes;
-use corgi_base::{ClusterId, InstanceId, Nonce};
+use corgi_base::{ClusterId, FEATURE_LEVEL, InstanceId, Nonce};
 use corgi_consensus::PersistToken;
 use corgi_consensus::storage::LogWriter;
 use corgi_log::{DataDir, RocksLogReader};
@@ -30,6 +30,7 @@ use crate::core::{Clock, Core};
 use crate::disk::{Folder, Job, Queue, Worker};
 use crate::facts::Process;
 use crate::peers::{PeerSettings, Peers};
+use crate::space::SpaceWatch;
 use crate::stop::{Signals, Stop, StopReason, disk_failed, exit_at_once};
 
 type ServerCore = Core<RocksLogReader>;
@@ -77,6 +78,7 @@ pub fn run(config: &Config, config_file: Option<PathBuf>, log: &Logger) -> anyho
         listeners: peer_listeners,
         log: log.clone(),
     };
+    let space = SpaceWatch::start(config.dir.clone(), core.clone(), log)?;
     let (stop_raft, raft_stops) = watch::channel(false);
     let raft = raft.start(raft_stops)?;
 
@@ -89,6 +91,7 @@ pub fn run(config: &Config, config_file: Option<PathBuf>, log: &Logger) -> anyho
     let runtime = client_runtime()?;
     let reason = runtime.block_on(serving.serve(client_listeners, stop_requests))?;
     runtime.shutdown_background();
+    drop(space);
     stop_raft.send_replace(true);
     raft.join().expect("a panic ends the process");
     queue.close();
@@ -159,6 +162,7 @@ fn open(
         formation: identity.formation,
         new_cluster: ClusterId(random_u128()?),
         initial_members: config.initial_members(),
+        feature_level: FEATURE_LEVEL,
         seed: getrandom::u64().context("draw a random number")?,
         timeouts: config.timeouts(),
         limits: config.limits(),

@@ -155,6 +155,10 @@ pub struct Config {
     pub heartbeat_interval_ms: u64,
     /// How long a write may wait.
     pub write_timeout_ms: u64,
+    /// How much must be free on the disk for new writes.
+    pub disk_free_bytes_min: u64,
+    /// The same in percent of the disk.
+    pub disk_free_percent_min: u64,
     /// How long no majority may answer before subscribers are closed.
     pub quorum_loss_timeout_ms: u64,
     warnings: Vec<String>,
@@ -228,6 +232,8 @@ impl Config {
             uncommitted_bytes_max: 64 << 20,
             committed_bytes_max: 8 << 20,
             tail_bytes_max: 64 << 20,
+            disk_free_bytes_min: self.disk_free_bytes_min,
+            disk_free_percent_min: self.disk_free_percent_min,
         }
     }
 
