@@ -23,8 +23,8 @@ const BOOTSTRAP: u8 = 0x03;
 const FORMED: u8 = 0x04;
 const FEATURE: u8 = 0x10;
 
-/// What this build can apply. Raised when apply is to do something that an older build would do otherwise; a cluster takes a
-/// level on when all its members have said that they can apply it.
+/// What this build can apply. Raised when apply is to do something that an older build would do
+/// otherwise; a cluster takes a level on when all its members have said that they can apply it.
 pub const FEATURE_LEVEL: u32 = 1;
 
 /// The leader's stamp on a batch: the id of its first operation.
