@@ -47,15 +47,16 @@ impl Quorum {
     /// Takes note of the time, and of when the last question was asked that a majority has answered.
     pub(crate) fn look(&mut self, now_ms: u64, confirmed_ms: Option<u64>) -> Option<Change> {
         let passed = now_ms - self.looked_ms.replace(now_ms).unwrap_or(now_ms);
+        self.silent_ms += passed.min(self.step_ms_max);
         if confirmed_ms != self.confirmed_ms {
             self.confirmed_ms = confirmed_ms;
-            self.silent_ms = confirmed_ms.map_or(0, |asked| now_ms - asked);
+            // What was answered was asked after the last answered question: less time cannot have been lived since.
+            let since = confirmed_ms.map_or(0, |asked| now_ms - asked);
+            self.silent_ms = self.silent_ms.min(since);
             // A late answer to an early question says little.
             if self.silent_ms < self.loss_ms {
                 return std::mem::take(&mut self.lost).then_some(Change::Found);
             }
-        } else {
-            self.silent_ms += passed.min(self.step_ms_max);
         }
         if self.silent_ms < self.loss_ms || self.lost {
             return None;
@@ -93,6 +94,7 @@ mod tests {
     fn the_silence_begins_when_the_last_answered_question_was_asked() {
         let mut quorum = Quorum::new(3000);
         quorum.look(0, None);
+        quorum.look(500, None);
         // The answer took a second; what happened meanwhile is not known.
         quorum.look(1000, Some(0));
         for now in (1010..3000).step_by(10) {
@@ -121,6 +123,9 @@ mod tests {
             None,
             "it has not lived through it"
         );
+        // The answer to a question of before the pause comes after it.
+        assert_eq!(quorum.look(60_010, Some(9)), None);
+        assert!(!quorum.is_lost());
         assert_eq!(quorum.look(60_100, Some(60_050)), None);
     }
 }
