@@ -1,8 +1,9 @@
 //! The mark: how far the Raft log is synced, kept apart from the log.
 //!
-//! A log that ends early looks like one whose last write a crash has torn. The mark tells the two apart: RocksDB numbers all
-//! that is written, and after each synced write its last number is put here. A log that recovers less than the mark has lost
-//! what was synced, and must not be used; what is torn behind the mark was never synced, and is dropped.
+//! A log that ends early looks like one whose last write a crash has torn. The mark tells the two
+//! apart: RocksDB numbers all that is written, and after each synced write its last number is put
+//! here. A log that recovers less than the mark has lost what was synced, and must not be used;
+//! what is torn behind the mark was never synced, and is dropped.
 //!
 //! ```text
 //! <dir>/raft.mark   two slots, at 0 and 512, written in turns:  format:u8 (1)  sequence:u64  crc:u32
@@ -12,8 +13,9 @@
 //! - The mark is written after the write that it speaks of is synced: it is never ahead of the log.
 //! - A torn mark leaves the one before it.
 //!
-//! Writing it costs no sync of its own: the kernel keeps it when the process dies. Only a power cut can take it back, to where
-//! [`SyncMark::sync`] was last called; then what was synced later has no mark.
+//! Writing it costs no sync of its own: the kernel keeps it when the process dies. Only a power cut
+//! can take it back, to where [`SyncMark::sync`] was last called; then what was synced later has no
+//! mark.
 
 use std::fs::{self, File, OpenOptions};
 use std::io;

@@ -412,8 +412,9 @@ impl RocksLogWriter {
         self.finish(marked)
     }
 
-    /// Makes the mark of what is synced survive a power cut. Worth doing a few times a second: until then a power cut leaves
-    /// the last writes without one, so that damage to them looks like a torn end.
+    /// Makes the mark of what is synced survive a power cut. Worth doing a few times a second:
+    /// until then a power cut leaves the last writes without one, so that damage to them looks like
+    /// a torn end.
     ///
     /// # Errors
     /// [`WriteLogError`] as for `write`.

@@ -1,8 +1,9 @@
 //! Whether the nodes' applied states are equal (I16).
 //!
-//! Each state has a hash over all that was applied and what came of it. The leader tells its own after every 1,000 entries,
-//! or after ten seconds in which anything was applied; each node then tells all others what its hash was after that entry.
-//! A node that finds itself against a majority has damaged memory or a damaged disk, and stops.
+//! Each state has a hash over all that was applied and what came of it. The leader tells its own
+//! after every 1,000 entries, or after ten seconds in which anything was applied; each node then
+//! tells all others what its hash was after that entry. A node that finds itself against a majority
+//! has damaged memory or a damaged disk, and stops.
 //!
 //! Not here: who is right when there is no majority for either. Both go on, and say so in the log.
 

@@ -1,8 +1,9 @@
 //! The time that a leader stamps on batches.
 //!
-//! Ids, and whatever expires, go by the time in the log. It must not go back, and one wrong clock must not make it jump:
-//! then everything would expire. So a new leader starts at the larger of the last stamp and the median clock of a majority,
-//! and goes on with its monotonic clock, which it lets run up to a tenth faster or slower towards that median.
+//! Ids, and whatever expires, go by the time in the log. It must not go back, and one wrong clock
+//! must not make it jump: then everything would expire. So a new leader starts at the larger of the
+//! last stamp and the median clock of a majority, and goes on with its monotonic clock, which it
+//! lets run up to a tenth faster or slower towards that median.
 
 /// Log time within one term.
 #[derive(Clone, Copy, Debug, Default)]
@@ -18,8 +19,8 @@ struct At {
 }
 
 impl LogTime {
-    /// Returns log time at `mono_ms`. `median_ms` is the median clock of a majority, if enough are known; until they are, time
-    /// stands still at `last_ms`, the last stamp.
+    /// Returns log time at `mono_ms`. `median_ms` is the median clock of a majority, if enough are
+    /// known; until they are, time stands still at `last_ms`, the last stamp.
     pub(crate) fn now(&mut self, mono_ms: u64, median_ms: Option<u64>, last_ms: u64) -> u64 {
         let Some(at) = &mut self.at else {
             let Some(median_ms) = median_ms else {

@@ -1,8 +1,9 @@
 //! Whether a majority answers this node (P8).
 //!
-//! A node that is cut off, if only in one direction, looks alive to its subscribers: nothing arrives, as in a quiet hour. So
-//! each node asks for a read index at least twice a second ([`crate::reads`]), which takes a majority that hears the leader
-//! and a leader that hears this node. If none is answered for `quorum-loss-timeout`, subscribers are closed, and new ones
+//! A node that is cut off, if only in one direction, looks alive to its subscribers: nothing
+//! arrives, as in a quiet hour. So each node asks for a read index at least twice a second
+//! ([`crate::reads`]), which takes a majority that hears the leader and a leader that hears this
+//! node. If none is answered for `quorum-loss-timeout`, subscribers are closed, and new ones
 //! refused, until one is.
 //!
 //! Time counts as far as the node lived through it: a process that was paused gets as long as any other to ask again.
@@ -66,7 +67,8 @@ impl Quorum {
     }
 }
 
-/// Returns how often a majority is asked for a sign of life: at least twice a second, and several times before its loss.
+/// Returns how often a majority is asked for a sign of life: at least twice a second, and several
+/// times before its loss.
 pub(crate) fn probe_ms(loss_ms: u64) -> u64 {
     (loss_ms / 6).clamp(1, 500)
 }

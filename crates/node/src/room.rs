@@ -1,8 +1,9 @@
 //! When the disk is too full for new writes (P10).
 //!
-//! A log that cannot be written ends its process, so writes are refused while there still is room for what is under way.
-//! Reads, subscriptions and what has a number already go on. Writes are taken again when a fifth more than the least is
-//! free, so that a disk at the edge does not flutter.
+//! A log that cannot be written ends its process, so writes are refused while there still is room
+//! for what is under way. Reads, subscriptions and what has a number already go on. Writes are
+//! taken again when a fifth more than the least is free, so that a disk at the edge does not
+//! flutter.
 
 /// What the file system of the data folder has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

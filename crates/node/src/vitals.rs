@@ -41,8 +41,8 @@ impl Vitals {
         due
     }
 
-    /// Returns the median of the clocks of `voters`, if those of a majority are known. Of an even number of clocks it is the
-    /// slower of the two in the middle: to be late expires nothing.
+    /// Returns the median of the clocks of `voters`, if those of a majority are known. Of an even
+    /// number of clocks it is the slower of the two in the middle: to be late expires nothing.
     pub(crate) fn median_clock(&self, now: Now, own: NodeId, voters: &[NodeId]) -> Option<u64> {
         let clock = |node: &NodeId| {
             if *node == own {

@@ -1,4 +1,5 @@
-//! Looks once a second how much room the disk has, and tells the node, which refuses new writes before it is full (P10).
+//! Looks once a second how much room the disk has, and tells the node, which refuses new writes
+//! before it is full (P10).
 //!
 //! On a thread of its own: on a file system that hangs, only this thread waits.
 

@@ -12,7 +12,8 @@ use corgi_base::{
 use std::collections::BTreeMap;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
-/// An entry that this build cannot apply. The node must stop: to skip what the others apply would be to differ from them.
+/// An entry that this build cannot apply. The node must stop: to skip what the others apply would
+/// be to differ from them.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ApplyError {
     /// A format, kind or operation that this build does not know, or bytes that are none.
@@ -187,8 +188,8 @@ impl State {
         self.meta.applied_term = term;
     }
 
-    /// Takes an entry into the running hash: what it said, and which rows it left behind. Two nodes with equal hashes have
-    /// applied the same entries, to the same effect.
+    /// Takes an entry into the running hash: what it said, and which rows it left behind. Two nodes
+    /// with equal hashes have applied the same entries, to the same effect.
     fn extend_hash(&mut self, entry: &[&[u8]], changed_from: usize) {
         let mut hash = self.meta.hash;
         for part in entry {

@@ -30,8 +30,9 @@ pub(super) fn open(path: &Path) -> Result<(DB, SyncMark), DbError> {
     Ok((db, mark))
 }
 
-/// Opens a log that RocksDB calls damaged, if the damage is behind all that was synced: when power fails, the blocks of a
-/// write that was under way reach the disk in any order, and not only its end is missing.
+/// Opens a log that RocksDB calls damaged, if the damage is behind all that was synced: when power
+/// fails, the blocks of a write that was under way reach the disk in any order, and not only its
+/// end is missing.
 fn open_torn(path: &Path, mark: &SyncMark, what: String) -> Result<DB, DbError> {
     let mut options = options::raft();
     options.set_wal_recovery_mode(DBRecoveryMode::PointInTime);
