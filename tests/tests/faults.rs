@@ -13,6 +13,9 @@ const END: &str = "the end";
 /// Acknowledged publishes that each publisher must have before and after each fault.
 const STRETCH: usize = 2000;
 
+/// The same where faults come quickly.
+const SHORT_STRETCH: usize = 50;
+
 /// An election takes 0.6 s to 1.2 s, rarely two are needed; the rest is for a busy machine.
 const AGAIN_WITHIN: Duration = Duration::from_secs(5);
 
@@ -193,6 +196,24 @@ fn killing_all_nodes_under_load_loses_nothing_that_was_acknowledged() {
     drop((early, late));
     subscribers.extend(log_histories(&mut cluster));
     check::assert_kept(&publishers, &subscribers);
+}
+
+/// All at once and again and again: nothing may depend on what only memory has.
+#[test]
+fn killing_all_nodes_twenty_times_loses_nothing_that_was_acknowledged() {
+    let mut cluster = Cluster::start(3);
+    let load = Load::start(&ports(&cluster), CHANNEL);
+    for _ in 0..20 {
+        load.wait_more(&[0, 1, 2], SHORT_STRETCH);
+        cluster.nodes.iter_mut().for_each(corgi_tests::Node::kill);
+        cluster.nodes.iter_mut().for_each(corgi_tests::Node::spawn);
+        cluster.wait_ready();
+    }
+    load.wait_more(&[0, 1, 2], SHORT_STRETCH);
+    let publishers = load.stop();
+    publish_end(&cluster);
+    let logs = log_histories(&mut cluster);
+    check::assert_kept(&publishers, &logs);
 }
 
 #[test]

@@ -18,7 +18,9 @@ use tempfile::TempDir;
 
 /// Room for a log's files and some messages, and soon full.
 const DISK_SIZE: &str = "size=96m";
-const LARGER_DISK_SIZE: &str = "remount,size=512m";
+/// Room for RocksDB's files while writes are still refused.
+const MEDIUM_DISK_SIZE: &str = "size=1g";
+const LARGER_DISK_SIZE: &str = "remount,size=3g";
 const PAYLOAD_BYTES: usize = 64 * 1024;
 /// Far more than fit.
 const ATTEMPTS: usize = 4096;
@@ -33,9 +35,8 @@ struct SmallDisk {
 
 impl SmallDisk {
     /// Returns `None`, with a line that says why, if this machine does not let us.
-    fn mount(path: &Path) -> Option<Self> {
-        let script =
-            format!("mount -t tmpfs -o {DISK_SIZE} tmpfs \"$1\" && echo mounted && exec cat");
+    fn mount(path: &Path, size: &str) -> Option<Self> {
+        let script = format!("mount -t tmpfs -o {size} tmpfs \"$1\" && echo mounted && exec cat");
         let mut holder = Command::new("unshare")
             .args([
                 "--mount",
@@ -150,16 +151,52 @@ fn fill(node: &mut Node) -> Vec<usize> {
     acknowledged
 }
 
+/// A node that refuses writes when less than `free_min` is free.
+fn small_disk_node(dir: &Path, free_min: &str) -> Node {
+    let args = ["--disk-free-min", free_min, "--disk-free-min-percent", "0"];
+    let args = args.map(str::to_owned).to_vec();
+    Node::new(1, ports::free(), ports::free(), dir, args)
+}
+
+#[test]
+fn a_disk_that_fills_up_refuses_writes_and_takes_them_again() {
+    let temp = TempDir::new().unwrap();
+    let disk_path = temp.path().join("data");
+    std::fs::create_dir(&disk_path).unwrap();
+    let Some(disk) = SmallDisk::mount(&disk_path, MEDIUM_DISK_SIZE) else {
+        return;
+    };
+    let mut node = small_disk_node(temp.path(), "800mb");
+    let command = disk.node_command(&node);
+    node.spawn_command(command);
+    node.wait_ready();
+    let acknowledged = fill(&mut node);
+    assert!(node.runs(), "it refuses, and goes on");
+    assert!(!acknowledged.is_empty() && acknowledged.len() < ATTEMPTS);
+    node.wait_log(&["disk", "almost full"]);
+    let mut client = RawClient::connect(node.port, node::REPLY_TIMEOUT);
+    let confirmed = client.ask(&[b"SUBSCRIBE", b"fill"]);
+    assert_eq!(confirmed, "*3", "subscriptions go on");
+
+    disk.enlarge();
+    // By itself, on a connection that was there before.
+    node.wait_ready();
+    assert!(node.terminate().success());
+    let logged = dump::publishes(&disk.seen_from_here(node.dir()), "fill");
+    let numbers: Vec<usize> = logged.iter().map(number).collect();
+    assert_eq!(numbers, acknowledged, "what was refused is not in the log");
+}
+
 #[test]
 fn a_full_disk_is_named_and_loses_nothing_that_was_acknowledged() {
     let temp = TempDir::new().unwrap();
     let disk_path = temp.path().join("data");
     std::fs::create_dir(&disk_path).unwrap();
-    let Some(disk) = SmallDisk::mount(&disk_path) else {
+    let Some(disk) = SmallDisk::mount(&disk_path, DISK_SIZE) else {
         return;
     };
     // The data folder is the disk, the log of the process is beside it.
-    let mut node = Node::new(1, ports::free(), ports::free(), temp.path(), Vec::new());
+    let mut node = small_disk_node(temp.path(), "0");
     let command = disk.node_command(&node);
     node.spawn_command(command);
     node.wait_ready();

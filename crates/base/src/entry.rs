@@ -11,6 +11,7 @@
 //! 0x04 formed
 //! 0x05 join          node:u64 instance:u128 addr:bytes replaces:u64    (0 for nobody)
 //! 0x06 leave         node:u64
+//! 0x10 feature       level:u32
 //! ```
 //!
 //! `join` and `leave` stand on changes of the Raft configuration, whose data is Raft's own; the others on proposals.
@@ -26,6 +27,11 @@ const BOOTSTRAP: u8 = 0x03;
 const FORMED: u8 = 0x04;
 const JOIN: u8 = 0x05;
 const LEAVE: u8 = 0x06;
+const FEATURE: u8 = 0x10;
+
+/// What this build can apply. Raised when apply is to do something that an older build would do
+/// otherwise; a cluster takes a level on when all its members have said that they can apply it.
+pub const FEATURE_LEVEL: u32 = 1;
 
 /// The leader's stamp on a batch: the id of its first operation.
 pub type Stamp = MessageId;
@@ -103,6 +109,11 @@ pub enum EntryHead {
         /// Its id, which is not used again.
         node: NodeId,
     },
+    /// All members can apply this level: from here on apply may go by it.
+    Feature {
+        /// The level.
+        level: u32,
+    },
 }
 
 impl EntryHead {
@@ -149,6 +160,10 @@ impl EntryHead {
             Self::Leave { node } => {
                 out.push(LEAVE);
                 out.extend_from_slice(&node.get().to_be_bytes());
+            }
+            Self::Feature { level } => {
+                out.push(FEATURE);
+                out.extend_from_slice(&level.to_be_bytes());
             }
         }
         out.into()
@@ -202,6 +217,9 @@ impl EntryHead {
             },
             LEAVE => Self::Leave {
                 node: r.node_id("node")?,
+            },
+            FEATURE => Self::Feature {
+                level: r.u32("feature level")?,
             },
             kind => {
                 return Err(DecodeError::Unknown {

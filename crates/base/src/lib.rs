@@ -27,7 +27,7 @@ pub mod op;
 pub mod time;
 
 pub use effects::{AppliedBatch, Effects};
-pub use entry::{BatchHead, EntryHead, Formation, Member, Stamp};
+pub use entry::{BatchHead, EntryHead, FEATURE_LEVEL, Formation, Member, Stamp};
 pub use ids::{
     BatchNumber, Boot, ClientId, ClusterId, InstanceId, LogIndex, MessageId, NodeId, Nonce, Term,
 };

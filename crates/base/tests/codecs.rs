@@ -58,13 +58,15 @@ fn head() -> impl Strategy<Value = EntryHead> {
     let join = (member(), proptest::option::of(node_id()))
         .prop_map(|(member, replaces)| EntryHead::Join { member, replaces });
     let leave = node_id().prop_map(|node| EntryHead::Leave { node });
+    let feature = any::<u32>().prop_map(|level| EntryHead::Feature { level });
     prop_oneof![
         batch,
         session,
         bootstrap,
         Just(EntryHead::Formed),
         join,
-        leave
+        leave,
+        feature
     ]
 }
 

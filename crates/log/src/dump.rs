@@ -289,6 +289,7 @@ fn write_other(out: &mut impl Write, head: &EntryHead) -> io::Result<()> {
             )
         }
         EntryHead::Leave { node } => writeln!(out, "leave node={node}"),
+        EntryHead::Feature { level } => writeln!(out, "feature level={level}"),
         EntryHead::Batch(head) => write_batch(out, head, &[]),
     }
 }

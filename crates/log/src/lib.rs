@@ -17,6 +17,7 @@
 //! - Every record is checked when it is read: its checksum covers its place in the log, and the
 //!   record before it.
 //! - A failed write ends the store: the same handle never tries again.
+//! - A log that has lost what was synced is told from one whose last write was torn, by a mark beside it.
 //! - One process per folder, one node id per folder, and each start has a higher boot than all
 //!   before.
 //!
@@ -34,6 +35,7 @@ mod dir;
 mod dump;
 mod error;
 mod identity;
+mod mark;
 mod options;
 mod raft_log;
 mod record;

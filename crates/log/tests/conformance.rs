@@ -36,6 +36,10 @@ impl Folder {
         let old = self.path();
         self.crashes += 1;
         copy_dir(&old, &self.path());
+        let mark = old.with_extension("mark");
+        if mark.exists() {
+            std::fs::copy(mark, self.path().with_extension("mark")).unwrap();
+        }
     }
 }
 

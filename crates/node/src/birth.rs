@@ -166,7 +166,7 @@ pub(crate) fn check_peer(
                 ),
             );
         }
-        return Ok(());
+        return check_start(state, hello);
     }
     // It has joined, and this node has not applied the entry yet: only a member can have told it of the cluster.
     if formation.is_some() && hello.formation == formation {
@@ -183,6 +183,26 @@ pub(crate) fn check_peer(
         );
     }
     Ok(())
+}
+
+/// Whoever runs on an old copy of its folder has forgotten what it appended and voted since. Each start of a folder has a
+/// higher boot, and of two processes with the same boot only one has its session in the log.
+fn check_start(state: Option<&State>, hello: &PeerHello) -> Result<(), Refusal> {
+    let PeerHello {
+        id, boot, nonce, ..
+    } = *hello;
+    match state.and_then(|state| state.session(id)) {
+        Some((known, process)) if boot < known || (boot == known && nonce != process) => refuse(
+            RefusalKind::OldFolder,
+            format!(
+                "boot {boot} of node {id} is not its last: boot {known} of its data folder has been seen from another process. \
+                 The folder is an old copy, or two processes use copies of it. A node must not return with what it had \
+                 before, because it may have voted since: stop the other process, or restore the latest folder, or replace \
+                 the node by one with an empty folder and a new node-id."
+            ),
+        ),
+        _ => Ok(()),
+    }
 }
 
 fn refuse(kind: RefusalKind, text: String) -> Result<(), Refusal> {

@@ -26,9 +26,9 @@ impl Clients {
         self.queued.remove(&client).is_some()
     }
 
-    /// Returns all connections.
-    pub(crate) fn all(&self) -> Vec<ClientId> {
-        self.queued.keys().copied().collect()
+    /// Returns the connections, ascending.
+    pub(crate) fn ids(&self) -> impl Iterator<Item = ClientId> {
+        self.queued.keys().copied()
     }
 
     pub(crate) fn contains(&self, client: ClientId) -> bool {

@@ -24,6 +24,8 @@ pub struct Timeouts {
     pub heartbeat_ms: u64,
     /// How long a write waits before its client is told that it failed or that its fate is unknown.
     pub write_ms: u64,
+    /// Without an answer of a majority for so long, subscribers are closed and new ones refused.
+    pub quorum_loss_ms: u64,
 }
 
 /// Bounds on what a node holds.
@@ -47,6 +49,10 @@ pub struct Limits {
     pub committed_bytes_max: u64,
     /// Payload bytes of the log that are kept in memory.
     pub tail_bytes_max: u64,
+    /// Bytes that must be free on the disk; with less, new writes get `-MISCONF`.
+    pub disk_free_bytes_min: u64,
+    /// The same in percent of the disk; the larger of the two counts.
+    pub disk_free_percent_min: u64,
 }
 
 /// Who a node is and how it behaves.
@@ -66,6 +72,8 @@ pub struct NodeConfig {
     pub new_cluster: ClusterId,
     /// The first members, this node among them. Ignored once a cluster is formed.
     pub initial_members: Vec<InitialMember>,
+    /// The feature level that this build can apply: [`corgi_base::FEATURE_LEVEL`], other values are for tests.
+    pub feature_level: u32,
     /// Chooses the election timeouts.
     pub seed: u64,
     /// Timeouts.

@@ -16,10 +16,29 @@ pub(crate) fn cluster_down_read(write_ms: u64) -> Bytes {
     format!("CLUSTERDOWN The cluster is down: no majority answered within {write_ms} ms").into()
 }
 
+/// A subscriber, or a new subscription, of a node that no majority answers.
+pub(crate) fn quorum_lost(loss_ms: u64) -> Bytes {
+    format!(
+        "CLUSTERDOWN The cluster is down: no majority has answered this node for {loss_ms} ms; subscribe again, here or at another node"
+    )
+    .into()
+}
+
 /// A write that was sent, and then nothing was heard.
 pub(crate) fn indeterminate(write_ms: u64) -> Bytes {
     format!(
         "INDETERMINATE No majority confirmed the write within {write_ms} ms; it may or may not take effect"
+    )
+    .into()
+}
+
+/// A disk on the way of a write is almost full. `space` is what is free and what must be, of this node's own.
+pub(crate) fn disk_low(node: NodeId, space: Option<(u64, u64)>) -> Bytes {
+    let space = space.map_or_else(String::new, |(free, needed)| {
+        format!(" ({free} bytes are free, {needed} must be)")
+    });
+    format!(
+        "MISCONF The disk of node {node} is almost full{space}; nothing was written. Writes are taken again when there is room"
     )
     .into()
 }

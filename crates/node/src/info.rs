@@ -29,6 +29,7 @@ pub(crate) struct NodeFacts {
     pub(crate) id: NodeId,
     pub(crate) cluster: Option<ClusterId>,
     pub(crate) formed: bool,
+    pub(crate) quorum_lost: bool,
     pub(crate) role: Role,
     pub(crate) term: Term,
     pub(crate) leader: Option<NodeId>,
@@ -38,6 +39,9 @@ pub(crate) struct NodeFacts {
     pub(crate) voters: Vec<NodeId>,
     pub(crate) learners: Vec<NodeId>,
     pub(crate) peers_up: usize,
+    pub(crate) feature_level: u32,
+    pub(crate) state_hash: u64,
+    pub(crate) disk_low: bool,
     pub(crate) pending_bytes: usize,
     pub(crate) batches_in_flight: usize,
     pub(crate) channels: usize,
@@ -131,6 +135,11 @@ fn raft(node: &NodeFacts) -> Vec<String> {
         Role::Candidate => "candidate",
         Role::Leader => "leader",
     };
+    let quorum = match (node.formed, node.quorum_lost) {
+        (false, _) => "forming",
+        (true, false) => "ok",
+        (true, true) => "lost",
+    };
     vec![
         format!("raft_node_id:{}", node.id),
         format!(
@@ -138,6 +147,7 @@ fn raft(node: &NodeFacts) -> Vec<String> {
             node.cluster.map(|id| id.to_string()).unwrap_or_default()
         ),
         format!("raft_formed:{}", u8::from(node.formed)),
+        format!("raft_quorum:{quorum}"),
         format!("raft_role:{role}"),
         format!("raft_term:{}", node.term),
         format!("raft_leader_id:{}", node.leader.map_or(0, NodeId::get)),
@@ -147,6 +157,9 @@ fn raft(node: &NodeFacts) -> Vec<String> {
         format!("raft_voters:{}", ids(&node.voters)),
         format!("raft_learners:{}", ids(&node.learners)),
         format!("raft_peers_up:{}", node.peers_up),
+        format!("raft_feature_level:{}", node.feature_level),
+        format!("raft_state_hash:{:016x}", node.state_hash),
+        format!("raft_disk_low:{}", u8::from(node.disk_low)),
         format!("raft_pending_bytes:{}", node.pending_bytes),
         format!("raft_batches_in_flight:{}", node.batches_in_flight),
     ]

@@ -3,6 +3,7 @@
 //! Counted over the whole log, applied or not, because what is in the log may be committed at any time: on election from
 //! the applied sessions and the heads of the unapplied entries, then with each entry appended.
 
+use crate::log_time::LogTime;
 use bytes::Bytes;
 use corgi_base::{
     BatchHead, BatchNumber, Boot, EntryHead, InstanceId, Member, MessageId, NodeId, Now, Stamp,
@@ -34,6 +35,9 @@ pub(crate) struct Leading {
     /// Members that leave in the unapplied part of the log: what they send has no place behind that.
     leaving: BTreeSet<NodeId>,
     last_id: MessageId,
+    time: LogTime,
+    /// The feature level that this term has proposed.
+    pub(crate) proposed_level: u32,
     /// Whether this term has appended what the birth of the cluster needs next.
     pub(crate) birth_step: Option<BirthStep>,
 }
@@ -58,6 +62,8 @@ impl Leading {
             bound: BTreeMap::new(),
             leaving: BTreeSet::new(),
             last_id: state.last_id(),
+            time: LogTime::default(),
+            proposed_level: state.feature_level(),
             birth_step: None,
         };
         for context in unapplied {
@@ -75,7 +81,7 @@ impl Leading {
                 Ok(EntryHead::Bootstrap { members, .. }) => leading.bind(state, members),
                 Ok(EntryHead::Join { member, .. }) => leading.appended_join(&member),
                 Ok(EntryHead::Leave { node }) => leading.appended_leave(node),
-                Ok(EntryHead::Formed) | Err(_) => {}
+                Ok(EntryHead::Formed | EntryHead::Feature { .. }) | Err(_) => {}
             }
         }
         leading
@@ -145,13 +151,12 @@ impl Leading {
         }
     }
 
-    /// Returns the stamp for a batch that is appended now: log time never goes back, whatever the clock does.
-    pub(crate) fn stamp(&self, now: Now) -> Stamp {
-        if now.wall_ms > self.last_id.ms {
-            MessageId {
-                ms: now.wall_ms,
-                seq: 0,
-            }
+    /// Returns the stamp for a batch that is appended now: log time never goes back, whatever the clocks do. `median_ms` is
+    /// the median clock of a majority.
+    pub(crate) fn stamp(&mut self, now: Now, median_ms: Option<u64>) -> Stamp {
+        let ms = self.time.now(now.mono_ms, median_ms, self.last_id.ms);
+        if ms > self.last_id.ms {
+            MessageId { ms, seq: 0 }
         } else {
             MessageId {
                 ms: self.last_id.ms,

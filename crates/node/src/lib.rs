@@ -19,7 +19,12 @@
 //! | `succession`, `stalls` | who follows a leader whose process is gone; whether the disk stalls |
 //! | `members` | how nodes join and leave (on the leader) |
 //! | `admin` | what clients ask about the cluster, and how a change reaches the leader |
+//! | `vitals` | what nodes know of each other's clocks, disks and versions |
+//! | `log_time` | which time a leader stamps on batches |
+//! | `room` | when the disk is too full for new writes (P10) |
 //! | `reads` | from which position a subscription counts (P3) |
+//! | `agreement` | whether all nodes have the same state (I16) |
+//! | `quorum` | whether a majority answers this node (P8) |
 //! | `birth` | how a cluster is founded, who may talk to whom |
 //! | `running` | how these are driven by Raft: route, sessions, apply |
 //! | `shared`, `clients` | what each connection is told, in which order (P2, P4), and when it lags |
@@ -32,12 +37,13 @@
 //! - Equal inputs give equal outputs: no clock, no randomness, no hash order.
 //!
 //! Not here: bytes of clients (`session`), encoding, sockets, threads, RocksDB. Not yet: counts over the whole cluster
-//! (`PUBLISH` and `PUBSUB` count this node's subscribers), snapshots, loss of majority as a state of its own, subscribers that are fed from the log.
+//! (`PUBLISH` and `PUBSUB` count this node's subscribers), snapshots, subscribers that are fed from the log.
 //!
 //! Tests: `tests/` has golden scripts over whole clusters of nodes, and unit tests of the parts.
 #![deny(clippy::iter_over_hash_type)]
 
 mod admin;
+mod agreement;
 mod birth;
 mod clients;
 mod config;
@@ -45,20 +51,25 @@ mod errors;
 mod info;
 mod leadership;
 mod leading;
+mod log_time;
 mod members;
 mod node;
 mod origin;
 mod outputs;
 mod peer;
+mod quorum;
 mod reads;
+mod room;
 mod running;
 mod shared;
 mod stalls;
 mod succession;
+mod vitals;
 
 pub use config::{InitialMember, Limits, NodeConfig, NodeStart, Timeouts};
 pub use info::Facts;
 pub use members::Change;
 pub use node::{Node, NodeStartError};
 pub use outputs::{DiskJob, Outputs, Probe, QueuedBytes};
-pub use peer::{Lane, PeerHello, PeerMessage, Refusal, RefusalKind};
+pub use peer::{Lane, PeerHello, PeerMessage, Refusal, RefusalKind, Vitals};
+pub use room::DiskSpace;

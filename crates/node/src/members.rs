@@ -252,7 +252,8 @@ impl<R: LogReader> Running<R> {
                 EntryHead::Batch(_)
                 | EntryHead::OpenSession { .. }
                 | EntryHead::Bootstrap { .. }
-                | EntryHead::Formed => {}
+                | EntryHead::Formed
+                | EntryHead::Feature { .. } => {}
             }
         }
         Ok(position.index)

@@ -6,6 +6,7 @@ use crate::errors;
 use crate::info::{Facts, NodeFacts, render};
 use crate::outputs::{DiskJob, Outputs, QueuedBytes};
 use crate::peer::{PeerHello, PeerMessage, Refusal, RefusalKind};
+use crate::room::DiskSpace;
 use crate::running::Running;
 use crate::shared::{AboutCluster, Shared};
 use corgi_base::codec::DecodeError;
@@ -34,6 +35,17 @@ pub enum NodeStartError {
     LogWithoutCluster {
         /// Where the log ends.
         last: LogIndex,
+    },
+    /// The cluster goes by a feature level that this build does not know.
+    #[error(
+        "the cluster has feature level {level}, this build knows {known}: start the release that wrote the folder, or a later \
+         one."
+    )]
+    FeatureLevel {
+        /// The cluster's.
+        level: u32,
+        /// This build's.
+        known: u32,
     },
     /// The applied state has seen this boot, or a later one.
     #[error(
@@ -168,6 +180,8 @@ impl<R: LogReader> Node<R> {
         PeerHello {
             id: config.id,
             instance: config.instance,
+            boot: config.boot,
+            nonce: config.nonce,
             formation: announced.map(|running| running.formation),
         }
     }
@@ -184,6 +198,7 @@ impl<R: LogReader> Node<R> {
     pub fn peer_up(&mut self, now: Now, hello: PeerHello) {
         self.shared.peers_up.insert(hello.id);
         self.shared.heard.insert(&hello);
+        self.shared.tell_vitals(now, Some(hello.id));
         match (&mut self.stage, hello.formation) {
             (Stage::Running(running), theirs) => {
                 if theirs.is_none() && running.may_announce(self.shared.config.id) {
@@ -197,6 +212,7 @@ impl<R: LogReader> Node<R> {
                 if running.route.is_some_and(|(leader, _)| leader == hello.id) {
                     running.resend_from_start(&mut self.shared, now);
                 }
+                running.greet(&mut self.shared, hello.id);
             }
             (Stage::Unformed(_), Some(formation)) => self.adopt(formation),
             (Stage::Unformed(_), None) => self.found_if_all_are_here(),
@@ -263,10 +279,12 @@ impl<R: LogReader> Node<R> {
             | RefusalKind::Version
             | RefusalKind::OtherCluster
             | RefusalKind::WrongId
-            | RefusalKind::Removed => false,
+            | RefusalKind::Removed
+            | RefusalKind::OldFolder => false,
         };
         let bound = self.state().is_some_and(|state| state.cluster().is_some());
-        if hopeless && !bound {
+        let old = refusal.kind == RefusalKind::OldFolder;
+        if old || (hopeless && !bound) {
             self.shared
                 .fail(format!("node {peer} refuses this node: {refusal}"));
         }
@@ -283,6 +301,7 @@ impl<R: LogReader> Node<R> {
     /// Takes a message from a peer that has been let in.
     pub fn peer_message(&mut self, now: Now, from: NodeId, message: PeerMessage) {
         match (&mut self.stage, message) {
+            (_, PeerMessage::Vitals(vitals)) => self.shared.vitals.heard(now, from, vitals),
             (Stage::Running(running), message) => {
                 running.peer_message(&mut self.shared, now, from, message);
             }
@@ -305,6 +324,9 @@ impl<R: LogReader> Node<R> {
     pub fn tick(&mut self, now: Now) {
         if let Stage::Running(running) = &mut self.stage {
             running.tick(&mut self.shared, now);
+        }
+        if self.shared.vitals.due(now) {
+            self.shared.tell_vitals(now, None);
         }
         self.shared.expire(now);
         self.pump(now);
@@ -364,6 +386,21 @@ impl<R: LogReader> Node<R> {
         self.shared.facts = facts;
     }
 
+    /// Takes what the file system of the data folder has: with too little room, new writes are refused (P10). Call it about
+    /// once a second.
+    pub fn set_disk_space(&mut self, now: Now, space: DiskSpace) {
+        if self.shared.room.set(space) {
+            let (free, needed) = (space.free, self.shared.room.bytes_needed());
+            if self.shared.room.is_low() {
+                warn!(self.shared.log, "the disk is almost full: new writes are refused"; "bytes" => free, "needed" => needed);
+            } else {
+                info!(self.shared.log, "the disk has room again: writes are taken"; "bytes" => free);
+            }
+            self.shared.tell_vitals(now, None);
+            self.pump(now);
+        }
+    }
+
     fn facts(&self) -> NodeFacts {
         self.running().map_or_else(
             || NodeFacts::of(&self.shared),
@@ -387,9 +424,9 @@ impl<R: LogReader> Node<R> {
         !holds && self.shared.origin.is_idle() && self.shared.clients.is_quiet()
     }
 
-    /// Returns whether clients are served: the cluster is complete, and a leader is known.
+    /// Returns whether clients are served: the cluster is complete, a leader is known, and a majority answers.
     pub fn serves(&self) -> bool {
-        self.running().is_some_and(Running::serves)
+        !self.shared.quorum.is_lost() && self.running().is_some_and(Running::serves)
     }
 
     /// Makes a mistake from now on.
@@ -432,6 +469,7 @@ impl NodeFacts {
             id: shared.config.id,
             cluster: None,
             formed: false,
+            quorum_lost: shared.quorum.is_lost(),
             role: Role::Follower,
             term: Term(0),
             leader: None,
@@ -441,6 +479,9 @@ impl NodeFacts {
             voters: Vec::new(),
             learners: Vec::new(),
             peers_up: shared.peers_up.len(),
+            feature_level: 0,
+            state_hash: 0,
+            disk_low: shared.room.is_low(),
             pending_bytes: shared.origin.pending_bytes(),
             batches_in_flight: shared.origin.in_flight(),
             channels: shared.bus.channels(None).len(),

@@ -10,13 +10,15 @@
 //! 0x07 change        number:u64 kind:u8 fields                   (asks the leader for a change)
 //!                    kind 1 lead; 2 forget node:u64; 3 meet replaces:u64 addr:bytes
 //! 0x08 changed       number:u64 ok:u8 [text:bytes]               (its answer; a text unless ok)
+//! 0x10 vitals        wall_ms:u64 level:u32 disk_low:u8           (the sender's clock, feature level, and disk)
+//! 0x11 state hash    index:u64 hash:u64                          (the sender's state after that entry)
 //! ```
 
 use crate::config::InitialMember;
 use crate::members::Change;
 use bytes::Bytes;
 use corgi_base::codec::{DecodeError, Reader, put_bytes};
-use corgi_base::{BatchNumber, Boot, ClusterId, Formation, InstanceId, NodeId, Nonce};
+use corgi_base::{BatchNumber, Boot, ClusterId, Formation, InstanceId, LogIndex, NodeId, Nonce};
 use std::fmt;
 
 const RAFT: u8 = 0x01;
@@ -30,6 +32,8 @@ const CHANGED: u8 = 0x08;
 const LEAD: u8 = 1;
 const FORGET: u8 = 2;
 const MEET: u8 = 3;
+const VITALS: u8 = 0x10;
+const STATE_HASH: u8 = 0x11;
 
 /// Which of the two connections to a peer a message takes. Heartbeats and votes must not wait behind entries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -97,6 +101,26 @@ pub enum PeerMessage {
         /// Success, or an error text for the client.
         result: Result<(), Bytes>,
     },
+    /// How the sender is, now and then.
+    Vitals(Vitals),
+    /// What the sender's applied state was after an entry, to be compared.
+    StateHash {
+        /// The entry.
+        index: LogIndex,
+        /// The state's running hash.
+        hash: u64,
+    },
+}
+
+/// How a node is: what the others go by and cannot know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Vitals {
+    /// Its wall clock.
+    pub wall_ms: u64,
+    /// What it can apply.
+    pub level: u32,
+    /// Whether its disk is almost full.
+    pub disk_low: bool,
 }
 
 impl PeerMessage {
@@ -110,7 +134,9 @@ impl PeerMessage {
             | Self::Formed(_)
             | Self::Contacts(_)
             | Self::Change { .. }
-            | Self::Changed { .. } => Lane::Control,
+            | Self::Changed { .. }
+            | Self::Vitals(_)
+            | Self::StateHash { .. } => Lane::Control,
         }
     }
 
@@ -124,7 +150,9 @@ impl PeerMessage {
             | Self::Formed(_)
             | Self::Contacts(_)
             | Self::Change { .. }
-            | Self::Changed { .. } => 0,
+            | Self::Changed { .. }
+            | Self::Vitals(_)
+            | Self::StateHash { .. } => 0,
         }
     }
 
@@ -190,6 +218,17 @@ impl PeerMessage {
                 if let Err(text) = result {
                     put_bytes(&mut head, text);
                 }
+            }
+            Self::Vitals(vitals) => {
+                head.push(VITALS);
+                head.extend_from_slice(&vitals.wall_ms.to_be_bytes());
+                head.extend_from_slice(&vitals.level.to_be_bytes());
+                head.push(vitals.disk_low.into());
+            }
+            Self::StateHash { index, hash } => {
+                head.push(STATE_HASH);
+                head.extend_from_slice(&index.0.to_be_bytes());
+                head.extend_from_slice(&hash.to_be_bytes());
             }
         }
         (head, payload)
@@ -261,6 +300,19 @@ impl PeerMessage {
                 };
                 Self::Changed { number, result }
             }
+            VITALS => Self::Vitals(Vitals {
+                wall_ms: r.u64("clock")?,
+                level: r.u32("feature level")?,
+                disk_low: match r.u8("disk")? {
+                    0 => false,
+                    1 => true,
+                    _ => return Err(DecodeError::Invalid { field: "disk" }),
+                },
+            }),
+            STATE_HASH => Self::StateHash {
+                index: LogIndex(r.u64("index")?),
+                hash: r.u64("state hash")?,
+            },
             kind => {
                 return Err(DecodeError::Unknown {
                     field: "peer message kind",
@@ -312,6 +364,10 @@ pub struct PeerHello {
     pub id: NodeId,
     /// Its data folder.
     pub instance: InstanceId,
+    /// How often the folder has been started.
+    pub boot: Boot,
+    /// Which process of that boot.
+    pub nonce: Nonce,
     /// Its cluster, or `None` before it has one.
     pub formation: Option<Formation>,
 }
@@ -335,6 +391,8 @@ pub enum RefusalKind {
     WrongId = 7,
     /// Its id has left the cluster, for ever.
     Removed = 8,
+    /// Its folder is an old copy: a later start of it is known.
+    OldFolder = 9,
 }
 
 impl RefusalKind {
@@ -349,6 +407,7 @@ impl RefusalKind {
             Self::SameId,
             Self::WrongId,
             Self::Removed,
+            Self::OldFolder,
         ]
         .into_iter()
         .find(|kind| *kind as u8 == number)

@@ -2,6 +2,8 @@
 //!
 //! One question to the leader is under way at a time, and serves all reads that were asked before it left; those that
 //! come later wait for the next one. A question may get lost anywhere, so it is asked again under a new id.
+//!
+//! A question is also asked when nobody reads, now and then: its answer is the proof that a majority still answers (P8).
 
 use bytes::Bytes;
 use corgi_base::{Boot, ClientId, LogIndex, NodeId, SubscriptionKind};
@@ -32,6 +34,11 @@ pub(crate) struct Reads {
     node: NodeId,
     boot: Boot,
     retry_ms: u64,
+    /// A question is asked at least this often.
+    probe_ms: u64,
+    /// When the last question was asked, and when the last one that was answered had been.
+    asked_ms: Option<u64>,
+    confirmed_ms: Option<u64>,
     count: u64,
     waiting: Vec<Read>,
     question: Option<Question>,
@@ -39,11 +46,14 @@ pub(crate) struct Reads {
 }
 
 impl Reads {
-    pub(crate) fn new(node: NodeId, boot: Boot, retry_ms: u64) -> Self {
+    pub(crate) fn new(node: NodeId, boot: Boot, retry_ms: u64, probe_ms: u64) -> Self {
         Self {
             node,
             boot,
             retry_ms,
+            probe_ms,
+            asked_ms: None,
+            confirmed_ms: None,
             count: 0,
             waiting: Vec::new(),
             question: None,
@@ -64,8 +74,12 @@ impl Reads {
             let mut lost = self.question.take().map(|q| q.reads).unwrap_or_default();
             lost.append(&mut self.waiting);
             self.waiting = lost;
+            self.asked_ms = None;
         }
-        if self.question.is_some() || self.waiting.is_empty() {
+        let probe = self
+            .asked_ms
+            .is_none_or(|asked| now_ms >= asked + self.probe_ms);
+        if self.question.is_some() || (self.waiting.is_empty() && !probe) {
             return None;
         }
         Some(ReadId {
@@ -78,6 +92,7 @@ impl Reads {
     /// Notes that the question is on its way.
     pub(crate) fn asked(&mut self, now_ms: u64, id: ReadId) {
         self.count = id.count;
+        self.asked_ms = Some(now_ms);
         let reads = std::mem::take(&mut self.waiting);
         self.question = Some(Question {
             id,
@@ -95,8 +110,25 @@ impl Reads {
             .is_some_and(|question| question.id == grant.id)
             && let Some(question) = self.question.take()
         {
-            self.granted.push_back((grant.index, question.reads));
+            self.confirmed_ms = Some(question.asked_ms);
+            if !question.reads.is_empty() {
+                self.granted.push_back((grant.index, question.reads));
+            }
         }
+    }
+
+    /// Returns when the last question was asked that a majority has answered.
+    pub(crate) fn confirmed_ms(&self) -> Option<u64> {
+        self.confirmed_ms
+    }
+
+    /// Removes and returns the reads that have no position yet: no majority answers.
+    pub(crate) fn give_up(&mut self) -> Vec<Read> {
+        let mut reads = std::mem::take(&mut self.waiting);
+        if let Some(question) = &mut self.question {
+            reads.append(&mut question.reads);
+        }
+        reads
     }
 
     /// Returns the reads whose position is applied.

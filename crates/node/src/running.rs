@@ -1,5 +1,6 @@
 //! A node's part in its cluster: it drives Raft, applies what is committed, and gets its clients' batches to the leader.
 
+use crate::agreement::{Agreement, Verdict as Compared};
 use crate::birth::{self, NextStep};
 use crate::config::{InitialMember, NodeStart};
 use crate::info::NodeFacts;
@@ -22,7 +23,7 @@ use corgi_consensus::{
     Committed, Envelope, Group, GroupConfig, GroupStart, Payload, PersistToken, Role,
 };
 use corgi_state::{ApplyError, State};
-use slog::{debug, info, warn};
+use slog::{debug, error, info, warn};
 
 /// A request to open a session may get lost; ask again after this time.
 const SESSION_RETRY_MS: u64 = 200;
@@ -33,6 +34,7 @@ pub(crate) struct Running<R: LogReader> {
     pub(crate) formation: Formation,
     pub(crate) group: Group<R>,
     pub(crate) state: State,
+    agreement: Agreement,
     pub(crate) leading: Option<Leading>,
     /// Who leads, and in which term: where batches go.
     pub(crate) route: Option<(NodeId, Term)>,
@@ -46,6 +48,8 @@ pub(crate) struct Running<R: LogReader> {
     contacts: Vec<InitialMember>,
     /// Whether this founder has told the others of the cluster.
     announced: bool,
+    /// The last entry after which another node's state was found to differ, so that it is said once.
+    differed: Option<LogIndex>,
 }
 
 impl<R: LogReader> Running<R> {
@@ -60,6 +64,11 @@ impl<R: LogReader> Running<R> {
         if let Some((_, recorded, _)) = recorded.filter(|(_, recorded, _)| *recorded >= boot) {
             return Err(NodeStartError::BootBehind { boot, recorded });
         }
+        let (level, known) = (state.feature_level(), shared.config.feature_level);
+        if level > known {
+            return Err(NodeStartError::FeatureLevel { level, known });
+        }
+        let agreement = Agreement::new(state.applied(), state.hash());
         let start_at = GroupStart {
             bounds: start.bounds,
             applied: state.applied(),
@@ -71,6 +80,7 @@ impl<R: LogReader> Running<R> {
             formation,
             group,
             state,
+            agreement,
             leading: None,
             route: None,
             resend_ms: 0,
@@ -78,6 +88,7 @@ impl<R: LogReader> Running<R> {
             orders: Orders::default(),
             contacts: Vec::new(),
             announced: false,
+            differed: None,
         })
     }
 
@@ -100,6 +111,9 @@ impl<R: LogReader> Running<R> {
     pub(crate) fn tick(&mut self, shared: &mut Shared, now: Now) {
         self.group.tick();
         self.succeed(now);
+        if self.state.formed() {
+            shared.watch_quorum(now);
+        }
         if shared.origin.in_flight() == 0 {
             self.resend_ms = now.mono_ms + shared.config.timeouts.write_ms / 4;
         } else if now.mono_ms >= self.resend_ms {
@@ -169,6 +183,9 @@ impl<R: LogReader> Running<R> {
             PeerMessage::Changed { number, result } => {
                 shared.admin.answered(&mut shared.clients, number, result);
             }
+            PeerMessage::StateHash { index, hash } => self.agreement.heard(from, index, hash),
+            // Taken before there is a cluster.
+            PeerMessage::Vitals(_) => {}
             PeerMessage::Formed(formation) => {
                 if formation != self.formation {
                     warn!(shared.log, "a peer says that this node belongs to another cluster";
@@ -193,7 +210,7 @@ impl<R: LogReader> Running<R> {
             warn!(shared.log, "dropped a malformed batch"; "peer" => %from);
             return;
         }
-        if let Appended::Expects(number) = self.append_batch(now, from, boot, batch) {
+        if let Appended::Expects(number) = self.append_batch(shared, now, from, boot, batch) {
             shared
                 .out
                 .send
@@ -201,7 +218,17 @@ impl<R: LogReader> Running<R> {
         }
     }
 
-    fn append_batch(&mut self, now: Now, origin: NodeId, boot: Boot, batch: Outgoing) -> Appended {
+    fn append_batch(
+        &mut self,
+        shared: &Shared,
+        now: Now,
+        origin: NodeId,
+        boot: Boot,
+        batch: Outgoing,
+    ) -> Appended {
+        let median_ms = shared
+            .vitals
+            .median_clock(now, shared.config.id, self.state.voters());
         let Some(leading) = &mut self.leading else {
             return Appended::No;
         };
@@ -213,7 +240,7 @@ impl<R: LogReader> Running<R> {
                     boot,
                     number,
                     ops,
-                    stamp: leading.stamp(now),
+                    stamp: leading.stamp(now, median_ms),
                 };
                 match self.group.propose(EntryHead::Batch(head).encode(), data) {
                     Ok(_) => {
@@ -258,6 +285,7 @@ impl<R: LogReader> Running<R> {
             self.send_requests(shared, now);
             self.work_on_order(shared, now);
             self.open_session(shared, now);
+            self.raise_level(shared);
             if self.state.formed() {
                 self.send_batches(shared, now);
                 self.ask_read(shared, now);
@@ -267,6 +295,8 @@ impl<R: LogReader> Running<R> {
                 break;
             }
         }
+        shared.starved = self.starved(shared);
+        self.compare_states(shared, now);
         for read in shared.reads.take_ready(self.state.applied()) {
             shared.subscribe(read);
         }
@@ -340,6 +370,16 @@ impl<R: LogReader> Running<R> {
                             own_session(shared, boot, nonce, accepted);
                         }
                     }
+                    Effects::Feature(level) => {
+                        let known = shared.config.feature_level;
+                        if level > known {
+                            shared.fail(format!(
+                                "the cluster has taken on feature level {level}, this build knows {known}: start a later \
+                                 release here."
+                            ));
+                        }
+                        info!(shared.log, "feature level"; "level" => level);
+                    }
                     Effects::Membership => {
                         self.tell_peers(shared);
                         info!(shared.log, "cluster"; "formed" => self.state.formed(),
@@ -348,7 +388,84 @@ impl<R: LogReader> Running<R> {
                 }
             }
         }
+        self.agreement.applied(index, self.state.hash());
         Ok(())
+    }
+
+    /// Returns the node whose disk keeps new writes from being safe: this one's, the leader's, or one of so many that those
+    /// with room are no majority.
+    fn starved(&self, shared: &Shared) -> Option<NodeId> {
+        let own = shared.config.id;
+        if shared.room.is_low() {
+            return Some(own);
+        }
+        let low = |node: &NodeId| *node != own && shared.vitals.disk_low(*node);
+        let leader = self.route.map(|(leader, _)| leader);
+        if let Some(leader) = leader.filter(low) {
+            return Some(leader);
+        }
+        let voters = self.state.voters();
+        let mut short = voters.iter().copied().filter(low);
+        let first = short.next()?;
+        let room = voters.len() - 1 - short.count();
+        (room * 2 <= voters.len()).then_some(first)
+    }
+
+    /// Compares this node's state with the others', and says what its own was where it is asked.
+    fn compare_states(&mut self, shared: &mut Shared, now: Now) {
+        let mut tell = self.agreement.answers(now.mono_ms);
+        if self.leading.is_some() {
+            tell.extend(self.agreement.due(now.mono_ms));
+        }
+        for (index, hash) in tell {
+            shared.tell_peers(None, &PeerMessage::StateHash { index, hash });
+        }
+        match self.agreement.verdict(self.state.voters()) {
+            None => {}
+            Some(Compared::Differs { index, .. }) if self.differed == Some(index) => {}
+            Some(Compared::Differs { index, node }) => {
+                self.differed = Some(index);
+                    error!(shared.log, "the applied state differs from another node's"; "index" => index.0, "peer" => %node);
+            }
+            Some(Compared::Deviates {
+                index,
+                own,
+                majority,
+            }) => shared.fail(format!(
+                "the applied state of this node at entry {index} has the hash {own:016x}, a majority has {majority:016x}: its \
+                 disk or memory is damaged, and what it serves cannot be trusted. Check the machine; then replace this node \
+                 by one with an empty folder and a new node-id."
+            )),
+        }
+    }
+
+    /// Tells a peer that has just come what the state is here, so that damage shows before it serves for long.
+    pub(crate) fn greet(&self, shared: &mut Shared, peer: NodeId) {
+        if self.leading.is_some()
+            && let Some((index, hash)) = self.agreement.greet()
+        {
+            shared.tell_peers(Some(peer), &PeerMessage::StateHash { index, hash });
+        }
+    }
+
+    /// Takes the cluster to the feature level that all its members can apply, if this node leads.
+    fn raise_level(&mut self, shared: &Shared) {
+        let Some(leading) = &mut self.leading else {
+            return;
+        };
+        let voters = self.state.voters().iter();
+        let members = voters.chain(self.state.learners()).copied();
+        let (own, known) = (shared.config.id, shared.config.feature_level);
+        if known <= leading.proposed_level || !self.state.formed() {
+            return;
+        }
+        let common = shared.vitals.common_level(own, known, members);
+        if let Some(level) = common.filter(|level| *level > leading.proposed_level) {
+            let head = EntryHead::Feature { level };
+            if self.group.propose(head.encode(), Bytes::new()).is_ok() {
+                leading.proposed_level = level;
+            }
+        }
     }
 
     /// Notes who leads now.
@@ -414,6 +531,7 @@ impl<R: LogReader> Running<R> {
                 let step = match head {
                     EntryHead::Formed => BirthStep::Formed,
                     EntryHead::Bootstrap { .. }
+                    | EntryHead::Feature { .. }
                     | EntryHead::Batch(_)
                     | EntryHead::OpenSession { .. }
                     | EntryHead::Join { .. }
@@ -475,7 +593,7 @@ impl<R: LogReader> Running<R> {
         let (id, boot) = (shared.config.id, shared.origin.boot());
         while let Some(batch) = shared.origin.to_send() {
             if leader == id {
-                match self.append_batch(now, id, boot, batch) {
+                match self.append_batch(shared, now, id, boot, batch) {
                     Appended::Yes => {}
                     // No room, or leadership is on its way elsewhere: the next tick or the next leader.
                     Appended::No | Appended::Expects(_) => return,
@@ -544,6 +662,8 @@ impl<R: LogReader> Running<R> {
             commit: status.commit_index,
             applied: self.state.applied(),
             last: status.last_index,
+            feature_level: self.state.feature_level(),
+            state_hash: self.state.hash(),
             voters: self.state.voters().to_vec(),
             learners: self.state.learners().to_vec(),
             ..NodeFacts::of(shared)

@@ -8,7 +8,11 @@ use crate::errors;
 use crate::info::Facts;
 use crate::origin::{Origin, OriginLimits, Waiter};
 use crate::outputs::Outputs;
+use crate::peer::{self, PeerMessage};
+use crate::quorum::{self, Change, Quorum};
 use crate::reads::{Read, Reads};
+use crate::room::Room;
+use crate::vitals::Vitals;
 use bytes::{Bytes, BytesMut};
 use corgi_base::{AppliedBatch, ClientId, NodeId, Now, Op, Protocol, SubscriptionKind};
 use corgi_bus::{Bus, Delivery, Encoder, Options};
@@ -41,6 +45,11 @@ pub(crate) struct Shared {
     pub(crate) origin: Origin,
     pub(crate) reads: Reads,
     pub(crate) admin: Admin,
+    pub(crate) quorum: Quorum,
+    pub(crate) room: Room,
+    pub(crate) vitals: Vitals,
+    /// The node whose disk has no room for new writes.
+    pub(crate) starved: Option<NodeId>,
     pub(crate) heard: Heard,
     pub(crate) peers_up: BTreeSet<NodeId>,
     pub(crate) out: Outputs,
@@ -72,7 +81,19 @@ impl Shared {
             }),
             origin: Origin::new(config.boot, limits),
             admin: Admin::new(config.boot),
-            reads: Reads::new(config.id, config.boot, retry_ms),
+            reads: Reads::new(
+                config.id,
+                config.boot,
+                retry_ms,
+                quorum::probe_ms(config.timeouts.quorum_loss_ms),
+            ),
+            room: Room::new(
+                config.limits.disk_free_bytes_min,
+                config.limits.disk_free_percent_min,
+            ),
+            vitals: Vitals::default(),
+            starved: None,
+            quorum: Quorum::new(config.timeouts.quorum_loss_ms),
             heard: Heard::default(),
             peers_up: BTreeSet::new(),
             out: Outputs::default(),
@@ -101,7 +122,7 @@ impl Shared {
 
     /// Ends all connections, because this node has left the cluster, and then the node.
     pub(crate) fn leave(&mut self, text: String) {
-        for client in self.clients.all() {
+        for client in self.clients.ids().collect::<Vec<_>>() {
             self.bus.reset(client);
             self.reads.forget(client);
             let error = Some(errors::removed());
@@ -118,11 +139,19 @@ impl Shared {
         ask: Ask,
     ) -> Option<AboutCluster> {
         match ask {
+            Ask::Write { seq, .. } if self.starved.is_some() => {
+                self.clients.error(client, seq, self.no_room());
+            }
             Ask::Write { seq, op } => {
                 if !self.origin.write(now.mono_ms, Waiter { client, seq }, &op) {
                     let waiting = self.origin.pending_bytes();
                     self.clients.error(client, seq, errors::try_again(waiting));
                 }
+            }
+            Ask::Subscribe { seq, .. } if self.quorum.is_lost() => {
+                let loss_ms = self.config.timeouts.quorum_loss_ms;
+                self.clients
+                    .error(client, seq, errors::quorum_lost(loss_ms));
             }
             Ask::Subscribe { seq, kind, names } => {
                 let deadline_ms = now.mono_ms + self.config.timeouts.write_ms;
@@ -151,6 +180,32 @@ impl Shared {
             Ask::Cluster { seq, ask } => return Some(AboutCluster::Ask { seq, ask }),
         }
         None
+    }
+
+    fn no_room(&self) -> Bytes {
+        let node = self.starved.unwrap_or(self.config.id);
+        let own = node == self.config.id;
+        errors::disk_low(
+            node,
+            own.then(|| (self.room.bytes_free(), self.room.bytes_needed())),
+        )
+    }
+
+    /// Tells a peer, or all that are up, how this node is.
+    pub(crate) fn tell_vitals(&mut self, now: Now, peer: Option<NodeId>) {
+        let vitals = PeerMessage::Vitals(peer::Vitals {
+            wall_ms: now.wall_ms,
+            level: self.config.feature_level,
+            disk_low: self.room.is_low(),
+        });
+        self.tell_peers(peer, &vitals);
+    }
+
+    /// Sends a small message to a peer, or to all that are up.
+    pub(crate) fn tell_peers(&mut self, peer: Option<NodeId>, message: &PeerMessage) {
+        let all = self.peers_up.iter().copied();
+        let to = all.filter(|up| peer.is_none_or(|peer| peer == *up));
+        self.out.send.extend(to.map(|up| (up, message.clone())));
     }
 
     fn unsubscribe(
@@ -227,6 +282,32 @@ impl Shared {
             );
         }
         self.clients.tell(client, Told::Done { seq });
+    }
+
+    /// Looks whether a majority answers. If not, nobody may believe any longer that silence means that nothing is published
+    /// (P8).
+    pub(crate) fn watch_quorum(&mut self, now: Now) {
+        let loss_ms = self.config.timeouts.quorum_loss_ms;
+        match self.quorum.look(now.mono_ms, self.reads.confirmed_ms()) {
+            None => {}
+            Some(Change::Found) => slog::info!(self.log, "a majority answers again"),
+            Some(Change::Lost) => {
+                let listeners: Vec<ClientId> = self
+                    .clients
+                    .ids()
+                    .filter(|client| self.bus.count(*client) > 0)
+                    .collect();
+                slog::warn!(self.log, "no majority answers: subscribers are closed, and new ones refused";
+                    "elapsed_ms" => loss_ms, "clients" => listeners.len());
+                for read in self.reads.give_up() {
+                    let text = errors::quorum_lost(loss_ms);
+                    self.clients.error(read.client, read.seq, text);
+                }
+                for client in listeners {
+                    self.end_listening(client, errors::quorum_lost(loss_ms));
+                }
+            }
+        }
     }
 
     /// Tells those who have waited for too long.
@@ -330,9 +411,16 @@ impl Shared {
     fn close_lagged(&mut self, client: ClientId, queued: u64) {
         self.counters.lagged += 1;
         let limit = self.config.limits.client_queue_bytes_max;
-        let error = Some(errors::lagged(queued, limit));
         slog::info!(self.log, "closed a subscriber that lags"; "client" => ?client, "bytes" => queued);
+        self.end_listening(client, errors::lagged(queued, limit));
+    }
+
+    /// Closes a subscriber with a last word.
+    fn end_listening(&mut self, client: ClientId, error: Bytes) {
         self.bus.reset(client);
+        // A subscription that waits must not listen for a connection that ends.
+        self.reads.forget(client);
+        let error = Some(error);
         self.clients.tell(client, Told::Close { error });
     }
 }

@@ -63,6 +63,7 @@ mod facts;
 pub mod logging;
 pub mod peers;
 mod run;
+mod space;
 mod stop;
 
 pub use run::{Ended, dump_log, run};

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use bytes::Bytes;
-use corgi_base::{ClusterId, InstanceId, NodeId, Nonce};
+use corgi_base::{ClusterId, FEATURE_LEVEL, InstanceId, NodeId, Nonce};
 use corgi_consensus::PersistToken;
 use corgi_consensus::storage::LogWriter;
 use corgi_log::{DataDir, RocksLogReader, Stores};
@@ -31,6 +31,7 @@ use crate::disk::{Folder, Job, Queue, Worker};
 use crate::facts::Process;
 use crate::peers::join::{self, Waiting};
 use crate::peers::{PeerSettings, Peers};
+use crate::space::SpaceWatch;
 use crate::stop::{Signals, Stop, StopReason, disk_failed, exit_at_once};
 
 type ServerCore = Core<RocksLogReader>;
@@ -83,6 +84,7 @@ pub fn run(config: &Config, config_file: Option<PathBuf>, log: &Logger) -> anyho
         listeners: peer_listeners,
         log: log.clone(),
     };
+    let space = SpaceWatch::start(config.dir.clone(), core.clone(), log)?;
     let (stop_raft, raft_stops) = watch::channel(false);
     let raft = raft.start(raft_stops)?;
 
@@ -95,6 +97,7 @@ pub fn run(config: &Config, config_file: Option<PathBuf>, log: &Logger) -> anyho
     let runtime = client_runtime()?;
     let reason = runtime.block_on(serving.serve(client_listeners, stop_requests))?;
     runtime.shutdown_background();
+    drop(space);
     stop_raft.send_replace(true);
     raft.join().expect("a panic ends the process");
     queue.close();
@@ -223,6 +226,7 @@ fn make_node(
         formation: identity.formation,
         new_cluster: ClusterId(random_u128()?),
         initial_members: config.initial_members(id),
+        feature_level: FEATURE_LEVEL,
         seed: getrandom::u64().context("draw a random number")?,
         timeouts: config.timeouts(),
         limits: config.limits(),

@@ -376,6 +376,8 @@ fn text(message: &PeerMessage) -> String {
         PeerMessage::Contacts(members) => format!("Contacts of {}", members.len()),
         PeerMessage::Change { number, change } => format!("Change {number} {change:?}"),
         PeerMessage::Changed { number, result } => format!("Changed {number} {result:?}"),
+        PeerMessage::Vitals(vitals) => format!("{vitals:?}"),
+        PeerMessage::StateHash { index, hash } => format!("StateHash {index} {hash:016x}"),
         PeerMessage::Formed(formation) => format!("Formed by {:?}", formation.founder),
     }
 }

@@ -207,6 +207,7 @@ impl Machine {
             formation: self.formation,
             new_cluster: ClusterId(u128::from(rng.draw())),
             initial_members: (1..=scenario.nodes as u64).filter_map(member).collect(),
+            feature_level: corgi_base::FEATURE_LEVEL,
             seed: rng.draw(),
             timeouts: scenario.timeouts,
             limits: scenario.limits,

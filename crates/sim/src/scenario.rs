@@ -170,6 +170,7 @@ fn timeouts(rng: &mut Rng) -> Timeouts {
             election_ms: 600,
             heartbeat_ms: 60,
             write_ms: 2500,
+            quorum_loss_ms: 3000,
         }
     } else {
         Timeouts {
@@ -177,6 +178,7 @@ fn timeouts(rng: &mut Rng) -> Timeouts {
             election_ms: 400,
             heartbeat_ms: 80,
             write_ms: rng.between(800, 1500),
+            quorum_loss_ms: rng.between(1000, 2000),
         }
     }
 }
@@ -193,6 +195,8 @@ fn limits(rng: &mut Rng, tiny: bool) -> Limits {
             uncommitted_bytes_max: 64 << 20,
             committed_bytes_max: 8 << 20,
             tail_bytes_max: 64 << 20,
+            disk_free_bytes_min: 1 << 30,
+            disk_free_percent_min: 5,
         };
     }
     Limits {
@@ -205,5 +209,7 @@ fn limits(rng: &mut Rng, tiny: bool) -> Limits {
         uncommitted_bytes_max: rng.pick(&[4000, 8000, 50_000]),
         committed_bytes_max: rng.pick(&[0, 200, 5000]),
         tail_bytes_max: rng.pick(&[0, 500, 5000]),
+        disk_free_bytes_min: 1 << 30,
+        disk_free_percent_min: 5,
     }
 }

@@ -10,8 +10,10 @@ use corgi_base::{
     LogIndex, Member, MessageId, NodeId, Nonce, Term,
 };
 use std::collections::BTreeMap;
+use xxhash_rust::xxh3::xxh3_64_with_seed;
 
-/// An entry that this build cannot apply. The node must stop: to skip what the others apply would be to differ from them.
+/// An entry that this build cannot apply. The node must stop: to skip what the others apply would
+/// be to differ from them.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ApplyError {
     /// A format, kind or operation that this build does not know, or bytes that are none.
@@ -135,8 +137,9 @@ impl State {
         data: Bytes,
     ) -> Result<Effects, ApplyError> {
         let unknown = |error| ApplyError::Unknown { index, error };
-        let effects = match EntryHead::decode(context).map_err(unknown)? {
-            EntryHead::Batch(head) => self.apply_batch(index, head, data)?,
+        let changed_from = self.dirty.len();
+        let effects = match EntryHead::decode(context.clone()).map_err(unknown)? {
+            EntryHead::Batch(head) => self.apply_batch(index, head, data.clone())?,
             EntryHead::OpenSession {
                 node,
                 instance,
@@ -156,8 +159,13 @@ impl State {
                     field: "entry kind of a proposal",
                 }));
             }
+            EntryHead::Feature { level } => {
+                self.meta.feature_level = self.meta.feature_level.max(level);
+                Effects::Feature(self.meta.feature_level)
+            }
         };
         self.advance(index, term);
+        self.extend_hash(&[&context, &data], changed_from);
         Ok(effects)
     }
 
@@ -167,6 +175,7 @@ impl State {
     /// If `index` is not the next one.
     pub fn apply_empty(&mut self, index: LogIndex, term: Term) {
         self.advance(index, term);
+        self.extend_hash(&[], self.dirty.len());
     }
 
     /// Applies a change of who votes and who only receives. `context` is the head of the entry; empty for a change that
@@ -185,15 +194,17 @@ impl State {
         learners: Vec<NodeId>,
         context: Bytes,
     ) -> Result<(), ApplyError> {
+        let changed_from = self.dirty.len();
         if !context.is_empty() {
             let unknown = |error| ApplyError::Unknown { index, error };
-            match EntryHead::decode(context).map_err(unknown)? {
+            match EntryHead::decode(context.clone()).map_err(unknown)? {
                 EntryHead::Join { member, replaces } => self.join(member, replaces),
                 EntryHead::Leave { .. } => {}
                 EntryHead::Batch(_)
                 | EntryHead::OpenSession { .. }
                 | EntryHead::Bootstrap { .. }
-                | EntryHead::Formed => {
+                | EntryHead::Formed
+                | EntryHead::Feature { .. } => {
                     return Err(unknown(DecodeError::Invalid {
                         field: "entry kind of a change",
                     }));
@@ -211,6 +222,7 @@ impl State {
         self.meta.voters = voters;
         self.meta.learners = learners;
         self.advance(index, term);
+        self.extend_hash(&[&context], changed_from);
         Ok(())
     }
 
@@ -250,6 +262,21 @@ impl State {
         );
         self.meta.applied = index;
         self.meta.applied_term = term;
+    }
+
+    /// Takes an entry into the running hash: what it said, and which rows it left behind. Two nodes
+    /// with equal hashes have applied the same entries, to the same effect.
+    fn extend_hash(&mut self, entry: &[&[u8]], changed_from: usize) {
+        let mut hash = self.meta.hash;
+        for part in entry {
+            hash = xxh3_64_with_seed(part, hash);
+        }
+        for key in &self.dirty[changed_from..] {
+            hash = xxh3_64_with_seed(&key.encode(), hash);
+            // A removed row leaves its key.
+            hash = xxh3_64_with_seed(&self.row(*key).unwrap_or_default(), hash);
+        }
+        self.meta.hash = xxh3_64_with_seed(&self.meta.encode(), hash);
     }
 
     fn apply_batch(
@@ -427,6 +454,21 @@ impl State {
     /// Returns the id of the last operation that took effect.
     pub fn last_id(&self) -> MessageId {
         self.meta.last_id
+    }
+
+    /// Returns the hash over all that was applied and what came of it: equal on all nodes that have applied as much.
+    pub fn hash(&self) -> u64 {
+        self.meta.hash
+    }
+
+    /// Returns the feature level that all members can apply.
+    pub fn feature_level(&self) -> u32 {
+        self.meta.feature_level
+    }
+
+    /// Returns the boot and the process that have a node's session, if it has one.
+    pub fn session(&self, node: NodeId) -> Option<(Boot, Nonce)> {
+        self.origins.get(&node).map(|row| (row.boot, row.nonce))
     }
 
     /// Returns the members that are bound to a data folder, ascending.

@@ -1,8 +1,8 @@
 //! The rows in which the state is stored.
 //!
 //! ```text
-//! 0x01            meta    format:u8 (1) applied:u64 term:u64 ms:u64 seq:u64 formed:u8 has_cluster:u8 cluster:u128
-//!                         voters:u32 (node:u64)*  learners:u32 (node:u64)*
+//! 0x01            meta    format:u8 (1) applied:u64 term:u64 hash:u64 level:u32 ms:u64 seq:u64 formed:u8
+//!                         has_cluster:u8 cluster:u128 voters:u32 (node:u64)*  learners:u32 (node:u64)*
 //! 0x02 node:u64   origin  boot:u64 nonce:u128 last:u64
 //! 0x03 node:u64   member  instance:u128 addr:bytes
 //! 0x04 node:u64   gone    instance:u128                          (an id that is never used again)
@@ -73,6 +73,9 @@ impl Key {
 pub(crate) struct Meta {
     pub(crate) applied: LogIndex,
     pub(crate) applied_term: Term,
+    /// Over all entries applied and what came of them.
+    pub(crate) hash: u64,
+    pub(crate) feature_level: u32,
     pub(crate) last_id: MessageId,
     pub(crate) formed: bool,
     pub(crate) cluster: Option<ClusterId>,
@@ -85,6 +88,8 @@ impl Meta {
         Self {
             applied: LogIndex(0),
             applied_term: Term(0),
+            hash: 0,
+            feature_level: 1,
             last_id: MessageId::default(),
             formed: false,
             cluster: None,
@@ -97,6 +102,8 @@ impl Meta {
         let mut out = vec![FORMAT];
         out.extend_from_slice(&self.applied.0.to_be_bytes());
         out.extend_from_slice(&self.applied_term.0.to_be_bytes());
+        out.extend_from_slice(&self.hash.to_be_bytes());
+        out.extend_from_slice(&self.feature_level.to_be_bytes());
         out.extend_from_slice(&self.last_id.ms.to_be_bytes());
         out.extend_from_slice(&self.last_id.seq.to_be_bytes());
         out.push(self.formed.into());
@@ -123,6 +130,8 @@ impl Meta {
         }
         let applied = LogIndex(r.u64("applied index")?);
         let applied_term = Term(r.u64("applied term")?);
+        let hash = r.u64("state hash")?;
+        let feature_level = r.u32("feature level")?;
         let last_id = MessageId {
             ms: r.u64("last id ms")?,
             seq: r.u64("last id seq")?,
@@ -137,6 +146,8 @@ impl Meta {
         Ok(Self {
             applied,
             applied_term,
+            hash,
+            feature_level,
             last_id,
             formed,
             cluster,

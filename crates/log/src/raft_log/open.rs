@@ -5,15 +5,55 @@ use std::sync::Mutex;
 
 use corgi_base::LogIndex;
 use corgi_consensus::storage::HardState;
-use rocksdb::{DB, ReadOptions};
+use rocksdb::{DB, DBRecoveryMode, ReadOptions};
 
 use super::{Edges, Shared, StoredEntry};
 use crate::error::OpenStoreError;
-use crate::options::{DbError, RAFT_TAIL_CHECK_BYTES};
+use crate::mark::SyncMark;
+use crate::options::{self, DbError, RAFT_TAIL_CHECK_BYTES};
 use crate::record::{
     ENTRY, HARD_STATE, Mark, TRUNCATED, decode_entry, decode_hard_state, decode_truncated,
     parse_entry_key,
 };
+
+/// Opens the database and its mark, or creates both.
+pub(super) fn open(path: &Path) -> Result<(DB, SyncMark), DbError> {
+    if !std::fs::exists(path)? {
+        SyncMark::create(path)?;
+    }
+    let mark = SyncMark::open(path)?;
+    let db = match options::open_db(&mut options::raft(), path) {
+        Err(DbError::Damaged(what)) => open_torn(path, &mark, what)?,
+        opened => opened?,
+    };
+    holds_mark(&db, mark.sequence())?;
+    Ok((db, mark))
+}
+
+/// Opens a log that RocksDB calls damaged, if the damage is behind all that was synced: when power
+/// fails, the blocks of a write that was under way reach the disk in any order, and not only its
+/// end is missing.
+fn open_torn(path: &Path, mark: &SyncMark, what: String) -> Result<DB, DbError> {
+    let mut options = options::raft();
+    options.set_wal_recovery_mode(DBRecoveryMode::PointInTime);
+    // Looks first: opening for writing would remove what is behind the damage.
+    let looked = DB::open_for_read_only(&options, path, false);
+    match looked {
+        Ok(db) if db.latest_sequence_number() >= mark.sequence() => {}
+        _ => return Err(DbError::Damaged(what)),
+    }
+    Ok(DB::open(&options, path)?)
+}
+
+/// Refuses a log that holds less than was synced.
+pub(super) fn holds_mark(db: &DB, synced: u64) -> Result<(), DbError> {
+    let held = db.latest_sequence_number();
+    if held >= synced {
+        return Ok(());
+    }
+    let what = format!("its end is missing: it holds {held} records, {synced} were synced");
+    Err(DbError::Damaged(what))
+}
 
 /// Turns an error of the database into one that names it.
 pub(super) fn failed(path: &Path, error: DbError) -> OpenStoreError {

@@ -21,12 +21,14 @@ fn config(id: u64) -> NodeConfig {
         formation: None,
         new_cluster: ClusterId(9),
         initial_members: [1, 2, 3].map(member).into(),
+        feature_level: 1,
         seed: 0,
         timeouts: Timeouts {
             tick_ms: 1,
             election_ms: 10,
             heartbeat_ms: 1,
             write_ms: 100,
+            quorum_loss_ms: 100,
         },
         limits: Limits {
             batch_bytes_max: 1,
@@ -38,6 +40,8 @@ fn config(id: u64) -> NodeConfig {
             uncommitted_bytes_max: 1,
             committed_bytes_max: 1,
             tail_bytes_max: 1,
+            disk_free_bytes_min: 1,
+            disk_free_percent_min: 1,
         },
     }
 }
@@ -53,6 +57,8 @@ fn hello(id: u64, instance: u128, cluster: Option<u128>) -> PeerHello {
     PeerHello {
         id: node(id),
         instance: InstanceId(instance),
+        boot: Boot(1),
+        nonce: Nonce(1),
         formation: cluster.map(formation),
     }
 }

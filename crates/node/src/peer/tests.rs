@@ -46,6 +46,17 @@ fn message() -> impl Strategy<Value = PeerMessage> {
                 nonce: Nonce(nonce),
             }
         }),
+        (any::<u64>(), any::<u32>(), any::<bool>()).prop_map(|(wall_ms, level, disk_low)| {
+            PeerMessage::Vitals(Vitals {
+                wall_ms,
+                level,
+                disk_low,
+            })
+        }),
+        (any::<u64>(), any::<u64>()).prop_map(|(index, hash)| PeerMessage::StateHash {
+            index: LogIndex(index),
+            hash
+        }),
         (any::<u128>(), founder).prop_map(|(cluster, founder)| {
             PeerMessage::Formed(Formation {
                 cluster: ClusterId(cluster),
@@ -129,5 +140,5 @@ fn refusals_keep_their_numbers() {
         .filter_map(RefusalKind::from_number)
         .map(|kind| kind as u8)
         .collect();
-    assert_eq!(kinds, [1, 2, 3, 4, 5, 6, 7, 8]);
+    assert_eq!(kinds, [1, 2, 3, 4, 5, 6, 7, 8, 9]);
 }

@@ -3,9 +3,14 @@
 use super::*;
 
 const RETRY_MS: u64 = 100;
+/// Beyond the times of the tests that are not about it.
+const PROBE_MS: u64 = 10_000;
 
 fn reads() -> Reads {
-    Reads::new(NodeId::new(1).expect("not 0"), Boot(1), RETRY_MS)
+    let mut reads = Reads::new(NodeId::new(1).expect("not 0"), Boot(1), RETRY_MS, PROBE_MS);
+    let probe = question(&mut reads, 0);
+    reads.grant(grant(probe, 0));
+    reads
 }
 
 fn read(client: u64, deadline_ms: u64) -> Read {
@@ -100,11 +105,7 @@ fn a_read_expires_wherever_it_is() {
     assert_eq!(clients(&reads.expire(20)), [2]);
     assert_eq!(clients(&reads.expire(30)), [3]);
     assert_eq!(reads.take_ready(LogIndex(100)), []);
-    assert_eq!(
-        reads.wants_question(RETRY_MS),
-        None,
-        "nobody waits any more"
-    );
+    assert_eq!(reads.give_up(), [], "nobody waits any more");
 }
 
 #[test]
@@ -124,4 +125,37 @@ fn a_closed_client_is_forgotten_wherever_its_read_is() {
         }
         assert_eq!(clients(&reads.take_ready(LogIndex(1))), [2], "step {step}");
     }
+}
+
+#[test]
+fn a_question_is_asked_now_and_then_although_nobody_reads() {
+    let mut reads = reads();
+    assert_eq!(reads.confirmed_ms(), Some(0));
+    assert_eq!(reads.wants_question(PROBE_MS - 1), None);
+    let lost = question(&mut reads, PROBE_MS);
+    let again = question(&mut reads, PROBE_MS + RETRY_MS);
+    assert_eq!(reads.confirmed_ms(), Some(0), "nobody has answered");
+    reads.grant(grant(lost, 1));
+    assert_eq!(reads.confirmed_ms(), Some(0), "it was asked again");
+    reads.grant(grant(again, 1));
+    let asked = PROBE_MS + RETRY_MS;
+    assert_eq!(
+        reads.confirmed_ms(),
+        Some(asked),
+        "when it was asked, not answered"
+    );
+    assert_eq!(reads.take_ready(LogIndex(1)), []);
+}
+
+#[test]
+fn only_reads_without_a_position_are_given_up() {
+    let mut reads = reads();
+    reads.ask(read(1, 900));
+    let first = question(&mut reads, 1);
+    reads.grant(grant(first, 5));
+    reads.ask(read(2, 900));
+    question(&mut reads, 2);
+    reads.ask(read(3, 900));
+    assert_eq!(clients(&reads.give_up()), [3, 2]);
+    assert_eq!(clients(&reads.take_ready(LogIndex(5))), [1]);
 }

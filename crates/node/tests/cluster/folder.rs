@@ -85,6 +85,23 @@ impl Folder {
             .expect("a disk in memory does not fail")
     }
 
+    /// Changes a bit of the applied state, as a disk or memory may.
+    pub(crate) fn spoil(&self) {
+        let rows = self.rows();
+        let (key, value) = rows.first().expect("the state is flushed");
+        let mut value = value.to_vec();
+        // In the running hash of the first row (crates/state, rows.rs).
+        value[1 + 8 + 8] ^= 1;
+        let mut store = self.state.open();
+        let write = StateWrite {
+            applied: LogIndex(0),
+            puts: vec![(key.clone(), value.into())],
+            deletes: Vec::new(),
+        };
+        store.write(&write).expect("a disk in memory does not fail");
+        store.flush().expect("a disk in memory does not fail");
+    }
+
     /// Counts a start, and returns what a process finds and what it writes with.
     pub(crate) fn open(&mut self) -> (NodeStart<MemLogReader>, Disk) {
         self.boot = self.boot.next();

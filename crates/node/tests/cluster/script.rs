@@ -2,7 +2,7 @@
 //!
 //! | command | does |
 //! |---|---|
-//! | `nodes N [write= batch= inflight= pending= queue=]` | prepares empty folders; limits in bytes, `write` in ms |
+//! | `nodes N [write= quorum= batch= inflight= pending= queue=]` | prepares empty folders; limits in bytes, `write` and `quorum` in ms |
 //! | `cluster N […]` | the same, then starts all and waits until they serve, without a word |
 //! | `start NAME… [initial=1,2] [at=N]` | starts a process; `at` another node's address |
 //! | `wait NAME…` | starts a node on an empty folder that waits to be let into a cluster |
@@ -19,6 +19,10 @@
 //! | `cut\|heal NAME` | a node can reach nobody and nobody it, or again |
 //! | `hangup FROM TO` | the link between two nodes is closed from the side of the second |
 //! | `clock MS` | all clocks jump, forwards or back |
+//! | `clock MS [NAME…]` | all clocks jump, or some, forwards or back |
+//! | `room NAME… free=` | so many bytes are free on a disk; 1,000 must be |
+//! | `level NAME… can=` | the build that is started next can apply this feature level |
+//! | `spoil NAME…` | changes a bit in the applied state of a stopped node |
 //! | `client NAME on=PROCESS [resp3]`, `send NAME REQUEST…` | connects; sends inline requests in one piece |
 //! | `stall\|drain CLIENT`, `big CLIENT CHANNEL BYTES` | stops and resumes reading; publishes a large payload |
 //! | `shutdown NAME` | asks a node to stop, and shows whether it may |
@@ -29,7 +33,7 @@ use crate::show;
 use crate::world::{Link, World, parse_id};
 use bytes::{Bytes, BytesMut};
 use corgi_base::{BatchNumber, Boot, InstanceId, Op};
-use corgi_node::{Lane, Limits, PeerMessage, Timeouts};
+use corgi_node::{DiskSpace, Lane, Limits, PeerMessage, Timeouts};
 use goldenscript::{ArgumentConsumer, Command, Context};
 use std::error::Error;
 use std::path::{Path, PathBuf};
@@ -82,6 +86,7 @@ fn prepare(args: &mut ArgumentConsumer<'_>) -> Result<World> {
         election_ms: 600,
         heartbeat_ms: 60,
         write_ms: number(args, "write", 2500)?,
+        quorum_loss_ms: number(args, "quorum", 3000)?,
     };
     let limits = Limits {
         batch_bytes_max: number(args, "batch", 1 << 18)?,
@@ -93,6 +98,8 @@ fn prepare(args: &mut ArgumentConsumer<'_>) -> Result<World> {
         uncommitted_bytes_max: 1 << 26,
         committed_bytes_max: 1 << 22,
         tail_bytes_max: 1 << 24,
+        disk_free_bytes_min: 1000,
+        disk_free_percent_min: 0,
     };
     Ok(World::new(count, timeouts, limits))
 }
@@ -131,7 +138,16 @@ fn time(world: &mut World, name: &str, args: &mut ArgumentConsumer<'_>) -> Resul
     }
     let ms = args.next_pos().ok_or("how many ms?")?;
     match name {
-        "clock" => world.wall_skew_ms += ms.parse::<i64>()?,
+        "clock" => {
+            let ms = ms.parse::<i64>()?;
+            let names = rest(args);
+            if names.is_empty() {
+                world.wall_skew_ms += ms;
+            }
+            for name in names {
+                *world.wrong_ms.entry(name).or_default() += ms;
+            }
+        }
         "run" => run(world, ms.parse()?),
         _ => {
             let mut names = rest(args);
@@ -151,6 +167,8 @@ fn processes(world: &mut World, name: &str, args: &mut ArgumentConsumer<'_>) -> 
     let copy = args.take_key("as");
     let boot: Option<u64> = args.take_key("boot").map(str::parse).transpose()?;
     let at = args.take_key("at");
+    let free: Option<u64> = args.take_key("free").map(str::parse).transpose()?;
+    let can: Option<u32> = args.take_key("can").map(str::parse).transpose()?;
     if let Some(initial) = initial {
         let ids = initial.split(',').map(str::parse);
         world.initial = ids.collect::<std::result::Result<_, _>>()?;
@@ -169,6 +187,13 @@ fn processes(world: &mut World, name: &str, args: &mut ArgumentConsumer<'_>) -> 
                 world.folders.insert(process.clone(), Folder::new(instance));
                 world.waiting.insert(process);
             }
+            "room" => {
+                let free = free.ok_or("free= how many bytes?")?;
+                let space = DiskSpace { free, total: 0 };
+                world.input(&process, |node, now| node.set_disk_space(now, space));
+            }
+            "level" => drop(world.levels.insert(process, can.ok_or("can= what?")?)),
+            "spoil" => world.folders.get(&process).ok_or("no folder")?.spoil(),
             "empty" => {
                 let instance = InstanceId(1000 + world.folders.len() as u128);
                 world.folders.insert(process, Folder::new(instance));
@@ -406,6 +431,10 @@ macro_rules! scripts {
 }
 
 scripts! {
+    a_disk_that_is_almost_full_refuses_new_writes
+    a_node_alone_never_loses_its_majority
+    a_state_that_differs_from_a_majority_stops_its_node
+    an_old_copy_of_a_folder_is_refused_before_it_votes
     batches_wait_while_in_flight_window_is_full
     birth_goes_on_under_another_leader
     birth_of_three
@@ -421,20 +450,24 @@ scripts! {
     copies_of_a_folder_with_equal_boots_first_wins
     duplicate_forward_is_ignored
     emptied_folder_is_refused
+    emptied_folder_is_refused_during_birth
+    feature_level_is_raised_when_all_members_can
     forwarded_batch_lost_is_sent_again_once
     founder_dies_before_its_cluster_is_on_disk
     founder_emptied_during_birth_is_refused
     gap_is_answered_with_expect
     ids_grow_over_clock_jumps_and_leader_changes
-    emptied_folder_is_refused_during_birth
     leader_dies_and_the_origin_takes_over
-    malformed_forward_is_dropped
     leader_dies_with_batches_in_flight_each_applied_once
     leader_process_dies_and_is_followed_at_once
     leader_with_a_stalled_disk_gives_leadership_away
     links_that_are_closed_by_mistake_change_no_term
+    loss_in_one_direction_is_a_loss
+    loss_of_majority_closes_subscribers_and_refuses_new_ones
+    malformed_forward_is_dropped
     minority_leader_gives_indeterminate
     no_leader_gives_clusterdown_after_write_timeout
+    one_wrong_clock_moves_nothing
     other_cluster_is_refused
     overload_gives_tryagain_before_numbering
     own_message_follows_reply

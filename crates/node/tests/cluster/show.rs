@@ -21,7 +21,10 @@ pub(crate) fn operations(count: u32, data: &Bytes) -> String {
 /// Returns a message between nodes; `None` for Raft's own, of which there are many.
 pub(crate) fn message(message: &PeerMessage) -> Option<String> {
     match message {
-        PeerMessage::Raft { .. } | PeerMessage::Contacts(_) => None,
+        PeerMessage::Raft { .. }
+        | PeerMessage::Contacts(_)
+        | PeerMessage::Vitals(_)
+        | PeerMessage::StateHash { .. } => None,
         PeerMessage::Forward {
             boot,
             number,
@@ -78,6 +81,7 @@ pub(crate) fn entry(entry: &LogEntry) -> String {
         Ok(EntryHead::Join { .. } | EntryHead::Leave { .. }) => {
             format!("{at} out of place: on a proposal")
         }
+        Ok(EntryHead::Feature { level }) => format!("{at} feature level {level}"),
         Err(error) => format!("{at} unreadable: {error}"),
     }
 }

@@ -57,6 +57,10 @@ pub(crate) struct World {
     pub(crate) cut: BTreeSet<Name>,
     pub(crate) mono_ms: u64,
     pub(crate) wall_skew_ms: i64,
+    /// Clocks that are wrong by themselves.
+    pub(crate) wrong_ms: BTreeMap<Name, i64>,
+    /// Processes whose build can apply another feature level than 1.
+    pub(crate) levels: BTreeMap<Name, u32>,
     pub(crate) initial: Vec<u64>,
     /// Nodes with empty folders that wait to be told of a cluster, and those that have been.
     pub(crate) waiting: BTreeSet<Name>,
@@ -85,6 +89,8 @@ impl World {
             cut: BTreeSet::new(),
             mono_ms: 0,
             wall_skew_ms: 0,
+            wrong_ms: BTreeMap::new(),
+            levels: BTreeMap::new(),
             initial: (1..=count).collect(),
             waiting: BTreeSet::new(),
             joined: BTreeSet::new(),
@@ -96,8 +102,11 @@ impl World {
         }
     }
 
-    pub(crate) fn now(&self) -> Now {
-        let wall_ms = (WALL_MS + self.mono_ms).saturating_add_signed(self.wall_skew_ms);
+    /// Returns the time on the machine of a process.
+    pub(crate) fn now(&self, name: &str) -> Now {
+        let wrong_ms = self.wrong_ms.get(name).copied().unwrap_or(0);
+        let skew_ms = self.wall_skew_ms + wrong_ms;
+        let wall_ms = (WALL_MS + self.mono_ms).saturating_add_signed(skew_ms);
         Now {
             mono_ms: self.mono_ms,
             wall_ms,
@@ -114,7 +123,7 @@ impl World {
     /// `self.initial`.
     pub(crate) fn start(&mut self, name: &str, at: NodeId) -> Result<(), String> {
         let id = parse_id(name)?;
-        let (mono_ms, now) = (self.mono_ms, self.now());
+        let (mono_ms, now) = (self.mono_ms, self.now(name));
         self.starts += 1;
         let member = |id: &u64| InitialMember {
             id: node_id(*id),
@@ -135,6 +144,7 @@ impl World {
             formation: folder.formation,
             new_cluster: ClusterId(u128::from(self.starts)),
             initial_members: initial.iter().map(member).collect(),
+            feature_level: self.levels.get(name).copied().unwrap_or(1),
             seed: id.get() * 31 + folder.boot.0,
             timeouts: self.timeouts,
             limits: self.limits,
@@ -182,7 +192,7 @@ impl World {
             self.queues.retain(|(f, t, _), _| (f, t) != (&from, &to));
             self.links.remove(&(from.clone(), to.clone()));
             let peer = parse_id(&to).expect("links lead to processes");
-            let now = self.now();
+            let now = self.now(&from);
             if let Some(process) = self.processes.get_mut(&from) {
                 if hung_up {
                     process.node.peer_hung_up(now, peer);
@@ -237,6 +247,8 @@ impl World {
         Some(PeerHello {
             id: called,
             instance: folder.instance,
+            boot: folder.boot,
+            nonce: Nonce(0),
             formation: folder.formation,
         })
     }
@@ -277,13 +289,17 @@ impl World {
         let peer = called.at;
         let refused = called.node.check_peer(&ours).err();
         let refuses = caller.node.check_peer(&theirs).err();
-        let now = self.now();
+        let now = self.now(from);
         let caller = self.processes.get_mut(from).expect("it calls");
+        let by_peer = refused.is_some();
         if let Some(refusal) = refused.or(refuses) {
             let known = caller.refusals.insert(to.to_owned(), refusal.text.clone());
             if known.as_ref() != Some(&refusal.text) {
-                caller.node.peer_refused(now, peer, &refusal);
-                self.say(format!("n{from} calls n{to}, refused: {refusal}"));
+                if by_peer {
+                    caller.node.peer_refused(now, peer, &refusal);
+                }
+                let who = if by_peer { "refused" } else { "refuses it" };
+                self.say(format!("n{from} calls n{to}, {who}: {refusal}"));
                 self.settle();
             }
             return false;
@@ -296,7 +312,7 @@ impl World {
 
     /// Does one job of a disk; `false` if there is none.
     pub(crate) fn work_disk(&mut self, name: &str) -> bool {
-        let now = self.now();
+        let now = self.now(name);
         let Some(process) = self.processes.get_mut(name) else {
             return false;
         };
@@ -334,7 +350,7 @@ impl World {
         bytes.extend_from_slice(&payload);
         let read = PeerMessage::decode(*lane, bytes.into()).expect("what was written can be read");
         assert_eq!(&read, message, "a message arrives as it was sent");
-        let (now, from) = (self.now(), parse_id(from).expect("links join processes"));
+        let (now, from) = (self.now(to), parse_id(from).expect("links join processes"));
         if let Some(process) = self.processes.get_mut(to) {
             process.node.peer_message(now, from, read);
         }
@@ -344,8 +360,8 @@ impl World {
     /// Lets time pass on some nodes.
     pub(crate) fn tick(&mut self, names: &[Name]) {
         self.mono_ms += self.timeouts.tick_ms;
-        let now = self.now();
         for name in names {
+            let now = self.now(name);
             if let Some(process) = self.processes.get_mut(name) {
                 process.node.tick(now);
             }
@@ -355,7 +371,7 @@ impl World {
 
     /// Gives one process an input.
     pub(crate) fn input(&mut self, name: &str, input: impl FnOnce(&mut Node<MemLogReader>, Now)) {
-        let now = self.now();
+        let now = self.now(name);
         if let Some(process) = self.processes.get_mut(name) {
             input(&mut process.node, now);
         }
@@ -491,7 +507,8 @@ impl World {
 
     /// Moves what a client, its session and its node have to say to each other.
     pub(crate) fn talk(&mut self, name: &str) -> bool {
-        let now = self.now();
+        let process = self.clients.get(name).map(|client| client.process.clone());
+        let now = self.now(&process.unwrap_or_default());
         let Some(client) = self.clients.get_mut(name) else {
             return false;
         };

@@ -197,6 +197,9 @@ impl Builder {
             election_timeout_ms: self.number("election-timeout"),
             heartbeat_interval_ms: self.number("heartbeat-interval"),
             write_timeout_ms: self.number("write-timeout"),
+            disk_free_bytes_min: self.number("disk-free-min"),
+            disk_free_percent_min: self.number("disk-free-min-percent"),
+            quorum_loss_timeout_ms: self.number("quorum-loss-timeout"),
             warnings: Vec::new(),
             effective: Vec::new(),
         }

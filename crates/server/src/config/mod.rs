@@ -157,6 +157,12 @@ pub struct Config {
     pub heartbeat_interval_ms: u64,
     /// How long a write may wait.
     pub write_timeout_ms: u64,
+    /// How much must be free on the disk for new writes.
+    pub disk_free_bytes_min: u64,
+    /// The same in percent of the disk.
+    pub disk_free_percent_min: u64,
+    /// How long no majority may answer before subscribers are closed.
+    pub quorum_loss_timeout_ms: u64,
     warnings: Vec<String>,
     effective: Vec<(&'static str, String)>,
 }
@@ -215,6 +221,7 @@ impl Config {
             election_ms: self.election_timeout_ms,
             heartbeat_ms: self.heartbeat_interval_ms,
             write_ms: self.write_timeout_ms,
+            quorum_loss_ms: self.quorum_loss_timeout_ms,
         }
     }
 
@@ -233,6 +240,8 @@ impl Config {
             uncommitted_bytes_max: 64 << 20,
             committed_bytes_max: 8 << 20,
             tail_bytes_max: 64 << 20,
+            disk_free_bytes_min: self.disk_free_bytes_min,
+            disk_free_percent_min: self.disk_free_percent_min,
         }
     }
 

@@ -327,6 +327,36 @@ pub static OPTIONS: &[OptionSpec] = &[
         "How long a write may wait for a majority before its client is told that it failed or \
          that its fate is unknown.",
     ),
+    option(
+        "quorum-loss-timeout",
+        Kind::Millis {
+            min: 100,
+            max: 600_000,
+        },
+        "3000",
+    )
+    .doc(
+        "A node that no majority has answered for so long closes its subscribers and refuses new \
+         ones with `-CLUSTERDOWN`, until one answers again.",
+    ),
+    option(
+        "disk-free-min",
+        Kind::Memory {
+            min: 0,
+            max: 1 << 50,
+        },
+        "1gb",
+    )
+    .doc(
+        "With less free on the disk of `dir`, new writes are refused with `-MISCONF` until a fifth \
+         more is free; also where the leader, or too many others, have so little.",
+    ),
+    option(
+        "disk-free-min-percent",
+        Kind::Integer { min: 0, max: 50 },
+        "5",
+    )
+    .doc("The same in percent of the disk's size; the larger of `disk-free-min` and this counts."),
 ];
 
 /// Returns the option of that name, in upper or lower case.

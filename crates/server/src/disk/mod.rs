@@ -45,6 +45,9 @@ const FLUSH_AFTER_BYTES: u64 = 64 << 20;
 /// After so long a time too, so that a start after a quiet day is quick.
 const FLUSH_AFTER: Duration = Duration::from_secs(30);
 
+/// A power cut can take back the mark of what was synced by so much; it costs one more sync in so long a time.
+const MARK_AFTER: Duration = Duration::from_millis(200);
+
 /// What the disk thread writes to. A trait for the tests' sake: they see in which order things are
 /// written.
 pub(crate) trait Disk {
@@ -52,6 +55,8 @@ pub(crate) trait Disk {
     fn form(&mut self, formation: Formation) -> anyhow::Result<()>;
     /// Writes to the Raft log, synced.
     fn write_log(&mut self, writes: &[LogWrite]) -> anyhow::Result<()>;
+    /// Makes the mark of what is synced survive a power cut.
+    fn sync_mark(&mut self) -> anyhow::Result<()>;
     /// Writes to the applied state, not synced.
     fn write_state(&mut self, write: &StateWrite) -> anyhow::Result<()>;
     /// Makes the applied state survive a crash.
@@ -76,6 +81,10 @@ impl Disk for Folder {
 
     fn write_log(&mut self, writes: &[LogWrite]) -> anyhow::Result<()> {
         Ok(self.log.write(writes)?)
+    }
+
+    fn sync_mark(&mut self) -> anyhow::Result<()> {
+        Ok(self.log.sync_mark()?)
     }
 
     fn write_state(&mut self, write: &StateWrite) -> anyhow::Result<()> {
@@ -121,6 +130,8 @@ pub(crate) struct Worker<D> {
     log_bytes: u64,
     /// When the oldest state write that is not flushed was done.
     dirty_since: Option<Instant>,
+    /// When the oldest log write was done whose mark is not synced.
+    unmarked_since: Option<Instant>,
 }
 
 impl<D: Disk> Worker<D> {
@@ -130,6 +141,7 @@ impl<D: Disk> Worker<D> {
             disk,
             log_bytes: 0,
             dirty_since: None,
+            unmarked_since: None,
         }
     }
 
@@ -145,15 +157,19 @@ impl<D: Disk> Worker<D> {
         mut persisted: impl FnMut(Vec<T>),
     ) -> anyhow::Result<()> {
         loop {
-            match queue.take(self.flush_at()) {
+            match queue.take(self.wake_at()) {
                 Taken::Jobs(jobs) => self.work(jobs, &mut persisted)?,
                 Taken::TimeOut => {}
                 Taken::Closed => break,
+            }
+            if self.mark_at().is_some_and(|at| at <= Instant::now()) {
+                self.mark()?;
             }
             if self.flush_due() {
                 self.flush(log)?;
             }
         }
+        self.mark()?;
         self.flush(log)
     }
 
@@ -192,6 +208,7 @@ impl<D: Disk> Worker<D> {
                 .map(|entry| entry.payload_bytes() as u64)
                 .sum::<u64>();
             persisted(group.tokens);
+            self.unmarked_since.get_or_insert_with(Instant::now);
         }
         for write in &group.state {
             self.disk.write_state(write)?;
@@ -202,6 +219,21 @@ impl<D: Disk> Worker<D> {
 
     fn flush_at(&self) -> Option<Instant> {
         self.dirty_since.map(|since| since + FLUSH_AFTER)
+    }
+
+    fn mark_at(&self) -> Option<Instant> {
+        self.unmarked_since.map(|since| since + MARK_AFTER)
+    }
+
+    fn wake_at(&self) -> Option<Instant> {
+        self.flush_at().into_iter().chain(self.mark_at()).min()
+    }
+
+    fn mark(&mut self) -> anyhow::Result<()> {
+        if self.unmarked_since.take().is_some() {
+            self.disk.sync_mark()?;
+        }
+        Ok(())
     }
 
     fn flush_due(&self) -> bool {

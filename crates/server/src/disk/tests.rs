@@ -44,6 +44,10 @@ impl Disk for Noting {
         Ok(())
     }
 
+    fn sync_mark(&mut self) -> anyhow::Result<()> {
+        Ok(())
+    }
+
     fn write_state(&mut self, write: &StateWrite) -> anyhow::Result<()> {
         self.notes.note(format!("state {}", write.applied));
         Ok(())

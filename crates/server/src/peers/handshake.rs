@@ -23,7 +23,7 @@
 //! Proof     = "CRGI" version:u8 0x03 mac:32
 //! Verdict   = "CRGI" version:u8 0x04 kind:u8 mac:32 text:rest     (kind 0 is yes)
 //! Refusal   = "CRGI" version:u8 0x05 kind:u8                      (not authenticated)
-//! hello     = id:u64 instance:u128 formed:u8 cluster:u128 founder:u64
+//! hello     = id:u64 instance:u128 boot:u64 nonce:u128 formed:u8 cluster:u128 founder:u64
 //! ```
 //!
 //! The first six bytes and the whole of Refusal stay the same in all versions.
@@ -33,7 +33,7 @@
 
 use bytes::Bytes;
 use corgi_base::codec::{DecodeError, Reader};
-use corgi_base::{ClusterId, Formation, InstanceId, NodeId};
+use corgi_base::{Boot, ClusterId, Formation, InstanceId, NodeId};
 use corgi_node::{Lane, PeerHello, Refusal, RefusalKind};
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
@@ -424,6 +424,8 @@ fn lane_number(lane: Lane) -> u8 {
 fn put_hello(out: &mut Vec<u8>, hello: &PeerHello) {
     out.extend_from_slice(&hello.id.get().to_be_bytes());
     out.extend_from_slice(&hello.instance.0.to_be_bytes());
+    out.extend_from_slice(&hello.boot.0.to_be_bytes());
+    out.extend_from_slice(&hello.nonce.0.to_be_bytes());
     let (formed, cluster, founder) = match hello.formation {
         Some(formation) => (1, formation.cluster.0, formation.founder.get()),
         None => (0, 0, 0),
@@ -436,6 +438,8 @@ fn put_hello(out: &mut Vec<u8>, hello: &PeerHello) {
 fn read_hello(r: &mut Reader) -> Result<PeerHello, DecodeError> {
     let id = r.node_id("node id")?;
     let instance = InstanceId(r.u128("instance")?);
+    let boot = Boot(r.u64("boot")?);
+    let nonce = corgi_base::Nonce(r.u128("process")?);
     let formed = r.u8("formed")?;
     let cluster = ClusterId(r.u128("cluster")?);
     let founder = r.u64("founder")?;
@@ -447,6 +451,8 @@ fn read_hello(r: &mut Reader) -> Result<PeerHello, DecodeError> {
     Ok(PeerHello {
         id,
         instance,
+        boot,
+        nonce,
         formation,
     })
 }

@@ -14,6 +14,8 @@ fn hello(id: u64) -> PeerHello {
     PeerHello {
         id: node(id),
         instance: InstanceId(u128::from(id) << 64),
+        boot: Boot(id + 3),
+        nonce: corgi_base::Nonce(u128::from(id) + 4),
         formation,
     }
 }

@@ -9,7 +9,7 @@ use super::frame::FrameReader;
 use super::handshake::{Acceptor, MESSAGE_BYTES_MAX, called_id};
 use super::{PENDING_HANDSHAKES_MAX, tune};
 use crate::config::Secret;
-use corgi_base::{Formation, InstanceId, NodeId};
+use corgi_base::{Boot, Formation, InstanceId, NodeId, Nonce};
 use corgi_node::{PeerHello, Refusal, RefusalKind};
 use slog::{Logger, debug, info};
 use std::io;
@@ -102,6 +102,9 @@ async fn answer(stream: TcpStream, waiting: &Waiting) -> Result<(NodeId, Formati
     let own = PeerHello {
         id: waiting.id.unwrap_or(called),
         instance: waiting.instance,
+        // It has not been started as a member yet.
+        boot: Boot(0),
+        nonce: Nonce(0),
         formation: None,
     };
     let secret = waiting.secret.bytes().clone();

@@ -24,6 +24,8 @@ fn hello(id: u64) -> PeerHello {
     PeerHello {
         id: node(id),
         instance: InstanceId(id.into()),
+        boot: corgi_base::Boot(1),
+        nonce: corgi_base::Nonce(1),
         formation: None,
     }
 }

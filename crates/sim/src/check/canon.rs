@@ -111,7 +111,8 @@ impl Canon {
                 EntryHead::OpenSession { .. }
                 | EntryHead::Bootstrap { .. }
                 | EntryHead::Join { .. }
-                | EntryHead::Leave { .. },
+                | EntryHead::Leave { .. }
+                | EntryHead::Feature { .. },
             ) => Ok(()),
             // A new leader's entry and a change of members have no head of ours.
             Err(_) if entry.context.is_empty() => Ok(()),

@@ -1,0 +1,162 @@
+//! What a disk does to a process: an error of a sync ends it at once, and damage is noticed at the next start.
+
+#![expect(
+    clippy::print_stdout,
+    reason = "a test that checks nothing must say so"
+)]
+
+use corgi_tests::dump;
+use corgi_tests::node::has_all;
+use corgi_tests::{Node, RawClient, node};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+/// A process whose sync failed is gone by then.
+const GONE_WITHIN: Duration = Duration::from_secs(1);
+/// Far more than the syncs that succeed.
+const ATTEMPTS: usize = 2000;
+
+fn has_strace() -> bool {
+    let works = Command::new("strace")
+        .args(["-o", "/dev/null", "true"])
+        .status();
+    let works = works.is_ok_and(|status| status.success());
+    if !works {
+        println!("skipped: strace cannot trace here");
+    }
+    works
+}
+
+/// Publishes one by one until there is no answer; returns what was acknowledged, and when the last request was sent.
+fn publish_until_the_end(node: &Node) -> (Vec<String>, Instant) {
+    let mut client = RawClient::connect(node.port, node::REPLY_TIMEOUT);
+    let mut acknowledged = Vec::new();
+    for n in 0..ATTEMPTS {
+        let payload = format!("message {n}");
+        let sent = Instant::now();
+        let asked = client.command(&[b"PUBLISH", b"a", payload.as_bytes()]);
+        match asked.ok().and_then(|()| client.try_line()) {
+            Some(reply) if reply.starts_with(':') => acknowledged.push(payload),
+            _ => return (acknowledged, sent),
+        }
+    }
+    panic!("no sync has failed in {ATTEMPTS} publishes");
+}
+
+#[test]
+fn a_failed_sync_ends_the_process_within_a_second_and_nothing_is_acknowledged_after_it() {
+    if !has_strace() {
+        return;
+    }
+    let mut node = Node::single(&[]);
+    let inner = node.command();
+    let mut command = Command::new("strace");
+    // Threads count their syncs on their own; it is the disk thread that has so many.
+    command.args(["-f", "-o", "/dev/null", "-e", "trace=fdatasync"]);
+    command.args(["-e", "inject=fdatasync:error=EIO:when=60+"]);
+    command.arg(inner.get_program()).args(inner.get_args());
+    node.spawn_command(command);
+    node.wait_ready();
+    let (acknowledged, sent) = publish_until_the_end(&node);
+    let status = node.wait_exit();
+    let took = sent.elapsed();
+    assert!(!status.success(), "{status}");
+    assert!(
+        took < GONE_WITHIN,
+        "gone only {took:?} after the last request"
+    );
+    assert!(!acknowledged.is_empty());
+    let log = node.log();
+    let lines: Vec<&str> = log.lines().filter(|line| line.contains("CRIT")).collect();
+    assert_eq!(lines.len(), 1, "one clear line: {lines:?}");
+    assert!(
+        has_all(
+            lines[0],
+            &["cannot write to the data folder", "Input/output error"]
+        ),
+        "{}",
+        lines[0]
+    );
+
+    node.start();
+    assert!(node.terminate().success());
+    let logged: Vec<String> = dump::publishes(node.dir(), "a")
+        .into_iter()
+        .map(|logged| logged.payload)
+        .collect();
+    assert!(
+        logged.starts_with(&acknowledged),
+        "what was acknowledged is there"
+    );
+    assert!(
+        logged.len() <= acknowledged.len() + 1,
+        "and at most the one without an answer"
+    );
+}
+
+/// The largest file of the log with the suffix.
+fn largest(dir: &Path, suffix: &str) -> PathBuf {
+    fs::read_dir(dir.join("raft"))
+        .expect("the log is a folder")
+        .map(|file| file.expect("it can be listed").path())
+        .filter(|path| path.to_string_lossy().ends_with(suffix))
+        .max_by_key(|path| fs::metadata(path).map_or(0, |data| data.len()))
+        .expect("there is such a file")
+}
+
+/// Publishes, kills the process, damages the log, and returns what the next start says.
+fn start_after(damage: impl FnOnce(&Path)) -> String {
+    let mut node = Node::single(&[]);
+    node.start();
+    let mut client = RawClient::connect(node.port, node::REPLY_TIMEOUT);
+    for _ in 0..50 {
+        assert!(
+            client
+                .ask(&[b"PUBLISH", b"a", &[b'x'; 1000]])
+                .starts_with(':')
+        );
+    }
+    node.kill();
+    damage(node.dir());
+    node.spawn();
+    let status = node.wait_exit();
+    assert!(!status.success(), "{status}: {}", node.log());
+    let log = node.log();
+    log.lines().last().unwrap_or_default().to_owned()
+}
+
+#[test]
+fn a_flipped_byte_in_a_synced_log_is_named_at_the_next_start() {
+    for from_end in [900, 30_000] {
+        let said = start_after(|dir| {
+            let path = largest(dir, ".log");
+            let mut bytes = fs::read(&path).expect("the log can be read");
+            let at = bytes.len() - from_end;
+            bytes[at] ^= 0x10;
+            fs::write(&path, bytes).expect("the log can be written");
+        });
+        assert!(
+            has_all(&said, &["raft", "damaged", "new node-id"]),
+            "{said}"
+        );
+    }
+}
+
+#[test]
+fn a_log_whose_end_is_cut_off_is_named_at_the_next_start() {
+    let said = start_after(|dir| {
+        let path = largest(dir, ".log");
+        let file = fs::OpenOptions::new()
+            .write(true)
+            .open(path)
+            .expect("the log can be opened");
+        let len = file.metadata().expect("it has a length").len();
+        file.set_len(len - 5000).expect("it can be cut");
+    });
+    assert!(
+        has_all(&said, &["raft", "its end is missing", "new node-id"]),
+        "{said}"
+    );
+}
