@@ -174,6 +174,8 @@ impl World {
         match (code, front) {
             // Stands for no answer: the connection ends behind it.
             (b"LAGGED", _) => Ok(()),
+            // So does this one, which is told to subscribers of a node that has lost the majority.
+            (b"CLUSTERDOWN", Some(Pending::Hello | Pending::Leave { .. }) | None) => Ok(()),
             (b"INDETERMINATE", Some(Pending::Publish { .. })) => {
                 self.published(id, Outcome::Unknown)
             }
