@@ -457,7 +457,6 @@ impl<R: LogReader> Running<R> {
         self.tell_peers(shared);
         if self.state.is_gone(own) {
             warn!(shared.log, "this node has left the cluster"; "node" => own.get());
-            shared.admin.has_left(&mut shared.clients, own);
             shared.leave(format!(
                 "node {own} was removed from the cluster; its id is not used again"
             ));

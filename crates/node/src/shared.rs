@@ -122,6 +122,7 @@ impl Shared {
 
     /// Ends all connections, because this node has left the cluster, and then the node.
     pub(crate) fn leave(&mut self, text: String) {
+        self.admin.has_left(&mut self.clients, self.config.id);
         for client in self.clients.ids().collect::<Vec<_>>() {
             self.bus.reset(client);
             self.reads.forget(client);

@@ -218,12 +218,7 @@ impl Builder {
 
     fn node_id(&mut self) -> Option<NodeId> {
         let id = NodeId::new(self.number("node-id"));
-        if self.origin("node-id").is_some() {
-            return id;
-        }
-        let shown = "1, or as the cluster gave it".to_owned();
-        self.effective.insert("node-id", shown);
-        None
+        id.filter(|_| self.origin("node-id").is_some())
     }
 
     fn loglevel(&mut self) -> Level {

@@ -37,9 +37,9 @@ fn without_arguments_it_is_one_node_on_loopback() {
         (
             config.port,
             config.peer_port,
-            config.node_id.map_or(0, NodeId::get)
+            config.node_id.map(NodeId::get)
         ),
-        (6379, 16379, 1)
+        (6379, 16379, None)
     );
     assert!(config.bind.iter().all(BindAddr::is_loopback));
     assert_eq!(
