@@ -35,7 +35,15 @@ pub struct LogEntry {
 
 impl std::fmt::Debug for LogEntry {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}@{} {:?} {}+{}B", self.index, self.term, self.entry_type, self.context.len(), self.data.len())
+        write!(
+            f,
+            "{}@{} {:?} {}+{}B",
+            self.index,
+            self.term,
+            self.entry_type,
+            self.context.len(),
+            self.data.len()
+        )
     }
 }
 
@@ -135,7 +143,12 @@ pub trait LogReader: Send {
     ///
     /// # Errors
     /// [`ReadLogError`], for `low` not in the log, or for a damaged or unreadable entry.
-    fn entries(&self, low: LogIndex, high: LogIndex, max_bytes: u64) -> Result<Vec<LogEntry>, ReadLogError>;
+    fn entries(
+        &self,
+        low: LogIndex,
+        high: LogIndex,
+        max_bytes: u64,
+    ) -> Result<Vec<LogEntry>, ReadLogError>;
 
     /// Returns the term of an entry, also of the last one that was removed from the front.
     ///

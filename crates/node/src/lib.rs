@@ -18,7 +18,8 @@
 //! | `reads` | from which position a subscription counts (P3) |
 //! | `birth` | how a cluster is founded, who may talk to whom |
 //! | `running` | how these are driven by Raft: route, sessions, apply |
-//! | `shared`, `clients` | what each connection is told, in which order (P2, P4), and when it lags |
+//! | `shared`, `clients` | what each connection is told, in which order (P2, P4) |
+//! | `queued`, `feed`, `cursors` | when a connection lags, and how it is fed from the log until it is live again (P10) |
 //! | `peer` | what nodes say to each other |
 //!
 //! Invariants
@@ -28,7 +29,7 @@
 //! - Equal inputs give equal outputs: no clock, no randomness, no hash order.
 //!
 //! Not here: bytes of clients (`session`), encoding, sockets, threads, RocksDB. Not yet: counts over the whole cluster
-//! (`PUBLISH` and `PUBSUB` count this node's subscribers), snapshots, changes of the members after the birth, loss of majority as a state of its own, subscribers that are fed from the log.
+//! (`PUBLISH` and `PUBSUB` count this node's subscribers), snapshots, changes of the members after the birth, loss of majority as a state of its own.
 //!
 //! Tests: `tests/` has golden scripts over whole clusters of nodes, and unit tests of the parts.
 #![deny(clippy::iter_over_hash_type)]
@@ -36,19 +37,24 @@
 mod birth;
 mod clients;
 mod config;
+mod cursors;
 mod errors;
+mod feed;
 mod info;
 mod leading;
 mod node;
 mod origin;
 mod outputs;
 mod peer;
+mod queued;
 mod reads;
 mod running;
 mod shared;
 
-pub use config::{InitialMember, Limits, NodeConfig, NodeStart, Timeouts};
+pub use config::{CursorLimits, InitialMember, Limits, NodeConfig, NodeStart, Timeouts};
+pub use cursors::{LogBlock, LogRead};
 pub use info::Facts;
 pub use node::{Node, NodeStartError};
-pub use outputs::{DiskJob, Outputs, QueuedBytes};
+pub use outputs::{DiskJob, Outputs};
 pub use peer::{Lane, PeerHello, PeerMessage, Refusal, RefusalKind};
+pub use queued::QueuedBytes;

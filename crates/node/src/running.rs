@@ -241,6 +241,7 @@ impl<R: LogReader> Running<R> {
         for read in shared.reads.take_ready(self.state.applied()) {
             shared.subscribe(read);
         }
+        shared.feed();
         if let Some(write) = self.state.take_write() {
             shared.out.disk.push(DiskJob::State(write));
         }
@@ -281,6 +282,7 @@ impl<R: LogReader> Running<R> {
             term,
             payload,
         } = committed;
+        let mut delivered = None;
         match payload {
             Payload::Empty => self.state.apply_empty(index, term),
             Payload::Members { voters, learners } => {
@@ -291,7 +293,10 @@ impl<R: LogReader> Running<R> {
             Payload::Proposal { context, data } => {
                 match self.state.apply(index, term, context, data)? {
                     Effects::None => {}
-                    Effects::Batch(batch) => shared.deliver(&batch),
+                    Effects::Batch(batch) => {
+                        shared.deliver(&batch);
+                        delivered = Some(batch);
+                    }
                     Effects::Session {
                         node,
                         boot,
@@ -311,6 +316,7 @@ impl<R: LogReader> Running<R> {
                 }
             }
         }
+        shared.cursors.applied(index, delivered);
         Ok(())
     }
 

@@ -30,6 +30,7 @@ use crate::core::{Clock, Core};
 use crate::disk::{Folder, Job, Queue, Worker};
 use crate::facts::Process;
 use crate::peers::{PeerSettings, Peers};
+use crate::readers::{self, ReadQueue};
 use crate::stop::{Signals, Stop, StopReason, disk_failed, exit_at_once};
 
 type ServerCore = Core<RocksLogReader>;
@@ -58,10 +59,13 @@ pub fn run(config: &Config, config_file: Option<PathBuf>, log: &Logger) -> anyho
     let clock = Clock::start();
     let queue = Arc::new(DiskQueue::default());
     let (stop, stop_requests) = Stop::new();
-    let (node, folder) = open(config, clock, log)?;
+    let reads = Arc::<ReadQueue>::default();
+    let (node, folder, reader) = open(config, clock, log)?;
     let (client_listeners, peer_listeners) = bind(config)?;
 
-    let core = Arc::new(ServerCore::new(node, clock, queue.clone(), stop));
+    let (disk_queue, read_queue) = (queue.clone(), reads.clone());
+    let core = Arc::new(ServerCore::new(node, clock, disk_queue, read_queue, stop));
+    let readers = readers::start(config.limits().cursors.reads_max, &reads, &reader, &core)?;
     let disk = disk_thread(folder, core.clone(), queue.clone(), log)?;
     let counters = Arc::<Counters>::default();
     let raft = RaftThread {
@@ -91,6 +95,10 @@ pub fn run(config: &Config, config_file: Option<PathBuf>, log: &Logger) -> anyho
     runtime.shutdown_background();
     stop_raft.send_replace(true);
     raft.join().expect("a panic ends the process");
+    reads.close();
+    for reader in readers {
+        reader.join().expect("a panic ends the process");
+    }
     queue.close();
     disk.join().expect("a panic ends the process");
     info!(log, "stopped");
@@ -146,7 +154,7 @@ fn open(
     config: &Config,
     clock: Clock,
     log: &Logger,
-) -> anyhow::Result<(Node<RocksLogReader>, Folder)> {
+) -> anyhow::Result<(Node<RocksLogReader>, Folder, RocksLogReader)> {
     let new_instance = InstanceId(random_u128()?);
     let mut dir = DataDir::open(&config.dir, config.node_id, new_instance, log)?;
     let stores = dir.open_stores()?;
@@ -165,7 +173,7 @@ fn open(
     };
     let start = NodeStart {
         bounds: stores.writer.bounds().context("read the Raft log")?,
-        reader: stores.reader,
+        reader: stores.reader.clone(),
         state_rows: stores.state.rows()?,
     };
     let node = Node::new(node_config, start, clock.now(), log).context("start the node")?;
@@ -176,6 +184,7 @@ fn open(
             log: stores.writer,
             state: stores.state,
         },
+        stores.reader,
     ))
 }
 
