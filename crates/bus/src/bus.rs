@@ -10,6 +10,10 @@ use corgi_base::{ClientId, Protocol, SubscriptionKind};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::hash::{BuildHasher, DefaultHasher, Hasher};
 
+mod replay;
+
+pub use replay::Replay;
+
 /// What a bus is started with.
 #[derive(Clone, Copy, Debug)]
 pub struct Options {
@@ -28,6 +32,8 @@ pub struct Options {
 pub(crate) struct Client {
     pub(crate) id: ClientId,
     pub(crate) protocol: Protocol,
+    /// Gets nothing from the fan-out: see [`Bus::detach`].
+    pub(crate) detached: bool,
     channels: BTreeMap<Bytes, Place>,
     patterns: BTreeMap<Bytes, Place>,
 }
@@ -136,6 +142,7 @@ impl Bus {
         let new = Client {
             id: client,
             protocol,
+            detached: false,
             channels: BTreeMap::new(),
             patterns: BTreeMap::new(),
         };
@@ -174,13 +181,28 @@ impl Bus {
     }
 
     /// Drops all subscriptions of a client and sets it back to RESP2: `RESET`
-    /// (<https://redis.io/docs/latest/commands/reset/>).
+    /// (<https://redis.io/docs/latest/commands/reset/>). With nothing left to read again it is
+    /// attached.
     pub fn reset(&mut self, client: ClientId) {
         self.drop_subscriptions(client);
-        if let Some(at) = self.by_id.get(&client)
-            && let Some(found) = &mut self.clients[*at as usize]
-        {
+        if let Some(found) = self.client_mut(client) {
             found.protocol = Protocol::Resp2;
+            found.detached = false;
+        }
+    }
+
+    /// Leaves a client out of the fan-out from the next batch on, while it goes on to count as a
+    /// receiver: whoever detaches it feeds it with [`Bus::replay`] until it is attached again.
+    pub fn detach(&mut self, client: ClientId) {
+        if let Some(found) = self.client_mut(client) {
+            found.detached = true;
+        }
+    }
+
+    /// Takes a client into the fan-out again, from the next batch on.
+    pub fn attach(&mut self, client: ClientId) {
+        if let Some(found) = self.client_mut(client) {
+            found.detached = false;
         }
     }
 
@@ -338,6 +360,11 @@ impl Bus {
     fn client(&self, client: ClientId) -> Option<&Client> {
         let at = self.by_id.get(&client)?;
         self.clients[*at as usize].as_ref()
+    }
+
+    fn client_mut(&mut self, client: ClientId) -> Option<&mut Client> {
+        let at = self.by_id.get(&client)?;
+        self.clients[*at as usize].as_mut()
     }
 
     fn drop_subscriptions(&mut self, client: ClientId) {

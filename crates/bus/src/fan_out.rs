@@ -10,6 +10,9 @@ use std::fmt;
 
 const PROTOCOLS: usize = 2;
 
+/// The mark of a client that is left out, so that the batch's other messages need not look at it.
+const DETACHED: u32 = u32::MAX;
+
 /// Consecutive frames for one client.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Piece {
@@ -291,6 +294,9 @@ impl<E: Encoder + ?Sized> Frames<'_, E> {
         for at in subscribers {
             let mark = self.marks.marks[*at as usize];
             if mark.epoch == self.marks.epoch {
+                if mark.part == DETACHED {
+                    continue;
+                }
                 let part = &mut self.parts[mark.part as usize];
                 if part.bytes >= self.bytes_max {
                     part.cut = true;
@@ -303,6 +309,13 @@ impl<E: Encoder + ?Sized> Frames<'_, E> {
                 let client = clients[*at as usize]
                     .as_ref()
                     .expect("subscribers are open");
+                if client.detached {
+                    self.marks.marks[*at as usize] = Mark {
+                        epoch: self.marks.epoch,
+                        part: DETACHED,
+                    };
+                    continue;
+                }
                 let span = self.encode(client.protocol, message, &mut encoded);
                 self.start_part(*at, client, span);
             }

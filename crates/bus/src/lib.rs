@@ -11,7 +11,11 @@
 //! log order, and finishes it: out comes one [`Delivery`] per client that listens to anything in
 //! the batch, made of slices of a buffer that all clients of one protocol version share.
 //!
+//! A client that reads too slowly is detached: the fan-out leaves it out, and the node reads what it
+//! misses from the log and puts it through a [`Replay`] for it alone, until it is attached again.
+//!
 //! Invariants
+//! - A replayed operation gives a client the same frames in the same order as the fan-out would.
 //! - A client gets a message once per matching subscription, as in Redis: first as `message` for
 //!   the exact channel, then as `pmessage` for each matching pattern, in byte order of the patterns
 //!   (Redis leaves that order open). Messages keep the order in which they were published.
@@ -39,7 +43,7 @@ mod fan_out;
 mod patterns;
 mod topics;
 
-pub use bus::{Bus, Options};
+pub use bus::{Bus, Options, Replay};
 pub use fan_out::{Delivery, FanOut, Piece};
 
 use bytes::BytesMut;

@@ -186,3 +186,63 @@ fn client_id(name: &str) -> Result<ClientId, Box<dyn Error>> {
             .parse()?,
     ))
 }
+
+#[test]
+fn a_detached_client_counts_and_is_left_out_until_it_is_attached() {
+    let mut bus = Bus::new(Options {
+        hash_seed: 1,
+        client_batch_bytes_max: usize::MAX,
+    });
+    let (slow, fast) = (ClientId(1), ClientId(2));
+    for client in [slow, fast] {
+        bus.open(client, Protocol::Resp2);
+        bus.subscribe(client, SubscriptionKind::Channel, b"a");
+        bus.subscribe(client, SubscriptionKind::Pattern, b"*");
+    }
+    let publish = |bus: &mut Bus| {
+        let (encoder, nobody) = (Readable::default(), BTreeSet::new());
+        let mut fan = bus.fan_out(&encoder, &nobody);
+        assert_eq!(
+            fan.publish(0, b"a", b"x"),
+            4,
+            "whoever is fed later receives too"
+        );
+        assert_eq!(fan.publish(1, b"a", b"y"), 4);
+        let deliveries = fan.finish();
+        deliveries.iter().map(|d| d.client).collect::<Vec<_>>()
+    };
+    assert_eq!(publish(&mut bus), [slow, fast]);
+    bus.detach(slow);
+    assert_eq!(publish(&mut bus), [fast]);
+    bus.attach(slow);
+    assert_eq!(publish(&mut bus), [slow, fast]);
+    bus.detach(slow);
+    bus.reset(slow);
+    bus.subscribe(slow, SubscriptionKind::Channel, b"a");
+    bus.subscribe(slow, SubscriptionKind::Pattern, b"*");
+    assert_eq!(
+        publish(&mut bus),
+        [slow, fast],
+        "a reset leaves nothing to be fed"
+    );
+}
+
+#[test]
+fn what_is_not_wanted_is_left_out_of_a_replay() {
+    let mut bus = Bus::new(Options {
+        hash_seed: 1,
+        client_batch_bytes_max: usize::MAX,
+    });
+    let client = ClientId(1);
+    bus.open(client, Protocol::Resp3);
+    bus.subscribe(client, SubscriptionKind::Channel, b"a");
+    bus.subscribe(client, SubscriptionKind::Pattern, b"a*");
+    bus.subscribe(client, SubscriptionKind::Pattern, b"*");
+    let encoder = Readable::default();
+    let mut replay = bus.replay(&encoder, client, 1000);
+    let wanted = |_, name: &[u8]| name != b"a*";
+    assert!(replay.publish(b"a", b"x", &mut None, wanted));
+    assert_eq!(replay.finish(), ">[message a x]>[pmessage * a x]");
+    let replay = bus.replay(&encoder, ClientId(9), 1000);
+    assert_eq!(replay.finish(), "", "who is not there gets nothing");
+}

@@ -248,6 +248,7 @@ fn check_batch(
     messages: &[(u32, &'static str, &'static str)],
     max: usize,
 ) -> Result<(), TestCaseError> {
+    check_replay(bus, model, messages)?;
     let encoder = Readable::default();
     let mut expected = BTreeMap::new();
     let mut fan = bus.fan_out(&encoder, repliers);
@@ -261,6 +262,42 @@ fn check_batch(
     prop_assert_eq!(clients, expected.keys().copied().collect::<Vec<_>>());
     for (delivery, expected) in deliveries.iter().zip(expected.values()) {
         check_delivery(delivery, expected, repliers.contains(&delivery.client))?;
+    }
+    Ok(())
+}
+
+/// What is published again to one client, in parts of any size, is what the fan-out gives it.
+fn check_replay(
+    bus: &mut Bus,
+    model: &Model,
+    messages: &[(u32, &'static str, &'static str)],
+) -> Result<(), TestCaseError> {
+    let mut expected = BTreeMap::new();
+    for message in messages {
+        model.publish(*message, usize::MAX, &mut expected);
+    }
+    let encoder = Readable::default();
+    for client in (1..=5).map(ClientId) {
+        let expected = expected.remove(&client).unwrap_or_default();
+        let frames: Vec<u8> = expected.frames.iter().flat_map(|f| f.1.to_vec()).collect();
+        for bytes_max in [1, 20, 60, usize::MAX] {
+            let mut got = Vec::new();
+            let (mut next, mut after) = (0, None);
+            while next < messages.len() {
+                let mut replay = bus.replay(&encoder, client, bytes_max);
+                while let Some((_, channel, payload)) = messages.get(next) {
+                    let (channel, payload) = (channel.as_bytes(), payload.as_bytes());
+                    if !replay.publish(channel, payload, &mut after, |_, _| true) {
+                        break;
+                    }
+                    next += 1;
+                }
+                let part = replay.finish();
+                prop_assert!(next == messages.len() || part.len() >= bytes_max);
+                got.extend_from_slice(&part);
+            }
+            prop_assert_eq!(&got, &frames, "{:?} by {}", client, bytes_max);
+        }
     }
     Ok(())
 }

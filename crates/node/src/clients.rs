@@ -1,6 +1,6 @@
 //! The connections of this node, and what is told to them.
 
-use crate::outputs::QueuedBytes;
+use crate::queued::{QueuedBytes, Total};
 use bytes::Bytes;
 use corgi_base::ClientId;
 use corgi_session::{Reply, Seq, Told};
@@ -10,6 +10,7 @@ use std::collections::{BTreeMap, HashMap};
 #[derive(Debug, Default)]
 pub(crate) struct Clients {
     queued: BTreeMap<ClientId, QueuedBytes>,
+    total: Total,
     told: Vec<(ClientId, Vec<Told>)>,
     /// Where a client stands in `told`. Only looked up.
     at: HashMap<ClientId, usize>,
@@ -17,13 +18,15 @@ pub(crate) struct Clients {
 
 impl Clients {
     pub(crate) fn open(&mut self, client: ClientId, queued: QueuedBytes) {
+        queued.join(self.total.clone());
         let before = self.queued.insert(client, queued);
         assert!(before.is_none(), "client ids are unique: {client:?}");
     }
 
     /// Forgets a connection; what it has not been told is dropped with it. `false` if it was not there.
     pub(crate) fn close(&mut self, client: ClientId) -> bool {
-        self.queued.remove(&client).is_some()
+        let queued = self.queued.remove(&client);
+        queued.inspect(QueuedBytes::leave).is_some()
     }
 
     /// Returns the connections, ascending.
@@ -38,6 +41,17 @@ impl Clients {
     /// Returns how many bytes of messages wait for a connection.
     pub(crate) fn queued_bytes(&self, client: ClientId) -> u64 {
         self.queued.get(&client).map_or(0, QueuedBytes::get)
+    }
+
+    /// Returns how many bytes of messages wait for all connections.
+    pub(crate) fn queued_total(&self) -> u64 {
+        self.total.get()
+    }
+
+    /// Returns whether no more than `low` bytes wait for a connection; if more do, it will say when that has changed.
+    pub(crate) fn drained_or_watch(&self, client: ClientId, low: u64) -> bool {
+        let queued = self.queued.get(&client);
+        queued.is_some_and(|queued| queued.drained_or_watch(low))
     }
 
     /// Tells a connection something, if it is still there.

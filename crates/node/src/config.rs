@@ -37,8 +37,14 @@ pub struct Limits {
     pub batches_in_flight_max: usize,
     /// Bytes of operations that wait to be put in a batch; beyond this a write gets `-TRYAGAIN`.
     pub pending_bytes_max: usize,
-    /// Bytes of messages that wait for one connection; beyond this it is closed with `-LAGGED`.
+    /// Bytes of messages that wait for one connection; beyond this it is fed from the log.
     pub client_queue_bytes_max: u64,
+    /// A connection that is fed from the log gets more when no more than so many bytes wait for it.
+    pub client_queue_bytes_low: u64,
+    /// Bytes of messages that wait for all connections together; the nearer, the earlier each of them is fed from the log.
+    pub clients_queue_bytes_max: u64,
+    /// Feeding from the log.
+    pub cursors: CursorLimits,
     /// Payload bytes of one append message to a follower.
     pub append_bytes_max: u64,
     /// Append messages under way to one follower.
@@ -53,6 +59,33 @@ pub struct Limits {
     pub disk_free_bytes_min: u64,
     /// The same in percent of the disk; the larger of the two counts.
     pub disk_free_percent_min: u64,
+}
+
+/// Bounds on feeding slow subscribers from the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CursorLimits {
+    /// Payload bytes of one read of the log.
+    pub block_bytes_max: u64,
+    /// Bytes of blocks that are kept for others that will need them.
+    pub cache_bytes_max: u64,
+    /// Reads under way at once.
+    pub reads_max: usize,
+    /// Bytes that are looked at and encoded within one input to the node.
+    pub feed_bytes_max: u64,
+}
+
+impl Default for CursorLimits {
+    fn default() -> Self {
+        Self {
+            // A read costs a seek; more at once would keep the encoding of a block from others for longer.
+            block_bytes_max: 256 << 10,
+            cache_bytes_max: 16 << 20,
+            // Two keep one disk busy, and leave it to the log's writer otherwise.
+            reads_max: 2,
+            // Less than a millisecond under the node's lock.
+            feed_bytes_max: 1 << 20,
+        }
+    }
 }
 
 /// Who a node is and how it behaves.

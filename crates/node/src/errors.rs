@@ -1,7 +1,7 @@
 //! The error texts that the node gives to clients: code first, then what happened, with what value, and what it means.
 
 use bytes::Bytes;
-use corgi_base::{ClusterId, NodeId};
+use corgi_base::{ClusterId, MessageId, NodeId};
 
 /// A write that was never sent.
 pub(crate) fn cluster_down_write(write_ms: u64) -> Bytes {
@@ -51,12 +51,9 @@ pub(crate) fn try_again(pending_bytes: usize) -> Bytes {
     .into()
 }
 
-/// A subscriber that reads more slowly than messages arrive.
-pub(crate) fn lagged(queued: u64, limit: u64) -> Bytes {
-    format!(
-        "LAGGED Messages arrive faster than this connection reads: {queued} bytes wait, the limit is {limit}; subscribe again"
-    )
-    .into()
+/// A subscriber that is so far behind that the log has lost what it must get next.
+pub(crate) fn lagged(first: MessageId) -> Bytes {
+    format!("LAGGED first available id {first}").into()
 }
 
 /// Redis' text for a failover that makes no sense.

@@ -1,6 +1,7 @@
 //! The text of `INFO` (<https://redis.io/docs/latest/commands/info/>): Redis' section and field names where they apply, and a
 //! section `Raft`.
 
+use crate::feed::FeedCounters;
 use bytes::Bytes;
 use corgi_base::{ClusterId, LogIndex, NodeId, Term};
 use corgi_consensus::Role;
@@ -48,7 +49,8 @@ pub(crate) struct NodeFacts {
     pub(crate) patterns: u64,
     pub(crate) published: u64,
     pub(crate) delivered: u64,
-    pub(crate) lagged: u64,
+    pub(crate) lagging: usize,
+    pub(crate) feed: FeedCounters,
 }
 
 const SECTIONS: [&str; 8] = [
@@ -116,7 +118,11 @@ fn stats(node: &NodeFacts) -> Vec<String> {
         format!("pubsub_patterns:{}", node.patterns),
         format!("published_messages:{}", node.published),
         format!("delivered_messages:{}", node.delivered),
-        format!("lagged_clients:{}", node.lagged),
+        format!("lagging_clients:{}", node.lagging),
+        format!("lagged_clients:{}", node.feed.closed),
+        format!("cursors_begun:{}", node.feed.begun),
+        format!("cursor_reads:{}", node.feed.reads),
+        format!("cursor_read_bytes:{}", node.feed.read_bytes),
     ]
 }
 

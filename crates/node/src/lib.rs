@@ -27,7 +27,8 @@
 //! | `quorum` | whether a majority answers this node (P8) |
 //! | `birth` | how a cluster is founded, who may talk to whom |
 //! | `running` | how these are driven by Raft: route, sessions, apply |
-//! | `shared`, `clients` | what each connection is told, in which order (P2, P4), and when it lags |
+//! | `shared`, `clients` | what each connection is told, in which order (P2, P4) |
+//! | `queued`, `feed`, `cursors` | when a connection lags, and how it is fed from the log until it is live again (P10) |
 //! | `peer` | what nodes say to each other |
 //!
 //! Invariants
@@ -37,7 +38,7 @@
 //! - Equal inputs give equal outputs: no clock, no randomness, no hash order.
 //!
 //! Not here: bytes of clients (`session`), encoding, sockets, threads, RocksDB. Not yet: counts over the whole cluster
-//! (`PUBLISH` and `PUBSUB` count this node's subscribers), snapshots, subscribers that are fed from the log.
+//! (`PUBLISH` and `PUBSUB` count this node's subscribers), snapshots.
 //!
 //! Tests: `tests/` has golden scripts over whole clusters of nodes, and unit tests of the parts.
 #![deny(clippy::iter_over_hash_type)]
@@ -47,7 +48,9 @@ mod agreement;
 mod birth;
 mod clients;
 mod config;
+mod cursors;
 mod errors;
+mod feed;
 mod info;
 mod leadership;
 mod leading;
@@ -57,6 +60,7 @@ mod node;
 mod origin;
 mod outputs;
 mod peer;
+mod queued;
 mod quorum;
 mod reads;
 mod room;
@@ -66,10 +70,12 @@ mod stalls;
 mod succession;
 mod vitals;
 
-pub use config::{InitialMember, Limits, NodeConfig, NodeStart, Timeouts};
+pub use config::{CursorLimits, InitialMember, Limits, NodeConfig, NodeStart, Timeouts};
+pub use cursors::{LogBlock, LogRead};
 pub use info::Facts;
 pub use members::Change;
 pub use node::{Node, NodeStartError};
-pub use outputs::{DiskJob, Outputs, Probe, QueuedBytes};
+pub use outputs::{DiskJob, Outputs, Probe};
 pub use peer::{Lane, PeerHello, PeerMessage, Refusal, RefusalKind, Vitals};
+pub use queued::QueuedBytes;
 pub use room::DiskSpace;

@@ -2,10 +2,12 @@
 
 use crate::birth::{self, check_peer};
 use crate::config::{NodeConfig, NodeStart};
+use crate::cursors::LogBlock;
 use crate::errors;
 use crate::info::{Facts, NodeFacts, render};
-use crate::outputs::{DiskJob, Outputs, QueuedBytes};
+use crate::outputs::{DiskJob, Outputs};
 use crate::peer::{PeerHello, PeerMessage, Refusal, RefusalKind};
+use crate::queued::QueuedBytes;
 use crate::room::DiskSpace;
 use crate::running::Running;
 use crate::shared::{AboutCluster, Shared};
@@ -376,6 +378,18 @@ impl<R: LogReader> Node<R> {
         self.pump(now);
     }
 
+    /// Takes note that [`QueuedBytes::sub`] has asked for it: a connection has room for more.
+    pub fn client_drained(&mut self, now: Now, client: ClientId) {
+        self.shared.client_drained(client);
+        self.pump(now);
+    }
+
+    /// Takes what one of [`Outputs::reads`] gave.
+    pub fn log_read(&mut self, now: Now, block: LogBlock) {
+        self.shared.log_read(block);
+        self.pump(now);
+    }
+
     /// Forgets a connection that is gone. Its writes that are under way go on.
     pub fn client_closed(&mut self, client: ClientId) {
         self.shared.close_client(client);
@@ -488,7 +502,8 @@ impl NodeFacts {
             patterns: shared.bus.numpat(),
             published: shared.counters.published,
             delivered: shared.counters.delivered,
-            lagged: shared.counters.lagged,
+            lagging: shared.cursors.len(),
+            feed: shared.feed_counters,
         }
     }
 }

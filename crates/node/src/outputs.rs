@@ -1,14 +1,13 @@
 //! What a node asks its surroundings to do.
 
 use crate::config::InitialMember;
+use crate::cursors::LogRead;
 use crate::peer::PeerMessage;
 use bytes::Bytes;
 use corgi_base::{ClientId, Formation, NodeId};
 use corgi_consensus::Persist;
 use corgi_session::Told;
 use corgi_state::store::StateWrite;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 /// All that has become due since the last call, in the order in which it must be done within each list.
 #[must_use = "dropping outputs loses messages, writes and replies"]
@@ -18,6 +17,9 @@ pub struct Outputs {
     pub send: Vec<(NodeId, PeerMessage)>,
     /// Writes, in order.
     pub disk: Vec<DiskJob>,
+    /// Reads of the log for subscribers that lag, each to be run where it may wait for the disk, and its block given to
+    /// [`crate::Node::log_read`]. Few at a time: [`crate::CursorLimits::reads_max`].
+    pub reads: Vec<LogRead>,
     /// What to tell the sessions, in order.
     pub clients: Vec<(ClientId, Vec<Told>)>,
     /// The other members to keep connections with, whenever the list changes.
@@ -46,6 +48,7 @@ impl Outputs {
     pub fn is_empty(&self) -> bool {
         self.send.is_empty()
             && self.disk.is_empty()
+            && self.reads.is_empty()
             && self.clients.is_empty()
             && self.peers.is_none()
             && self.probes.is_empty()
@@ -64,26 +67,4 @@ pub enum DiskJob {
     Log(Persist),
     /// Write to the applied state, not synced.
     State(StateWrite),
-}
-
-/// The bytes of messages that wait for one connection: the node adds what it tells, the connection subtracts what it has
-/// written.
-#[derive(Clone, Debug, Default)]
-pub struct QueuedBytes(Arc<AtomicU64>);
-
-impl QueuedBytes {
-    /// Returns how many bytes wait.
-    pub fn get(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
-    }
-
-    /// Notes that as many more bytes wait.
-    pub fn add(&self, bytes: u64) {
-        self.0.fetch_add(bytes, Ordering::Relaxed);
-    }
-
-    /// Notes that as many bytes have been written. Never more than were added.
-    pub fn sub(&self, bytes: u64) {
-        self.0.fetch_sub(bytes, Ordering::Relaxed);
-    }
 }

@@ -300,6 +300,7 @@ impl<R: LogReader> Running<R> {
         for read in shared.reads.take_ready(self.state.applied()) {
             shared.subscribe(read);
         }
+        shared.feed();
         if let Some(write) = self.state.take_write() {
             shared.out.disk.push(DiskJob::State(write));
         }
@@ -343,6 +344,7 @@ impl<R: LogReader> Running<R> {
             term,
             payload,
         } = committed;
+        let mut delivered = None;
         match payload {
             Payload::Empty => self.state.apply_empty(index, term),
             Payload::Members {
@@ -359,7 +361,10 @@ impl<R: LogReader> Running<R> {
             Payload::Proposal { context, data } => {
                 match self.state.apply(index, term, context, data)? {
                     Effects::None => {}
-                    Effects::Batch(batch) => shared.deliver(&batch),
+                    Effects::Batch(batch) => {
+                        shared.deliver(&batch);
+                        delivered = Some(batch);
+                    }
                     Effects::Session {
                         node,
                         boot,
@@ -389,6 +394,7 @@ impl<R: LogReader> Running<R> {
             }
         }
         self.agreement.applied(index, self.state.hash());
+        shared.cursors.applied(index, delivered);
         Ok(())
     }
 

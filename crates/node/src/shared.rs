@@ -4,7 +4,9 @@ use crate::admin::{self, Admin};
 use crate::birth::Heard;
 use crate::clients::Clients;
 use crate::config::NodeConfig;
+use crate::cursors::Cursors;
 use crate::errors;
+use crate::feed::{self, FeedCounters};
 use crate::info::Facts;
 use crate::origin::{Origin, OriginLimits, Waiter};
 use crate::outputs::Outputs;
@@ -14,7 +16,7 @@ use crate::reads::{Read, Reads};
 use crate::room::Room;
 use crate::vitals::Vitals;
 use bytes::{Bytes, BytesMut};
-use corgi_base::{AppliedBatch, ClientId, NodeId, Now, Op, Protocol, SubscriptionKind};
+use corgi_base::{AppliedBatch, ClientId, LogIndex, NodeId, Now, Op, Protocol, SubscriptionKind};
 use corgi_bus::{Bus, Delivery, Encoder, Options};
 use corgi_session::{Ask, ClusterAsk, PubSubQuery, Reply, Seq, Told, encode_message};
 use slog::Logger;
@@ -25,7 +27,6 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 pub(crate) struct Counters {
     pub(crate) published: u64,
     pub(crate) delivered: u64,
-    pub(crate) lagged: u64,
 }
 
 /// What a client asks that needs the cluster.
@@ -50,11 +51,13 @@ pub(crate) struct Shared {
     pub(crate) vitals: Vitals,
     /// The node whose disk has no room for new writes.
     pub(crate) starved: Option<NodeId>,
+    pub(crate) cursors: Cursors,
     pub(crate) heard: Heard,
     pub(crate) peers_up: BTreeSet<NodeId>,
     pub(crate) out: Outputs,
     pub(crate) facts: Facts,
     pub(crate) counters: Counters,
+    pub(crate) feed_counters: FeedCounters,
     pub(crate) stopping: bool,
     #[cfg(feature = "seeded-bugs")]
     pub(crate) bug: Option<corgi_consensus::SeededBug>,
@@ -70,8 +73,11 @@ impl Shared {
         };
         // A question takes a round trip to a majority; by two heartbeats it is lost.
         let retry_ms = config.timeouts.heartbeat_ms * 2;
-        let client_batch_bytes_max =
-            usize::try_from(config.limits.client_queue_bytes_max).unwrap_or(usize::MAX);
+        let queue_bytes_max = config
+            .limits
+            .client_queue_bytes_max
+            .min(config.limits.clients_queue_bytes_max);
+        let client_batch_bytes_max = usize::try_from(queue_bytes_max).unwrap_or(usize::MAX);
         Self {
             log,
             clients: Clients::default(),
@@ -94,11 +100,13 @@ impl Shared {
             vitals: Vitals::default(),
             starved: None,
             quorum: Quorum::new(config.timeouts.quorum_loss_ms),
+            cursors: feed::cursors(&config.limits.cursors),
             heard: Heard::default(),
             peers_up: BTreeSet::new(),
             out: Outputs::default(),
             facts: Facts::default(),
             counters: Counters::default(),
+            feed_counters: FeedCounters::default(),
             stopping: false,
             #[cfg(feature = "seeded-bugs")]
             bug: None,
@@ -115,6 +123,7 @@ impl Shared {
     pub(crate) fn close_client(&mut self, client: ClientId) {
         if self.clients.close(client) {
             self.bus.close(client);
+            self.cursors.end(client);
             self.reads.forget(client);
             self.admin.forget(client);
         }
@@ -171,6 +180,7 @@ impl Shared {
             }
             Ask::Reset { seq } => {
                 self.bus.reset(client);
+                self.cursors.end(client);
                 self.clients.tell(client, Told::Done { seq });
             }
             Ask::PubSub { seq, query } => {
@@ -233,7 +243,11 @@ impl Shared {
         }
         for name in names {
             let count = self.bus.unsubscribe(client, kind, &name);
+            self.cursors.unsubscribed(client, kind, &name);
             self.clients.tell(client, confirm(Some(name), count));
+        }
+        if self.bus.count(client) == 0 {
+            self.end_lag(client);
         }
         self.clients.tell(client, Told::Done { seq });
     }
@@ -270,6 +284,9 @@ impl Shared {
             return;
         }
         for name in names {
+            if !self.bus.is_subscribed(client, kind, &name) {
+                self.cursors.subscribed(client, kind, &name);
+            }
             let count = self.bus.subscribe(client, kind, &name);
             let name = Some(name);
             self.clients.tell(
@@ -371,7 +388,7 @@ impl Shared {
         }
         for delivery in deliveries {
             let own = replies.remove(&delivery.client).unwrap_or_default();
-            self.deliver_to(delivery, own);
+            self.deliver_to(batch.index, delivery, own);
         }
         for (client, rest) in replies {
             for (_, seq, reply) in rest {
@@ -381,20 +398,24 @@ impl Shared {
     }
 
     /// A client's own message follows the reply to its `PUBLISH` (P4).
-    fn deliver_to(&mut self, delivery: Delivery, mut replies: VecDeque<(u32, Seq, Reply)>) {
+    fn deliver_to(
+        &mut self,
+        index: LogIndex,
+        delivery: Delivery,
+        mut replies: VecDeque<(u32, Seq, Reply)>,
+    ) {
         let Delivery {
             client,
             pieces,
             bytes,
             cut,
         } = delivery;
-        let queued = self.clients.queued_bytes(client);
-        let limit = self.config.limits.client_queue_bytes_max;
-        if cut || (queued > 0 && queued + bytes as u64 > limit) {
+        if cut || !self.has_room(client, bytes) {
+            // Its replies do not wait for its messages, which follow from the log.
             for (_, seq, reply) in replies {
                 self.clients.reply(client, seq, reply);
             }
-            return self.close_lagged(client, queued + bytes as u64);
+            return self.begin_lag(client, index);
         }
         for piece in pieces {
             while replies.front().is_some_and(|(op, ..)| *op <= piece.op) {
@@ -409,13 +430,6 @@ impl Shared {
         }
     }
 
-    fn close_lagged(&mut self, client: ClientId, queued: u64) {
-        self.counters.lagged += 1;
-        let limit = self.config.limits.client_queue_bytes_max;
-        slog::info!(self.log, "closed a subscriber that lags"; "client" => ?client, "bytes" => queued);
-        self.end_listening(client, errors::lagged(queued, limit));
-    }
-
     /// Closes a subscriber with a last word.
     fn end_listening(&mut self, client: ClientId, error: Bytes) {
         self.bus.reset(client);
@@ -427,7 +441,7 @@ impl Shared {
 }
 
 /// Frames as the clients' protocol has them.
-struct RespEncoder;
+pub(crate) struct RespEncoder;
 
 impl Encoder for RespEncoder {
     fn message(

@@ -3,7 +3,8 @@
 //! ```text
 //!   client threads ─ asks ──────┐                         ┌─▶ outboxes of clients
 //!   raft thread ─ ticks, peers ─┼─▶ enter: node, outputs ─┼─▶ queue of the disk thread
-//!   disk thread ─ persisted ────┘                         └─▶ peers
+//!   disk thread ─ persisted ────┤                         ├─▶ peers
+//!   readers ─ blocks of the log ┘                         └─▶ readers
 //! ```
 //!
 //! # The lock
@@ -31,6 +32,7 @@ use corgi_session::Ask;
 use crate::clients::{Host, Outbox};
 use crate::disk::{Job, Queue};
 use crate::peers::{PeerEvents, Peers};
+use crate::readers::ReadQueue;
 use crate::stop::{Stop, StopReason};
 
 const UNPOISONED: &str = "a panic ends the process, so nobody sees a poisoned lock";
@@ -74,6 +76,7 @@ pub(crate) struct Core<R: LogReader> {
     inner: Mutex<Inner<R>>,
     clock: Clock,
     disk: Arc<Queue<Job<PersistToken>>>,
+    reads: Arc<ReadQueue>,
     /// Set once the transport runs; what is sent before is lost, as on any network.
     peers: OnceLock<Peers>,
     stop: Stop,
@@ -92,6 +95,7 @@ struct Inner<R: LogReader> {
 #[derive(Default)]
 struct Wakes {
     disk: bool,
+    reads: usize,
     outboxes: Vec<Arc<Outbox>>,
 }
 
@@ -101,6 +105,7 @@ impl<R: LogReader> Core<R> {
         node: Node<R>,
         clock: Clock,
         disk: Arc<Queue<Job<PersistToken>>>,
+        reads: Arc<ReadQueue>,
         stop: Stop,
     ) -> Self {
         let inner = Inner {
@@ -113,6 +118,7 @@ impl<R: LogReader> Core<R> {
             inner: Mutex::new(inner),
             clock,
             disk,
+            reads,
             peers: OnceLock::new(),
             stop,
         }
@@ -150,6 +156,7 @@ impl<R: LogReader> Core<R> {
         if wakes.disk {
             self.disk.wake();
         }
+        self.reads.wake(wakes.reads);
         for outbox in wakes.outboxes {
             outbox.wake();
         }
@@ -165,6 +172,7 @@ impl<R: LogReader> Core<R> {
             let Outputs {
                 send,
                 disk,
+                reads,
                 clients,
                 peers,
                 probes,
@@ -187,6 +195,8 @@ impl<R: LogReader> Core<R> {
                 self.disk.push(disk.into_iter().map(Job::from).collect());
                 wakes.disk = true;
             }
+            wakes.reads += reads.len();
+            self.reads.push(reads);
             for (client, told) in clients {
                 // A client may have left while the node worked for it.
                 if let Some(outbox) = inner.outboxes.get(&client)
@@ -226,6 +236,10 @@ impl<R: LogReader + 'static> Host for Core<R> {
 
     fn ask(&self, client: ClientId, asks: Vec<Ask>) {
         self.enter(|node, now| node.client_asks(now, client, asks));
+    }
+
+    fn drained(&self, client: ClientId) {
+        self.enter(|node, now| node.client_drained(now, client));
     }
 
     fn closed(&self, client: ClientId) {

@@ -62,6 +62,7 @@ mod disk;
 mod facts;
 pub mod logging;
 pub mod peers;
+mod readers;
 mod run;
 mod space;
 mod stop;

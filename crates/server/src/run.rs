@@ -31,6 +31,7 @@ use crate::disk::{Folder, Job, Queue, Worker};
 use crate::facts::Process;
 use crate::peers::join::{self, Waiting};
 use crate::peers::{PeerSettings, Peers};
+use crate::readers::{self, ReadQueue};
 use crate::space::SpaceWatch;
 use crate::stop::{Signals, Stop, StopReason, disk_failed, exit_at_once};
 
@@ -60,15 +61,18 @@ pub fn run(config: &Config, config_file: Option<PathBuf>, log: &Logger) -> anyho
     let clock = Clock::start();
     let queue = Arc::new(DiskQueue::default());
     let (stop, stop_requests) = Stop::new();
+    let reads = Arc::<ReadQueue>::default();
     let mut opened = open_folder(config, log)?;
     let peer_listeners = bind_peers(config)?;
     if waits_to_join(config, &opened) && !join(config, &mut opened, &peer_listeners, log)? {
         return Ok(Ended::Orderly);
     }
-    let (node, folder, id) = make_node(config, opened, clock, log)?;
+    let (node, folder, reader, id) = make_node(config, opened, clock, log)?;
     let client_listeners = bind_clients(config)?;
 
-    let core = Arc::new(ServerCore::new(node, clock, queue.clone(), stop));
+    let (disk_queue, read_queue) = (queue.clone(), reads.clone());
+    let core = Arc::new(ServerCore::new(node, clock, disk_queue, read_queue, stop));
+    let readers = readers::start(config.limits().cursors.reads_max, &reads, &reader, &core)?;
     let disk = disk_thread(folder, core.clone(), queue.clone(), log)?;
     let counters = Arc::<Counters>::default();
     let raft = RaftThread {
@@ -100,6 +104,10 @@ pub fn run(config: &Config, config_file: Option<PathBuf>, log: &Logger) -> anyho
     drop(space);
     stop_raft.send_replace(true);
     raft.join().expect("a panic ends the process");
+    reads.close();
+    for reader in readers {
+        reader.join().expect("a panic ends the process");
+    }
     queue.close();
     disk.join().expect("a panic ends the process");
     info!(log, "stopped");
@@ -210,7 +218,7 @@ fn make_node(
     opened: Opened,
     clock: Clock,
     log: &Logger,
-) -> anyhow::Result<(Node<RocksLogReader>, Folder, NodeId)> {
+) -> anyhow::Result<(Node<RocksLogReader>, Folder, RocksLogReader, NodeId)> {
     let Opened { mut dir, stores } = opened;
     if dir.identity().node.is_none() {
         let assigned = dir.assign(Config::default_node_id());
@@ -233,7 +241,7 @@ fn make_node(
     };
     let start = NodeStart {
         bounds: stores.writer.bounds().context("read the Raft log")?,
-        reader: stores.reader,
+        reader: stores.reader.clone(),
         state_rows: stores.state.rows()?,
     };
     let node = Node::new(node_config, start, clock.now(), log).context("start the node")?;
@@ -242,7 +250,7 @@ fn make_node(
         log: stores.writer,
         state: stores.state,
     };
-    Ok((node, folder, id))
+    Ok((node, folder, stores.reader, id))
 }
 
 fn random_u128() -> anyhow::Result<u128> {

@@ -11,7 +11,7 @@ use corgi_base::{
 use corgi_consensus::PersistToken;
 use corgi_consensus::mem::{MemLog, MemLogReader, MemLogWriter};
 use corgi_consensus::storage::{LogEntry, LogWriter};
-use corgi_node::{DiskJob, InitialMember, Node, NodeConfig, NodeStart, PeerHello};
+use corgi_node::{DiskJob, InitialMember, LogRead, Node, NodeConfig, NodeStart, PeerHello};
 use corgi_state::mem::{MemState, MemStateStore};
 use corgi_state::store::{StateStore, StateWrite};
 use slog::Logger;
@@ -112,6 +112,8 @@ pub(crate) struct Process {
     pub(crate) writer: MemLogWriter,
     pub(crate) store: MemStateStore,
     pub(crate) queue: VecDeque<DiskJob>,
+    /// Reads of the log that are under way, in the order asked for.
+    pub(crate) reads: VecDeque<LogRead>,
     pub(crate) busy: Option<Group>,
     /// Counts the groups.
     pub(crate) group: u64,
@@ -179,6 +181,7 @@ impl Machine {
             writer,
             store,
             queue: VecDeque::new(),
+            reads: VecDeque::new(),
             busy: None,
             group: 0,
             peers: Vec::new(),

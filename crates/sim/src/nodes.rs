@@ -147,6 +147,22 @@ impl World {
         }
     }
 
+    /// The oldest read of a node's log is done: reads take a while, and the node goes on meanwhile.
+    pub(crate) fn read_log(&mut self, node: usize, life: u64) -> Result<(), Violation> {
+        let machine = &mut self.machines[node];
+        if machine.life != life {
+            return Ok(());
+        }
+        let reader = machine.log.reader();
+        let now = machine.clock.now(self.now);
+        if let Some(process) = &mut machine.process
+            && let Some(read) = process.reads.pop_front()
+        {
+            process.node.log_read(now, read.run(&reader));
+        }
+        self.drain(node)
+    }
+
     /// A stalled disk goes on.
     pub(crate) fn hurry_disk(&mut self, node: usize) {
         let machine = &self.machines[node];
@@ -215,6 +231,7 @@ impl World {
             disk,
             clients,
             peers,
+            reads,
             // Nobody asks for changes of the members.
             probes: _,
             removed,
@@ -238,6 +255,14 @@ impl World {
             }
         }
         self.begin_group(node);
+        let life = self.machines[node].life;
+        for read in reads {
+            if let Some(process) = &mut self.machines[node].process {
+                process.reads.push_back(read);
+            }
+            let wait = self.rng.skewed(100, 20 * MS);
+            self.after(wait, Event::Read { node, life });
+        }
         for (client, told) in clients {
             let process = self.machines[node].process.as_ref();
             let conn = process

@@ -2,7 +2,7 @@
 
 use crate::history::Micros;
 use crate::rng::Rng;
-use corgi_node::{Limits, Timeouts};
+use corgi_node::{CursorLimits, Limits, Timeouts};
 
 /// One millisecond of virtual time.
 pub(crate) const MS: Micros = 1000;
@@ -190,6 +190,9 @@ fn limits(rng: &mut Rng, tiny: bool) -> Limits {
             batches_in_flight_max: 4,
             pending_bytes_max: 16 << 20,
             client_queue_bytes_max: 1 << 20,
+            client_queue_bytes_low: 256 << 10,
+            clients_queue_bytes_max: 64 << 20,
+            cursors: CursorLimits::default(),
             append_bytes_max: 256 << 10,
             inflight_appends_max: 128,
             uncommitted_bytes_max: 64 << 20,
@@ -199,11 +202,20 @@ fn limits(rng: &mut Rng, tiny: bool) -> Limits {
             disk_free_percent_min: 5,
         };
     }
+    let client_queue_bytes_max = rng.pick(&[200, 2000, 20_000]);
     Limits {
         batch_bytes_max: rng.pick(&[1, 100, 1000]),
         batches_in_flight_max: rng.pick(&[1, 2, 8]),
         pending_bytes_max: rng.pick(&[200, 2000, 20_000]),
-        client_queue_bytes_max: rng.pick(&[200, 2000, 20_000]),
+        client_queue_bytes_max,
+        client_queue_bytes_low: client_queue_bytes_max / rng.pick(&[1, 4, 20]),
+        clients_queue_bytes_max: rng.pick(&[2000, 50_000, 1_000_000]),
+        cursors: CursorLimits {
+            block_bytes_max: rng.pick(&[1, 300, 5000]),
+            cache_bytes_max: rng.pick(&[0, 1000, 20_000]),
+            reads_max: rng.pick(&[1, 2, 4]) as usize,
+            feed_bytes_max: rng.pick(&[1, 1000, 50_000]),
+        },
         append_bytes_max: rng.pick(&[0, 100, 2000]),
         inflight_appends_max: rng.pick(&[1, 2, 8]),
         uncommitted_bytes_max: rng.pick(&[4000, 8000, 50_000]),

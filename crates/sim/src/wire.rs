@@ -294,17 +294,37 @@ impl World {
         let Some(server) = &mut conn.server else {
             return false;
         };
-        let bytes = server.take_output();
+        let (bytes, drained) = server.take_output();
         if bytes.is_empty() {
             return false;
         }
         let more = !server.input.is_empty();
+        if drained {
+            self.after(0, Event::Drained { conn: id });
+        }
+        let Some(conn) = self.conns.get_mut(&id) else {
+            return false;
+        };
         if !conn.lost {
             conn.down_last = conn.down_last.max(self.now + wait);
             let at = conn.down_last;
             self.schedule(at, Event::Down { conn: id, bytes });
         }
         more
+    }
+
+    /// A subscriber that is fed from the log has room for more.
+    pub(crate) fn drained(&mut self, id: ConnId) -> Result<(), Violation> {
+        let Some(conn) = self.conns.get(&id) else {
+            return Ok(());
+        };
+        let (node, client) = (conn.node, conn.server.as_ref().map(|server| server.client));
+        let machine = &mut self.machines[node];
+        if let (Some(process), Some(client)) = (&mut machine.process, client) {
+            let now = machine.clock.now(self.now);
+            process.node.client_drained(now, client);
+        }
+        self.drain(node)
     }
 
     fn close_if_done(&mut self, id: ConnId) -> Result<(), Violation> {
@@ -427,7 +447,8 @@ impl Server {
         }
     }
 
-    fn take_output(&mut self) -> Bytes {
+    /// Returns what the client has room for, and whether the node must hear of it.
+    fn take_output(&mut self) -> (Bytes, bool) {
         let take = self.window.min(self.session.output().len());
         let mut bytes = BytesMut::with_capacity(take);
         for chunk in self.session.output().chunks() {
@@ -437,10 +458,11 @@ impl Server {
         self.session.output().consume(take);
         self.window -= take;
         self.written += take as u64;
+        let mut drained = false;
         while let Some((_, counted)) = self.ends.pop_front_if(|(end, _)| *end <= self.written) {
-            self.queued.sub(counted);
+            drained |= self.queued.sub(counted);
         }
-        bytes.freeze()
+        (bytes.freeze(), drained)
     }
 }
 

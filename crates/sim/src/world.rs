@@ -29,6 +29,8 @@ pub(crate) enum Event {
     Tick { node: usize, life: u64 },
     /// A group of writes is on the disk.
     Synced { node: usize, life: u64, group: u64 },
+    /// A read of the log is done.
+    Read { node: usize, life: u64 },
     /// The applied state is flushed.
     Flush { node: usize, life: u64 },
     /// A node calls a peer.
@@ -54,6 +56,8 @@ pub(crate) enum Event {
     UpClosed { conn: ConnId },
     /// A client has made room for more.
     Room { conn: ConnId, bytes: usize },
+    /// A node hears that a subscriber which it feeds from the log has room for more.
+    Drained { conn: ConnId },
     /// A node loses patience with a client that does not read its last bytes.
     CloseLate { conn: ConnId },
     /// Bytes of a node arrive.
@@ -239,6 +243,7 @@ impl World {
             Event::Start { node } => self.start(node),
             Event::Tick { node, life } => self.tick(node, life),
             Event::Synced { node, life, group } => self.synced(node, life, group),
+            Event::Read { node, life } => self.read_log(node, life),
             Event::Flush { node, life } => {
                 self.flush(node, life);
                 Ok(())
@@ -261,6 +266,7 @@ impl World {
             }
             Event::Up { conn, bytes } => self.up(conn, &bytes),
             Event::UpClosed { conn } => self.up_closed(conn),
+            Event::Drained { conn } => self.drained(conn),
             Event::Room { conn, bytes } => self.room(conn, bytes),
             Event::CloseLate { conn } => {
                 self.close_late(conn);
@@ -281,9 +287,10 @@ impl World {
     /// Returns the machine whose process an event happens to.
     fn target(&self, event: &Event) -> Option<usize> {
         match event {
-            Event::Tick { node, .. } | Event::Synced { node, .. } | Event::Flush { node, .. } => {
-                Some(*node)
-            }
+            Event::Tick { node, .. }
+            | Event::Synced { node, .. }
+            | Event::Read { node, .. }
+            | Event::Flush { node, .. } => Some(*node),
             Event::Dial { from, .. } => Some(*from),
             Event::Hello { conn, .. } | Event::Lane { conn, .. } => self.links.callee(*conn),
             Event::HelloBack { conn, .. } | Event::GiveUp { conn } | Event::Broken { conn } => {
@@ -293,6 +300,7 @@ impl World {
             | Event::Up { conn, .. }
             | Event::UpClosed { conn }
             | Event::Room { conn, .. }
+            | Event::Drained { conn }
             | Event::CloseLate { conn } => self.conns.get(conn).map(|conn| conn.node),
             Event::Start { .. }
             | Event::Down { .. }

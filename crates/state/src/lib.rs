@@ -27,7 +27,9 @@ pub mod conformance;
 mod machine;
 #[cfg(any(test, feature = "testing"))]
 pub mod mem;
+mod replay;
 mod rows;
 pub mod store;
 
 pub use machine::{ApplyError, State};
+pub use replay::{Replayed, replay};

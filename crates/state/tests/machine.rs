@@ -5,7 +5,7 @@ use corgi_base::{
     BatchHead, BatchNumber, Boot, ClusterId, Effects, EntryHead, InstanceId, LogIndex, Member,
     MessageId, NodeId, Nonce, Op, Term,
 };
-use corgi_state::{ApplyError, State};
+use corgi_state::{ApplyError, State, replay};
 use proptest::prelude::*;
 
 fn node(id: u64) -> NodeId {
@@ -107,6 +107,35 @@ fn batch_takes_effect_and_its_ids_are_a_function_of_the_entry() {
     assert_eq!(applied.ops.len(), 3);
     assert_eq!(applied.index, LogIndex(3));
     assert_eq!(state.last_id(), MessageId { ms: 50, seq: 6 });
+}
+
+#[test]
+fn replay_tells_what_apply_delivered() {
+    let mut state = with_session();
+    let entries = [
+        (batch(1, 3, 1, 3, (50, 4)), publishes(3)),
+        (batch(1, 3, 2, 0, (51, 0)), Bytes::new()),
+        (open(1, 100, 4), Bytes::new()),
+        (open(1, 100, 3), Bytes::new()),
+        (batch(1, 4, 1, 1, (60, 0)), publishes(1)),
+        (EntryHead::Formed, Bytes::new()),
+    ];
+    for (head, data) in entries {
+        let applied = apply(&mut state, &head, data.clone()).expect("next");
+        let again = replay(head.encode(), data).expect("known");
+        let delivered = match applied {
+            Effects::Batch(batch) if !batch.ops.is_empty() => Some((batch.first, batch.ops)),
+            _ => None,
+        };
+        let again = again.map(|again| (again.first, again.ops));
+        assert_eq!(again, delivered, "{head:?}");
+    }
+    assert_eq!(
+        replay(Bytes::new(), Bytes::new()),
+        Ok(None),
+        "a new leader's"
+    );
+    assert!(replay(Bytes::from_static(b"\x01\xff"), Bytes::new()).is_err());
 }
 
 #[test]

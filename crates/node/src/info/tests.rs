@@ -1,6 +1,7 @@
 //! Which sections `INFO` shows, and what stands in them.
 
 use super::*;
+use crate::feed::FeedCounters;
 
 fn node() -> NodeFacts {
     let id = |id| NodeId::new(id).expect("not 0");
@@ -27,7 +28,8 @@ fn node() -> NodeFacts {
         patterns: 1,
         published: 11,
         delivered: 12,
-        lagged: 13,
+        lagging: 2,
+        feed: FeedCounters::default(),
     }
 }
 

@@ -14,6 +14,10 @@ pub(crate) struct Client {
     pub(crate) queued: QueuedBytes,
     /// The client does not read.
     pub(crate) stalled: bool,
+    /// It reads so many frames nevertheless.
+    pub(crate) sips: usize,
+    /// Written to the socket, but not yet read.
+    unread: Vec<u8>,
     session: Session,
     input: BytesMut,
     /// Bytes of messages that are told and not written.
@@ -28,6 +32,8 @@ impl Client {
             process: process.to_owned(),
             queued: QueuedBytes::default(),
             stalled: false,
+            sips: 0,
+            unread: Vec::new(),
             session: Session::new(id, Arc::new(Env::default())),
             input: BytesMut::new(),
             unwritten: 0,
@@ -54,13 +60,32 @@ impl Client {
         self.session.take_asks()
     }
 
-    /// Writes to the client if it reads; returns what it sees, and whether the connection is over.
-    pub(crate) fn write(&mut self) -> (Vec<String>, bool) {
-        if self.stalled && !self.session.closing() {
-            return (Vec::new(), false);
+    /// Writes to the client if it reads; returns what it sees, whether the node must hear that it has room, and whether
+    /// the connection is over.
+    pub(crate) fn write(&mut self) -> (Vec<String>, bool, bool) {
+        let closing = self.session.closing();
+        let mut lines = Vec::new();
+        let all = !self.stalled || closing;
+        if all || self.sips > 0 {
+            let output = self.session.output().take().into_iter().flatten();
+            self.unread.extend(output);
+            let before = self.unread.len();
+            let mut rest = &self.unread[..];
+            while !rest.is_empty() && (all || self.sips > 0) {
+                lines.push(show::frame(&mut rest));
+                self.sips = self.sips.saturating_sub(1);
+            }
+            let read = before - rest.len();
+            self.unread.drain(..read);
+            let counted = if self.unread.is_empty() {
+                self.unwritten
+            } else {
+                self.unwritten.min(read as u64)
+            };
+            self.unwritten -= counted;
+            let drained = self.queued.sub(counted);
+            return (lines, drained, closing && self.unread.is_empty());
         }
-        let bytes: Vec<u8> = self.session.output().take().into_iter().flatten().collect();
-        self.queued.sub(std::mem::take(&mut self.unwritten));
-        (show::frames(&bytes), self.session.closing())
+        (lines, false, closing)
     }
 }

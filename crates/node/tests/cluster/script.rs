@@ -2,7 +2,7 @@
 //!
 //! | command | does |
 //! |---|---|
-//! | `nodes N [write= quorum= batch= inflight= pending= queue=]` | prepares empty folders; limits in bytes, `write` and `quorum` in ms |
+//! | `nodes N [write= quorum= batch= inflight= pending= queue= low= total= block= cache= reads= feed=]` | prepares empty folders; limits in bytes, `write` and `quorum` in ms |
 //! | `cluster N […]` | the same, then starts all and waits until they serve, without a word |
 //! | `start NAME… [initial=1,2] [at=N]` | starts a process; `at` another node's address |
 //! | `wait NAME…` | starts a node on an empty folder that waits to be let into a cluster |
@@ -24,7 +24,11 @@
 //! | `level NAME… can=` | the build that is started next can apply this feature level |
 //! | `spoil NAME…` | changes a bit in the applied state of a stopped node |
 //! | `client NAME on=PROCESS [resp3]`, `send NAME REQUEST…` | connects; sends inline requests in one piece |
-//! | `stall\|drain CLIENT`, `big CLIENT CHANNEL BYTES` | stops and resumes reading; publishes a large payload |
+//! | `stall\|drain CLIENT`, `sip CLIENT FRAMES` | stops and resumes reading; reads so much and no more |
+//! | `big CLIENT CHANNEL BYTES` | publishes a large payload |
+//! | `reads hold\|release NAME`, `reads work NAME [COUNT]` | stops reads of the log for those that lag, or runs them |
+//! | `lose NAME INDEX` | the log loses its entries up to one |
+//! | `lagging NAME` | who is fed from the log, and what that took |
 //! | `shutdown NAME` | asks a node to stop, and shows whether it may |
 //! | `status`, `log NAME [from=]`, `rows` | where the nodes stand, what is on disk, whether their states are equal |
 
@@ -32,8 +36,8 @@ use crate::folder::{Folder, node_id};
 use crate::show;
 use crate::world::{Link, World, parse_id};
 use bytes::{Bytes, BytesMut};
-use corgi_base::{BatchNumber, Boot, InstanceId, Op};
-use corgi_node::{DiskSpace, Lane, Limits, PeerMessage, Timeouts};
+use corgi_base::{BatchNumber, Boot, InstanceId, LogIndex, Op};
+use corgi_node::{CursorLimits, DiskSpace, Lane, Limits, PeerMessage, Timeouts};
 use goldenscript::{ArgumentConsumer, Command, Context};
 use std::error::Error;
 use std::path::{Path, PathBuf};
@@ -64,13 +68,16 @@ impl goldenscript::Runner for Script {
         let world = self.world.as_mut().ok_or("start with: cluster 3")?;
         match name {
             "nodes" | "cluster" => {}
-            "client" | "send" | "stall" | "drain" | "big" => clients(world, name, &mut args)?,
+            "client" | "send" | "stall" | "drain" | "sip" | "big" => {
+                clients(world, name, &mut args)?
+            }
             "hold" | "release" | "drop" | "deliver" | "again" | "replay" | "hangup" => {
                 link(world, name, &mut args)?;
             }
-            "status" | "log" | "rows" => look(world, name, &mut args)?,
+            "status" | "log" | "rows" | "lagging" => look(world, name, &mut args)?,
             "run" | "tick" | "stabilize" | "clock" => time(world, name, &mut args)?,
             "disk" => disk(world, &mut args)?,
+            "reads" | "lose" => reads(world, name, &mut args)?,
             name => processes(world, name, &mut args)?,
         }
         args.reject_next()?;
@@ -93,6 +100,14 @@ fn prepare(args: &mut ArgumentConsumer<'_>) -> Result<World> {
         batches_in_flight_max: number(args, "inflight", 64)?,
         pending_bytes_max: number(args, "pending", 1 << 24)?,
         client_queue_bytes_max: number(args, "queue", 1 << 20)?,
+        client_queue_bytes_low: number(args, "low", 1 << 18)?,
+        clients_queue_bytes_max: number(args, "total", 1 << 27)?,
+        cursors: CursorLimits {
+            block_bytes_max: number(args, "block", 1 << 18)?,
+            cache_bytes_max: number(args, "cache", 1 << 24)?,
+            reads_max: number(args, "reads", 2)?,
+            feed_bytes_max: number(args, "feed", 1 << 20)?,
+        },
         append_bytes_max: 1 << 20,
         inflight_appends_max: 64,
         uncommitted_bytes_max: 1 << 26,
@@ -257,6 +272,28 @@ fn disk(world: &mut World, args: &mut ArgumentConsumer<'_>) -> Result<()> {
     Ok(())
 }
 
+fn reads(world: &mut World, what: &str, args: &mut ArgumentConsumer<'_>) -> Result<()> {
+    let what = match what {
+        "lose" => what,
+        _ => args.next_pos().ok_or("hold, release or work?")?,
+    };
+    let name = args.next_pos().ok_or("which node?")?;
+    let process = world.processes.get_mut(name).ok_or("it does not run")?;
+    match what {
+        "lose" => process.lost = LogIndex(args.next_pos().ok_or("up to where?")?.parse()?),
+        "work" => {
+            let count = args
+                .next_pos()
+                .map_or(Ok(process.reads.len()), str::parse)?;
+            for _ in 0..count {
+                world.work_reads(name);
+            }
+        }
+        _ => process.reads_held = what == "hold",
+    }
+    Ok(())
+}
+
 fn link(world: &mut World, what: &str, args: &mut ArgumentConsumer<'_>) -> Result<()> {
     let from = args.next_pos().ok_or("from whom?")?.to_owned();
     let to = args.next_pos().ok_or("to whom?")?.to_owned();
@@ -341,6 +378,7 @@ fn clients(world: &mut World, what: &str, args: &mut ArgumentConsumer<'_>) -> Re
             let bytes = args.next_pos().ok_or("how many bytes?")?.parse()?;
             client.send(&[&format!("PUBLISH {channel} {}", "x".repeat(bytes))]);
         }
+        "sip" => client.sips = args.next_pos().ok_or("how many frames?")?.parse()?,
         _ => client.stalled = what == "stall",
     }
     world.settle();
@@ -359,6 +397,18 @@ fn look(world: &mut World, what: &str, args: &mut ArgumentConsumer<'_>) -> Resul
             }
         }
         "rows" => rows(world),
+        "lagging" => {
+            let name = args.next_pos().ok_or("which node?")?;
+            let info = world.info(name);
+            let field = |key: &str| info.get(key).cloned().unwrap_or_default();
+            world.say(format!(
+                "n{name} lagging={} begun={} reads={} closed={}",
+                field("lagging_clients"),
+                field("cursors_begun"),
+                field("cursor_reads"),
+                field("lagged_clients"),
+            ));
+        }
         _ => {
             for name in world.names() {
                 let info = world.info(&name);
@@ -436,6 +486,7 @@ scripts! {
     a_state_that_differs_from_a_majority_stops_its_node
     an_old_copy_of_a_folder_is_refused_before_it_votes
     batches_wait_while_in_flight_window_is_full
+    behind_what_the_log_has_is_closed_with_the_first_available_id
     birth_goes_on_under_another_leader
     birth_of_three
     dead_node_is_replaced_in_one_step
@@ -456,7 +507,9 @@ scripts! {
     founder_dies_before_its_cluster_is_on_disk
     founder_emptied_during_birth_is_refused
     gap_is_answered_with_expect
+    hello_while_lagging_changes_what_follows
     ids_grow_over_clock_jumps_and_leader_changes
+    laggers_share_what_is_read
     leader_dies_and_the_origin_takes_over
     leader_dies_with_batches_in_flight_each_applied_once
     leader_process_dies_and_is_followed_at_once
@@ -467,10 +520,12 @@ scripts! {
     malformed_forward_is_dropped
     minority_leader_gives_indeterminate
     no_leader_gives_clusterdown_after_write_timeout
+    one_message_for_many_patterns_comes_in_parts
     one_wrong_clock_moves_nothing
     other_cluster_is_refused
     overload_gives_tryagain_before_numbering
     own_message_follows_reply
+    own_message_follows_reply_while_lagging
     pipelined_publishes_share_a_batch
     publish_on_follower_reaches_all_subscribers_in_one_order
     publish_reply_waits_for_majority_disk
@@ -479,12 +534,15 @@ scripts! {
     same_id_is_refused
     shutdown_hands_over_leadership
     shutdown_tries_again_when_the_transfer_fails
-    slow_subscriber_is_closed_with_lagged_and_others_go_on
+    slow_subscriber_reads_on_from_the_log_and_is_live_again
     state_restored_from_rows_then_log_replayed_gives_same_state
     subscribe_barrier_after_own_publishes
     subscribe_on_lagging_follower_gets_nothing_acknowledged_before
     subscribe_waits_for_read_index
+    subscribe_while_lagging_begins_at_its_own_position
+    the_nearer_the_total_the_earlier_one_lags
     two_processes_on_one_folder_second_wins
+    unsubscribed_names_stop_at_once_while_lagging
     write_timeout_gives_indeterminate_and_batch_goes_on_empty
 }
 

@@ -86,17 +86,8 @@ pub(crate) fn entry(entry: &LogEntry) -> String {
     }
 }
 
-/// Returns what a client reads, one line a reply or push; `bytes` must be whole frames.
-pub(crate) fn frames(bytes: &[u8]) -> Vec<String> {
-    let mut rest = bytes;
-    let mut lines = Vec::new();
-    while !rest.is_empty() {
-        lines.push(frame(&mut rest));
-    }
-    lines
-}
-
-fn frame(rest: &mut &[u8]) -> String {
+/// Takes one reply or push off what a client reads, which must be whole frames.
+pub(crate) fn frame(rest: &mut &[u8]) -> String {
     let line = line(rest);
     let (kind, value) = line.split_at(1);
     let count = || value.parse::<usize>().expect("a length");

@@ -10,10 +10,12 @@ use crate::client::Client;
 use crate::folder::{Disk, Folder, node_id};
 use crate::show;
 use bytes::Bytes;
-use corgi_base::{ClientId, ClusterId, InstanceId, NodeId, Nonce, Now};
+use corgi_base::{ClientId, ClusterId, InstanceId, LogIndex, NodeId, Nonce, Now, Term};
 use corgi_consensus::mem::MemLogReader;
+use corgi_consensus::storage::{LogEntry, LogReader, ReadLogError};
 use corgi_node::{
-    DiskJob, InitialMember, Lane, Limits, Node, NodeConfig, PeerHello, PeerMessage, Probe, Timeouts,
+    DiskJob, InitialMember, Lane, Limits, LogRead, Node, NodeConfig, PeerHello, PeerMessage, Probe,
+    Timeouts,
 };
 use corgi_session::{Ask, Reply, Seq, Told};
 use slog::{Discard, Logger, o};
@@ -36,9 +38,39 @@ pub(crate) struct Process {
     disk: Disk,
     pub(crate) jobs: VecDeque<DiskJob>,
     pub(crate) disk_held: bool,
+    pub(crate) reads: VecDeque<LogRead>,
+    pub(crate) reads_held: bool,
+    /// Entries up to here are no longer in the log.
+    pub(crate) lost: LogIndex,
+    reader: MemLogReader,
     pub(crate) peers: Vec<InitialMember>,
     told: Vec<(ClientId, Vec<Told>)>,
     refusals: BTreeMap<Name, String>,
+}
+
+/// A log whose beginning is gone.
+struct Truncated {
+    reader: MemLogReader,
+    lost: LogIndex,
+}
+
+impl LogReader for Truncated {
+    fn entries(
+        &self,
+        low: LogIndex,
+        high: LogIndex,
+        max: u64,
+    ) -> Result<Vec<LogEntry>, ReadLogError> {
+        if low <= self.lost {
+            let (index, truncated) = (low, self.lost);
+            return Err(ReadLogError::Compacted { index, truncated });
+        }
+        self.reader.entries(low, high, max)
+    }
+
+    fn term(&self, index: LogIndex) -> Result<Term, ReadLogError> {
+        self.reader.term(index)
+    }
 }
 
 /// A queue of messages: from, to, lane.
@@ -136,6 +168,7 @@ impl World {
         };
         let folder = self.folders.get_mut(name).ok_or("no such folder")?;
         let (start, disk) = folder.open();
+        let reader = start.reader.clone();
         let config = NodeConfig {
             id,
             instance: folder.instance,
@@ -160,6 +193,10 @@ impl World {
                 disk,
                 jobs: VecDeque::new(),
                 disk_held: false,
+                reads: VecDeque::new(),
+                reads_held: false,
+                lost: LogIndex(0),
+                reader,
                 peers: Vec::new(),
                 told: Vec::new(),
                 refusals: BTreeMap::new(),
@@ -327,6 +364,27 @@ impl World {
         true
     }
 
+    /// Runs one read of a log for those that lag; `false` if there is none.
+    pub(crate) fn work_reads(&mut self, name: &str) -> bool {
+        let now = self.now(name);
+        let Some(process) = self.processes.get_mut(name) else {
+            return false;
+        };
+        let Some(read) = process.reads.pop_front() else {
+            return false;
+        };
+        let shown = format!("n{name} reads {read}");
+        let reader = Truncated {
+            reader: process.reader.clone(),
+            lost: process.lost,
+        };
+        let block = read.run(&reader);
+        process.node.log_read(now, block);
+        self.say(shown);
+        self.settle();
+        true
+    }
+
     /// Makes the applied state of a node survive a crash.
     pub(crate) fn flush(&mut self, name: &str) {
         if let Some(process) = self.processes.get_mut(name) {
@@ -392,6 +450,16 @@ impl World {
                     busy = true;
                 }
             }
+            for name in self.names() {
+                while self
+                    .processes
+                    .get(&name)
+                    .is_some_and(|process| !process.reads_held)
+                    && self.work_reads(&name)
+                {
+                    busy = true;
+                }
+            }
             let links: Vec<Link> = self.queues.keys().cloned().collect();
             for link in links {
                 while !self.held.contains(&(link.0.clone(), link.1.clone())) && self.deliver(&link)
@@ -439,6 +507,7 @@ impl World {
             return false;
         }
         process.jobs.extend(out.disk);
+        process.reads.extend(out.reads);
         if let Some(peers) = out.peers {
             process.peers = peers;
         }
@@ -525,8 +594,11 @@ impl World {
         if asked {
             process.node.client_asks(now, client.id, asks);
         }
-        let (lines, closed) = client.write();
+        let (lines, drained, closed) = client.write();
         let wrote = !lines.is_empty();
+        if drained {
+            process.node.client_drained(now, client.id);
+        }
         if closed {
             process.node.client_closed(client.id);
             self.clients.remove(name);
@@ -544,7 +616,7 @@ impl World {
     pub(crate) fn info(&mut self, name: &str) -> BTreeMap<String, String> {
         let ask = Ask::Info {
             seq: Seq(0),
-            sections: vec![Bytes::from_static(b"raft")],
+            sections: vec![],
         };
         self.input(name, |node, now| node.client_asks(now, WATCHER, vec![ask]));
         let Some(process) = self.processes.get_mut(name) else {

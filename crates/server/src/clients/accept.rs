@@ -281,6 +281,8 @@ mod tests {
 
         fn ask(&self, _: ClientId, _: Vec<Ask>) {}
 
+        fn drained(&self, _: ClientId) {}
+
         fn closed(&self, _: ClientId) {}
     }
 

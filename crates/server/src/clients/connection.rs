@@ -217,8 +217,11 @@ impl Connection {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
                 Ok(n) => {
                     self.session.output().consume(n);
-                    self.ledger.left(n);
+                    let drained = self.ledger.left(n);
                     self.place.wrote(n);
+                    if drained {
+                        self.place.drained();
+                    }
                     wrote = true;
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,

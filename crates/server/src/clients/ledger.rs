@@ -37,16 +37,20 @@ impl Ledger {
         }
     }
 
-    /// Notes that the next `bytes` of output have left.
-    pub(crate) fn left(&mut self, bytes: usize) {
+    /// Notes that the next `bytes` of output have left. Returns whether the node must hear that the
+    /// queue has drained.
+    #[must_use]
+    pub(crate) fn left(&mut self, bytes: usize) -> bool {
+        let mut drained = false;
         self.written += bytes as u64;
         while let Some((_, counted)) = self.ends.pop_front_if(|(end, _)| *end <= self.written) {
-            self.queued.sub(counted);
+            drained |= self.queued.sub(counted);
         }
         if self.ends.is_empty() {
             // Idle connections hold nothing.
             self.ends = VecDeque::new();
         }
+        drained
     }
 }
 
@@ -64,19 +68,19 @@ mod tests {
     fn a_message_is_given_back_when_its_last_byte_has_left() {
         let (queued, mut ledger) = ledger(10);
         ledger.counted(10, 13); // Three bytes of a reply wait before it.
-        ledger.left(12);
+        assert!(!ledger.left(12));
         assert_eq!(queued.get(), 10);
-        ledger.left(1);
+        assert!(!ledger.left(1), "no node waits for it");
         assert_eq!(queued.get(), 0);
     }
 
     #[test]
     fn replies_are_not_given_back() {
         let (queued, mut ledger) = ledger(4);
-        ledger.left(100);
-        ledger.counted(4, 4);
-        ledger.left(4);
-        ledger.left(100);
+        for (counted, written) in [(0, 100), (4, 4), (0, 100)] {
+            ledger.counted(counted, counted);
+            assert!(!ledger.left(written));
+        }
         assert_eq!(queued.get(), 0);
     }
 
@@ -86,9 +90,9 @@ mod tests {
         for waiting in [10, 20, 30] {
             ledger.counted(10, waiting);
         }
-        ledger.left(25);
+        assert!(!ledger.left(25));
         assert_eq!(queued.get(), 10);
-        ledger.left(5);
+        assert!(!ledger.left(5));
         assert_eq!(queued.get(), 0);
     }
 
@@ -96,7 +100,7 @@ mod tests {
     fn a_message_that_a_closing_session_dropped_is_given_back_with_what_stands_before_it() {
         let (queued, mut ledger) = ledger(7);
         ledger.counted(7, 0);
-        ledger.left(0);
+        assert!(!ledger.left(0));
         assert_eq!(queued.get(), 0);
     }
 }

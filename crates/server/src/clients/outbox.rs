@@ -11,7 +11,7 @@ use tokio::sync::Notify;
 /// A queue from the node to one connection. One task takes from it; anybody may push.
 ///
 /// Its length is bounded by the node, which counts the bytes that wait for a connection
-/// ([`corgi_node::QueuedBytes`]) and ends one that has too many.
+/// ([`corgi_node::QueuedBytes`]), and keeps those that have too many from growing.
 #[derive(Debug, Default)]
 pub(crate) struct Outbox {
     told: Mutex<Vec<Told>>,

@@ -17,6 +17,8 @@ pub(crate) trait Host: Send + Sync + 'static {
     fn opened(&self, client: ClientId, outbox: Arc<Outbox>, queued: QueuedBytes);
     /// Answers the asks of a client, in order, now or later.
     fn ask(&self, client: ClientId, asks: Vec<Ask>);
+    /// Takes note that a client whose queue was too long has written most of it.
+    fn drained(&self, client: ClientId);
     /// Forgets a client.
     fn closed(&self, client: ClientId);
 }
@@ -117,6 +119,11 @@ impl Place {
     /// Puts asks to the host.
     pub(crate) fn ask(&self, asks: Vec<Ask>) {
         self.host.ask(self.client, asks);
+    }
+
+    /// Tells the host that the queue has drained.
+    pub(crate) fn drained(&self) {
+        self.host.drained(self.client);
     }
 
     /// Notes bytes read.

@@ -88,6 +88,8 @@ impl Host for Script {
         self.change(|seen| seen.asks.extend(asks.into_iter().map(|ask| (client, ask))));
     }
 
+    fn drained(&self, _: ClientId) {}
+
     fn closed(&self, client: ClientId) {
         self.change(|seen| seen.closed.push(client));
     }

@@ -2,7 +2,7 @@
 
 use super::options::{self, Value};
 use super::raw::{Origin, Problem, RawConfig};
-use super::values::{member, output_limits, shown};
+use super::values::{PubsubOutput, member, output_limits, shown};
 use super::{BindAddr, Config, LogFormat, Secret};
 use corgi_base::NodeId;
 use corgi_node::InitialMember;
@@ -187,7 +187,11 @@ impl Builder {
                 "json" => LogFormat::Json,
                 _ => LogFormat::Term,
             },
-            pubsub_output_bytes_max: self.output_limit(),
+            pubsub_output: self.output_limit(),
+            clients_output_bytes_max: match self.number("maxmemory-clients") {
+                0 => u64::MAX,
+                bytes => bytes,
+            },
             node_id: self.node_id(),
             cluster_join: self.flag("cluster-join"),
             peer_port: self.small("peer-port"),
@@ -256,11 +260,15 @@ impl Builder {
         addrs
     }
 
-    /// Returns the hard limit of the class `pubsub`, over all lines.
-    fn output_limit(&mut self) -> u64 {
+    /// Returns the limits of the class `pubsub`, over all lines.
+    fn output_limit(&mut self) -> PubsubOutput {
         const NAME: &str = "client-output-buffer-limit";
-        let mut bytes_max = 32 << 20;
         let spec = options::find(NAME).expect("a name of the table");
+        let defaults: Vec<String> = spec.default.split(' ').map(str::to_owned).collect();
+        let defaults = output_limits(&defaults)
+            .ok()
+            .and_then(|limits| limits.pubsub);
+        let mut pubsub = defaults.expect("the default is one of the class");
         let lines: Vec<_> = self.raw.all(NAME).cloned().collect();
         for line in &lines {
             let words = match line.spec.parse(&line.words) {
@@ -273,17 +281,21 @@ impl Builder {
                 }
             };
             match output_limits(&words) {
-                Ok(limits) => bytes_max = limits.pubsub_hard.unwrap_or(bytes_max),
+                Ok(limits) => {
+                    pubsub = limits.pubsub.unwrap_or(pubsub);
+                    if limits.idle_words {
+                        let origin = &line.origin;
+                        self.warnings.push(format!(
+                            "{origin}: {NAME}: only the sizes of the class pubsub count; nobody is \
+                             closed for being slow, and other classes have no effect"
+                        ));
+                    }
+                }
                 Err(text) => {
                     self.problems
                         .push(about(NAME, Some(line.origin.clone()), &text));
                 }
             }
-            let origin = &line.origin;
-            self.warnings.push(format!(
-                "{origin}: {NAME}: only the hard limit of the class pubsub counts yet; soft \
-                 limits and other classes have no effect"
-            ));
         }
         let mut shown = spec.default.to_owned();
         if !lines.is_empty() {
@@ -292,7 +304,7 @@ impl Builder {
             shown = words.join(" ");
         }
         self.effective.insert(NAME, shown);
-        if bytes_max == 0 { u64::MAX } else { bytes_max }
+        pubsub
     }
 
     fn initial_cluster(&mut self) -> Vec<InitialMember> {
@@ -456,10 +468,10 @@ impl Builder {
                 config.write_timeout_ms, config.election_timeout_ms
             ));
         }
-        if config.pubsub_output_bytes_max == u64::MAX {
+        if config.pubsub_output.hard == u64::MAX && config.clients_output_bytes_max == u64::MAX {
             self.warnings.push(
-                "client-output-buffer-limit: 0 is no limit: a subscriber that does not read can \
-                 take all memory"
+                "client-output-buffer-limit and maxmemory-clients: 0 is no limit: a subscriber \
+                 that does not read can take all memory"
                     .to_owned(),
             );
         }

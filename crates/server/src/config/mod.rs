@@ -39,10 +39,11 @@ pub use build::ConfigError;
 pub use command_line::{Command, UsageError, help, version};
 pub use page::markdown;
 pub use raw::{Origin, Problem, RawConfig};
+pub use values::PubsubOutput;
 
 use bytes::Bytes;
 use corgi_base::NodeId;
-use corgi_node::{InitialMember, Limits, Timeouts};
+use corgi_node::{CursorLimits, InitialMember, Limits, Timeouts};
 use std::fmt;
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -137,8 +138,10 @@ pub struct Config {
     pub logfile: Option<PathBuf>,
     /// How log lines look.
     pub log_format: LogFormat,
-    /// How many bytes may wait for one subscriber; `u64::MAX` for no limit.
-    pub pubsub_output_bytes_max: u64,
+    /// How many bytes may wait for one subscriber.
+    pub pubsub_output: PubsubOutput,
+    /// How many bytes may wait for all subscribers; `u64::MAX` for no limit.
+    pub clients_output_bytes_max: u64,
     /// The number of this node, if one was written.
     pub node_id: Option<NodeId>,
     /// Whether a new node waits to be let into a cluster.
@@ -225,7 +228,7 @@ impl Config {
         }
     }
 
-    /// Returns the node's bounds. Only the output limit is an option so far.
+    /// Returns the node's bounds. Only those on what waits for clients are options so far.
     pub fn limits(&self) -> Limits {
         Limits {
             // Large enough that an fsync is shared by many messages, small enough that an entry
@@ -234,7 +237,10 @@ impl Config {
             // One on the disk, one on the way, and room for both to be replaced at once.
             batches_in_flight_max: 4,
             pending_bytes_max: 16 << 20,
-            client_queue_bytes_max: self.pubsub_output_bytes_max,
+            client_queue_bytes_max: self.pubsub_output.hard,
+            client_queue_bytes_low: self.pubsub_output.low,
+            clients_queue_bytes_max: self.clients_output_bytes_max,
+            cursors: CursorLimits::default(),
             append_bytes_max: 256 << 10,
             inflight_appends_max: 128,
             uncommitted_bytes_max: 64 << 20,

@@ -256,13 +256,30 @@ pub static OPTIONS: &[OptionSpec] = &[
     option(
         "client-output-buffer-limit",
         Kind::List,
-        "pubsub 32mb 8mb 60",
+        "pubsub 1mb 256kb 0",
     )
     .mutable()
     .doc(
         "Groups of class, hard limit, soft limit and seconds; may be written once for each \
-         class. A subscriber for which more than the hard limit of the class `pubsub` waits is \
-         closed; nothing else of it counts yet.",
+         class. Of the class `pubsub` the sizes count: a subscriber for which more than the hard \
+         limit waits gets what follows from the log on disk, in parts, whenever no more than the \
+         soft limit waits, until it has caught up. A hard limit of 0 is none; a soft limit of 0 is \
+         a quarter of the hard limit, and it is never more than half of it. Nobody is closed for \
+         being slow, so that the seconds, and the other classes, have no effect.",
+    ),
+    option(
+        "maxmemory-clients",
+        Kind::Memory {
+            min: 0,
+            max: u64::MAX,
+        },
+        "128mb",
+    )
+    .mutable()
+    .doc(
+        "How much may wait for all subscribers together; 0 is no limit. Each of them may have an \
+         eighth of what is free of it (but always an eighth of the soft limit for subscribers); \
+         beyond that it gets what follows from the log. Nobody is closed.",
     ),
     option(
         "node-id",

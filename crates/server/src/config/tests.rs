@@ -61,7 +61,10 @@ fn without_arguments_it_is_one_node_on_loopback() {
         (timeouts.tick_ms, timeouts.election_ms, timeouts.write_ms),
         (10, 600, 2500)
     );
-    assert_eq!(config.limits().client_queue_bytes_max, 32 << 20);
+    let limits = config.limits();
+    assert_eq!(limits.client_queue_bytes_max, 1 << 20);
+    assert_eq!(limits.client_queue_bytes_low, 256 << 10);
+    assert_eq!(limits.clients_queue_bytes_max, 128 << 20);
     assert_eq!(config.peer_frame_bytes_max(), 17 << 20);
 }
 
@@ -296,15 +299,23 @@ fn what_is_allowed_but_risky_is_a_warning() {
         "1mb",
         "0",
     ];
-    let config = one(&[&limit[..], &["0"]].concat(), "only the hard limit");
-    assert_eq!(config.pubsub_output_bytes_max, 1 << 20);
+    let config = one(&[&limit[..], &["0"]].concat(), "only the sizes");
+    assert_eq!(config.pubsub_output.hard, 1 << 20);
+    assert_eq!(config.pubsub_output.low, 256 << 10);
+    let redis = ["--client-output-buffer-limit", "pubsub 32mb 8mb 60"];
+    let config = one(&redis, "nobody is closed for being slow");
+    assert_eq!(config.pubsub_output.low, 8 << 20);
 }
 
 #[test]
 fn no_limit_for_subscribers_is_possible_and_said() {
-    let config = config(&["--client-output-buffer-limit", "pubsub 0 0 0"]).unwrap();
-    assert_eq!(config.pubsub_output_bytes_max, u64::MAX);
-    assert_eq!(config.warnings().len(), 2);
+    let none = ["--client-output-buffer-limit", "pubsub 0 0 0"];
+    let one = config(&none).unwrap();
+    assert_eq!(one.pubsub_output.hard, u64::MAX);
+    assert_eq!(one.warnings(), [] as [String; 0], "all together have one");
+    let both = config(&[&none[..], &["--maxmemory-clients", "0"]].concat()).unwrap();
+    assert_eq!(both.limits().clients_queue_bytes_max, u64::MAX);
+    assert_eq!(both.warnings().len(), 1);
 }
 
 #[test]

@@ -4,10 +4,34 @@ use super::options::{self, OptionSpec, Value};
 use super::{split, units};
 use corgi_base::NodeId;
 
+/// How many bytes of messages may wait for one subscriber.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PubsubOutput {
+    /// Beyond this it is fed from the log; `u64::MAX` for no limit.
+    pub hard: u64,
+    /// Then it gets more when no more than this waits.
+    pub low: u64,
+}
+
+impl PubsubOutput {
+    fn new(hard: u64, soft: u64) -> Self {
+        let hard = if hard == 0 { u64::MAX } else { hard };
+        // What is given at once is as much as this, and must fit below the hard limit with it.
+        let low = if soft == 0 {
+            hard / 4
+        } else {
+            soft.min(hard / 2)
+        };
+        Self { hard, low }
+    }
+}
+
 /// What `client-output-buffer-limit` says, as far as it counts.
 pub(super) struct OutputLimits {
     /// The last one given for `pubsub`.
-    pub(super) pubsub_hard: Option<u64>,
+    pub(super) pubsub: Option<PubsubOutput>,
+    /// Something was said that does not count.
+    pub(super) idle_words: bool,
 }
 
 /// Reads groups of class, hard limit, soft limit and seconds.
@@ -15,14 +39,18 @@ pub(super) fn output_limits(words: &[String]) -> Result<OutputLimits, String> {
     if words.is_empty() || !words.len().is_multiple_of(4) {
         return Err("takes groups of class, hard limit, soft limit and seconds".to_owned());
     }
-    let mut limits = OutputLimits { pubsub_hard: None };
+    let mut limits = OutputLimits {
+        pubsub: None,
+        idle_words: false,
+    };
     for group in words.chunks(4) {
         let hard = units::memory(&group[1])?;
-        units::memory(&group[2])?;
-        units::integer(&group[3])?;
+        let soft = units::memory(&group[2])?;
+        let seconds = units::integer(&group[3])?;
+        limits.idle_words |= seconds != 0;
         match group[0].to_ascii_lowercase().as_str() {
-            "pubsub" => limits.pubsub_hard = Some(hard),
-            "normal" | "replica" | "slave" => {}
+            "pubsub" => limits.pubsub = Some(PubsubOutput::new(hard, soft)),
+            "normal" | "replica" | "slave" => limits.idle_words = true,
             other => {
                 return Err(format!(
                     "'{other}' is not one of: normal, replica, slave, pubsub"

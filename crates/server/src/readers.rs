@@ -1,0 +1,89 @@
+//! The threads that read the log for subscribers that lag.
+//!
+//! They wait for the disk so that nobody who holds the node's lock does. The node asks for few reads at a time, as many as
+//! there are threads, so that the queue is short.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::thread::JoinHandle;
+
+use anyhow::Context;
+use corgi_consensus::storage::LogReader;
+use corgi_node::LogRead;
+
+use crate::core::Core;
+
+const UNPOISONED: &str = "a panic ends the process, so nobody sees a poisoned lock";
+
+/// Reads that wait for a thread.
+#[derive(Debug, Default)]
+pub(crate) struct ReadQueue {
+    state: Mutex<State>,
+    news: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    reads: VecDeque<LogRead>,
+    closed: bool,
+}
+
+impl ReadQueue {
+    /// Appends. Call [`ReadQueue::wake`] afterwards, with no lock held.
+    pub(crate) fn push(&self, reads: Vec<LogRead>) {
+        if !reads.is_empty() {
+            self.lock().reads.extend(reads);
+        }
+    }
+
+    /// Wakes as many threads as there are reads.
+    pub(crate) fn wake(&self, reads: usize) {
+        for _ in 0..reads {
+            self.news.notify_one();
+        }
+    }
+
+    /// Ends the threads; nobody waits for what is not read yet.
+    pub(crate) fn close(&self) {
+        self.lock().closed = true;
+        self.news.notify_all();
+    }
+
+    fn take(&self) -> Option<LogRead> {
+        let mut state = self.lock();
+        while !state.closed {
+            if let Some(read) = state.reads.pop_front() {
+                return Some(read);
+            }
+            state = self.news.wait(state).expect(UNPOISONED);
+        }
+        None
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().expect(UNPOISONED)
+    }
+}
+
+/// Starts the threads, which end when the queue is closed.
+pub(crate) fn start<R: LogReader + Clone + 'static>(
+    count: usize,
+    queue: &Arc<ReadQueue>,
+    reader: &R,
+    core: &Arc<Core<R>>,
+) -> anyhow::Result<Vec<JoinHandle<()>>> {
+    let start = |_| {
+        let (queue, reader, core) = (queue.clone(), reader.clone(), core.clone());
+        let run = move || {
+            while let Some(read) = queue.take() {
+                let block = read.run(&reader);
+                core.enter(|node, now| node.log_read(now, block));
+            }
+        };
+        let thread = std::thread::Builder::new().name("reader".to_owned());
+        thread
+            .spawn(run)
+            .context("start a thread that reads the log")
+    };
+    (0..count).map(start).collect()
+}
