@@ -66,8 +66,8 @@ pub enum DiskJob {
     State(StateWrite),
 }
 
-/// The bytes of messages that wait for one connection: the node adds what it tells, the connection subtracts what it has
-/// written.
+/// The bytes of messages that wait for one connection: the node adds what it tells, the connection subtracts what it
+/// has written.
 #[derive(Clone, Debug, Default)]
 pub struct QueuedBytes(Arc<AtomicU64>);
 
