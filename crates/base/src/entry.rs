@@ -1,7 +1,7 @@
 //! The head of a log entry.
 //!
-//! A Raft entry carries two byte strings. `context` holds the head that is described here, `data` what the head is about:
-//! for a batch, the origin's operations, untouched by the leader.
+//! A Raft entry carries two byte strings. `context` holds the head that is described here, `data` what the head is
+//! about: for a batch, the origin's operations, untouched by the leader.
 //!
 //! ```text
 //! head = format:u8 (1)  kind:u8  fields

@@ -5,8 +5,8 @@
 use std::fmt;
 use std::num::NonZeroU64;
 
-/// A member of the cluster. Never 0, because Raft uses 0 for "none", and never reused: a node that lost its data returns
-/// under a new id.
+/// A member of the cluster. Never 0, because Raft uses 0 for "none", and never reused: a node that lost its data
+/// returns under a new id.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct NodeId(NonZeroU64);
 

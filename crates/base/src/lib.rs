@@ -4,9 +4,9 @@
 //!   session ── Op ──▶ node ── EntryHead + bytes ──▶ consensus ──▶ state ── Effects ──▶ bus
 //! ```
 //!
-//! Everything here is a value. Nothing in this crate reads a clock, draws randomness, blocks, or knows a socket, Raft or
-//! RocksDB; it depends on nothing else of ours. All integers that go to disk or to a peer are big-endian, and every tag
-//! byte is for ever: add, never reuse (docs/disk-format.md).
+//! Everything here is a value. Nothing in this crate reads a clock, draws randomness, blocks, or knows a socket, Raft
+//! or RocksDB; it depends on nothing else of ours. All integers that go to disk or to a peer are big-endian, and every
+//! tag byte is for ever: add, never reuse (docs/disk-format.md).
 //!
 //! | module | holds |
 //! |---|---|

@@ -252,8 +252,8 @@ impl<R: LogReader> Group<R> {
         self.pin.apply(&mut self.raw);
     }
 
-    /// A sole voter leads in the moment in which it campaigns, and raft-rs then asserts that its log is on disk. It may not
-    /// be if the other voters have just been removed: time waits for the disk then.
+    /// A sole voter leads in the moment in which it campaigns, and raft-rs then asserts that its log is on disk. It may
+    /// not be if the other voters have just been removed: time waits for the disk then.
     fn must_sync_before_election(&self) -> bool {
         let raft = &self.raw.raft;
         raft.state != StateRole::Leader
@@ -301,9 +301,9 @@ impl<R: LogReader> Group<R> {
         self.append(entry)
     }
 
-    /// Appends a change of the members if this node leads and no earlier change waits to be applied. A leader may remove
-    /// itself: it steps down when the change is applied, and the others elect after a timeout (hand over first to spare
-    /// them the wait). `context` goes with the change; it may be empty.
+    /// Appends a change of the members if this node leads and no earlier change waits to be applied. A leader may
+    /// remove itself: it steps down when the change is applied, and the others elect after a timeout (hand over first
+    /// to spare them the wait). `context` goes with the change; it may be empty.
     ///
     /// # Errors
     /// [`ProposeError`]; the change certainly is not in the log.
@@ -321,8 +321,8 @@ impl<R: LogReader> Group<R> {
             MemberChange::AddVoter(node) => (ConfChangeType::AddNode, node),
             MemberChange::Remove(node) => (ConfChangeType::RemoveNode, node),
         };
-        // raft-rs appends such a change, and every node then fails to apply it, at each start. What is checked here still
-        // holds when the change is applied, because no other change can come between.
+        // raft-rs appends such a change, and every node then fails to apply it, at each start. What is checked here
+        // still holds when the change is applied, because no other change can come between.
         let voters = self.raw.raft.prs().conf().voters();
         let leaves_nobody = !matches!(change, MemberChange::AddVoter(_))
             && self.raw.raft.prs().is_singleton()
@@ -369,8 +369,8 @@ impl<R: LogReader> Group<R> {
     /// Asks how far apply must be for a read that starts now to be linearizable (Raft thesis, 6.4). Never by lease.
     ///
     /// # Errors
-    /// [`ReadError`] where raft would drop the question silently here. It may still be dropped on its way: ask again with
-    /// a new id when no grant comes.
+    /// [`ReadError`] where raft would drop the question silently here. It may still be dropped on its way: ask again
+    /// with a new id when no grant comes.
     pub fn read_index(&mut self, id: ReadId) -> Result<(), ReadError> {
         let raft = &self.raw.raft;
         if raft.leader_id == 0 {
@@ -595,10 +595,10 @@ impl<R: LogReader> Group<R> {
         self.pin.apply(&mut self.raw);
     }
 
-    /// Forgets who leads, on strong evidence that the leader's process is gone: its sockets were closed. A follower that has
-    /// heard of its leader within the election timeout refuses to vote; one that has forgotten it may vote at once. Vote
-    /// and term stay, so that no safety depends on the evidence: if it was wrong, the leader's next heartbeat ends the
-    /// matter. (etcd's Raft has the same as `ForgetLeader`.)
+    /// Forgets who leads, on strong evidence that the leader's process is gone: its sockets were closed. A follower
+    /// that has heard of its leader within the election timeout refuses to vote; one that has forgotten it may vote at
+    /// once. Vote and term stay, so that no safety depends on the evidence: if it was wrong, the leader's next
+    /// heartbeat ends the matter. (etcd's Raft has the same as `ForgetLeader`.)
     pub fn forget_leader(&mut self) {
         let raft = &mut self.raw.raft;
         if raft.state != StateRole::Follower || raft.leader_id == raft::INVALID_ID {
@@ -634,7 +634,8 @@ impl<R: LogReader> Group<R> {
         }
     }
 
-    /// Returns how far each other member's log is known to agree with this leader's, ascending by node; empty on others.
+    /// Returns how far each other member's log is known to agree with this leader's, ascending by node; empty on
+    /// others.
     pub fn matched(&self) -> Vec<(NodeId, LogIndex)> {
         if self.raw.raft.state != StateRole::Leader {
             return Vec::new();
@@ -648,8 +649,8 @@ impl<R: LogReader> Group<R> {
         matched
     }
 
-    /// Reads the contexts of the entries after `from` up to the end of the log, changes of the members among them: what a new leader needs to know which batches of each
-    /// origin are under way.
+    /// Reads the contexts of the entries after `from` up to the end of the log, changes of the members among them: what
+    /// a new leader needs to know which batches of each origin are under way.
     ///
     /// # Panics
     /// If the log cannot be read, as raft itself does.

@@ -14,8 +14,8 @@
 //! - Pre-vote and check-quorum are on, reads are never served by lease, every limit is set.
 //! - Equal inputs give equal outputs: election timeouts follow a seed, not the process' random numbers.
 //!
-//! Not here: sockets, clocks, RocksDB, what an entry means. No other crate knows raft-rs or its messages: to the rest of
-//! Corgi a message is opaque bytes, and an entry is two byte strings.
+//! Not here: sockets, clocks, RocksDB, what an entry means. No other crate knows raft-rs or its messages: to the rest
+//! of Corgi a message is opaque bytes, and an entry is two byte strings.
 //!
 //! Tests: golden scripts in `tests/scripts` for what a group does and in which order; [`conformance`] for every log.
 #![deny(clippy::iter_over_hash_type)]

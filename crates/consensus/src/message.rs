@@ -99,9 +99,9 @@ impl fmt::Debug for Envelope {
 }
 
 /// Whether a message is a promise about this node's disk (an append is accepted, a vote is given), so that it must not
-/// leave before the disk has what is promised. The others say only what term the sender is in: while no change of term or
-/// vote is on its way to the disk they may leave at once, and must, because a leader counts them as signs of life while a
-/// disk stalls.
+/// leave before the disk has what is promised. The others say only what term the sender is in: while no change of term
+/// or vote is on its way to the disk they may leave at once, and must, because a leader counts them as signs of life
+/// while a disk stalls.
 pub(crate) fn promises_durability(message: &Message) -> bool {
     match message.get_msg_type() {
         MessageType::MsgHeartbeat

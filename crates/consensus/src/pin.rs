@@ -5,9 +5,9 @@ use crate::storage::LogReader;
 use crate::tail::Tail;
 use raft::{RawNode, StateRole};
 
-/// Replaces raft-rs' random election timeouts with ones that depend only on the seed and on what happened, so that a run
-/// can be repeated. raft-rs draws from the process' random numbers whenever its role changes; the draw is overwritten
-/// here, after every call that may have made one.
+/// Replaces raft-rs' random election timeouts with ones that depend only on the seed and on what happened, so that a
+/// run can be repeated. raft-rs draws from the process' random numbers whenever its role changes; the draw is
+/// overwritten here, after every call that may have made one.
 #[derive(Debug)]
 pub(crate) struct ElectionPin {
     seed: u64,

@@ -1,8 +1,8 @@
 //! What the Raft log must be able to do, whatever keeps it.
 //!
-//! Reading and writing are apart, because they happen on different threads: raft reads through [`LogReader`] while the disk
-//! thread writes through [`LogWriter`]. A reader sees what a writer has finished; what is not finished yet is answered by
-//! the in-memory tail (see [`crate::tail`]).
+//! Reading and writing are apart, because they happen on different threads: raft reads through [`LogReader`] while the
+//! disk thread writes through [`LogWriter`]. A reader sees what a writer has finished; what is not finished yet is
+//! answered by the in-memory tail (see [`crate::tail`]).
 
 use bytes::Bytes;
 use corgi_base::{LogIndex, NodeId, Term};
@@ -83,8 +83,8 @@ pub struct LogBounds {
 /// One atomic write. All or nothing of it survives a crash.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LogWrite {
-    /// Consecutive entries. Whatever the log held from the first of them on is replaced: a follower's log may hold a suffix
-    /// that its new leader does not have (Raft, 5.3).
+    /// Consecutive entries. Whatever the log held from the first of them on is replaced: a follower's log may hold a
+    /// suffix that its new leader does not have (Raft, 5.3).
     pub entries: Vec<LogEntry>,
     /// The new hard state, if it changed.
     pub hard_state: Option<HardState>,
@@ -127,8 +127,8 @@ pub enum ReadLogError {
     },
 }
 
-/// Why the log could not be written. There is no way on from here: what is on disk is unknown, and a second try could be
-/// told that all is well when it is not. The process ends.
+/// Why the log could not be written. There is no way on from here: what is on disk is unknown, and a second try could
+/// be told that all is well when it is not. The process ends.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("write the Raft log: {what}")]
 pub struct WriteLogError {
@@ -138,8 +138,8 @@ pub struct WriteLogError {
 
 /// The reading side of a log.
 pub trait LogReader: Send {
-    /// Reads entries from `low` on, below `high`, until their payloads exceed `max_bytes`; the first is returned whatever
-    /// its size. Never returns an empty list for `low < high`.
+    /// Reads entries from `low` on, below `high`, until their payloads exceed `max_bytes`; the first is returned
+    /// whatever its size. Never returns an empty list for `low < high`.
     ///
     /// # Errors
     /// [`ReadLogError`], for `low` not in the log, or for a damaged or unreadable entry.

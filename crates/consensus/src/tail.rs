@@ -1,8 +1,8 @@
 //! The end of the log, in memory.
 //!
-//! Raft must be able to read an entry before it is on disk, and reads the newest entries far more often than any others:
-//! to send them, and to hand them out once they are committed. [`Tail`] keeps them, shares their bytes, and asks the
-//! [`LogReader`] only for what is older.
+//! Raft must be able to read an entry before it is on disk, and reads the newest entries far more often than any
+//! others: to send them, and to hand them out once they are committed. [`Tail`] keeps them, shares their bytes, and
+//! asks the [`LogReader`] only for what is older.
 //!
 //! Invariants
 //! - Entries that are not on disk, or not applied, are never evicted; others are, oldest first, beyond `bytes_max`.
@@ -86,9 +86,9 @@ impl<R: LogReader> Tail<R> {
         self.bounds.last_term = Term(last.term);
     }
 
-    /// Notes that entries up to `index` of `term` are on disk; ignored if they have been replaced since. (They cannot have
-    /// been replaced and put back meanwhile: a leader sends old entries only to a node that answered it in its term, and
-    /// the group answers nothing in a new term before the disk has it, and with it all earlier writes.)
+    /// Notes that entries up to `index` of `term` are on disk; ignored if they have been replaced since. (They cannot
+    /// have been replaced and put back meanwhile: a leader sends old entries only to a node that answered it in its
+    /// term, and the group answers nothing in a new term before the disk has it, and with it all earlier writes.)
     pub(crate) fn persisted(&mut self, index: LogIndex, term: Term) {
         if index > self.durable && self.term(index.0) == Ok(term.0) {
             self.durable = index;

@@ -9,8 +9,8 @@ use corgi_base::{LogIndex, NodeId, Term};
 #[must_use = "dropping work loses messages and committed entries"]
 #[derive(Debug, Default)]
 pub struct Work {
-    /// Messages that depend on nothing that is still on its way to the disk. A leader's appends are among them: it sends
-    /// while its own disk syncs (Raft thesis, 10.2.1).
+    /// Messages that depend on nothing that is still on its way to the disk. A leader's appends are among them: it
+    /// sends while its own disk syncs (Raft thesis, 10.2.1).
     pub send: Vec<Envelope>,
     /// One synced write. Writes are done in the order handed out, and each one's token is given back to
     /// [`crate::Group::persisted`]. Several may be outstanding, and may be synced together.

@@ -182,7 +182,8 @@ fn a_wal_without_its_end_is_an_error() {
     }
 }
 
-/// Returns a folder in which one more write was under way when power failed: its bytes may be on the disk, its mark is not.
+/// Returns a folder in which one more write was under way when power failed: its bytes may be on the disk, its mark is
+/// not.
 fn folder_with_unfinished_write() -> TempDir {
     let root = closed_folder(false, 0);
     let mark = fs::read(root.path().join("raft.mark")).unwrap();

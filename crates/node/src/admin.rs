@@ -1,7 +1,7 @@
 //! What this node's clients ask about the cluster: `CLUSTER`, `ROLE`.
 //!
-//! Questions are answered from what this node has applied. Changes go to the leader, under a name that it does once, and
-//! again to the next leader when that changes, until the leader answers or the time is up.
+//! Questions are answered from what this node has applied. Changes go to the leader, under a name that it does once,
+//! and again to the next leader when that changes, until the leader answers or the time is up.
 
 use crate::clients::Clients;
 use crate::errors;
@@ -105,8 +105,8 @@ impl Admin {
     }
 }
 
-/// How long a change may take: the time of a write for the change itself, and once more for a leader that has to be found or
-/// to hand over.
+/// How long a change may take: the time of a write for the change itself, and once more for a leader that has to be
+/// found or to hand over.
 pub(crate) fn wait_ms(shared: &Shared) -> u64 {
     2 * shared.config.timeouts.write_ms
 }
@@ -251,8 +251,8 @@ impl<R: LogReader> Running<R> {
         out.into()
     }
 
-    /// One line a member, as Redis has them. The leader is the master and the other voters its replicas; one that does not
-    /// vote yet is in the handshake. The port of clients is not known of other nodes and is 0.
+    /// One line a member, as Redis has them. The leader is the master and the other voters its replicas; one that does
+    /// not vote yet is in the handshake. The port of clients is not known of other nodes and is 0.
     fn cluster_nodes(&self, shared: &Shared) -> Bytes {
         let status = self.group.status();
         let own = shared.config.id;

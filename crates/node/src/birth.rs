@@ -83,8 +83,8 @@ pub(crate) fn caught_up(learner: NodeId, matched: &[(NodeId, LogIndex)], last: L
         .any(|(node, index)| *node == learner && close(index))
 }
 
-/// Returns what a leader of a cluster that is not complete does next. `members` are the first members as the founder bound
-/// them; only the founder knows them, and only it can lead before they are in the log.
+/// Returns what a leader of a cluster that is not complete does next. `members` are the first members as the founder
+/// bound them; only the founder knows them, and only it can lead before they are in the log.
 pub(crate) fn next_step(
     state: &State,
     formation: Formation,
@@ -185,8 +185,8 @@ pub(crate) fn check_peer(
     Ok(())
 }
 
-/// Whoever runs on an old copy of its folder has forgotten what it appended and voted since. Each start of a folder has a
-/// higher boot, and of two processes with the same boot only one has its session in the log.
+/// Whoever runs on an old copy of its folder has forgotten what it appended and voted since. Each start of a folder has
+/// a higher boot, and of two processes with the same boot only one has its session in the log.
 fn check_start(state: Option<&State>, hello: &PeerHello) -> Result<(), Refusal> {
     let PeerHello {
         id, boot, nonce, ..
@@ -209,8 +209,8 @@ fn refuse(kind: RefusalKind, text: String) -> Result<(), Refusal> {
     Err(Refusal { kind, text })
 }
 
-/// Returns the other members to keep connections with: as bound in the log, or as configured before that, and those that
-/// peers have named and the log does not know yet.
+/// Returns the other members to keep connections with: as bound in the log, or as configured before that, and those
+/// that peers have named and the log does not know yet.
 pub(crate) fn others(
     config: &NodeConfig,
     state: Option<&State>,

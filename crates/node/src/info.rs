@@ -7,7 +7,8 @@ use corgi_base::{ClusterId, LogIndex, NodeId, Term};
 use corgi_consensus::Role;
 use std::fmt::Write as _;
 
-/// What only the process around the node knows of itself: whole lines without line ends, `redis_version:7.4.0` and so on.
+/// What only the process around the node knows of itself: whole lines without line ends, `redis_version:7.4.0` and so
+/// on.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Facts {
     /// Section `Server`.
@@ -64,8 +65,8 @@ const SECTIONS: [&str; 8] = [
     "raft",
 ];
 
-/// Writes the sections asked for, in Redis' order; none means all, as do `all`, `default` and `everything`. Unknown names
-/// are left out, as in Redis.
+/// Writes the sections asked for, in Redis' order; none means all, as do `all`, `default` and `everything`. Unknown
+/// names are left out, as in Redis.
 pub(crate) fn render(facts: &Facts, node: &NodeFacts, asked: &[Bytes]) -> Bytes {
     let wanted = |section: &str| {
         asked.is_empty()

@@ -7,8 +7,8 @@
 //! | it leaves the cluster | the same |
 //! | `CLUSTER FAILOVER` | the node that was asked |
 //!
-//! While leadership is on its way nothing is appended: batches wait at their origins, and go to the next leader. Raft gives
-//! up after an election timeout, and so the hand-over is tried again then, and at once when the target is lost.
+//! While leadership is on its way nothing is appended: batches wait at their origins, and go to the next leader. Raft
+//! gives up after an election timeout, and so the hand-over is tried again then, and at once when the target is lost.
 
 use crate::errors;
 use crate::running::Running;

@@ -1,7 +1,7 @@
 //! What a leader keeps: which batch of each origin comes next, and which id.
 //!
-//! Counted over the whole log, applied or not, because what is in the log may be committed at any time: on election from
-//! the applied sessions and the heads of the unapplied entries, then with each entry appended.
+//! Counted over the whole log, applied or not, because what is in the log may be committed at any time: on election
+//! from the applied sessions and the heads of the unapplied entries, then with each entry appended.
 
 use crate::log_time::LogTime;
 use bytes::Bytes;
@@ -67,7 +67,8 @@ impl Leading {
             birth_step: None,
         };
         for context in unapplied {
-            // The empty entry of a leader has no head. A head that this build does not know is found when it is applied.
+            // The empty entry of a leader has no head. A head that this build does not know is found when it is
+            // applied.
             match EntryHead::decode(context) {
                 Ok(EntryHead::Batch(head)) => leading.appended_batch(&head),
                 Ok(EntryHead::OpenSession {
@@ -151,8 +152,8 @@ impl Leading {
         }
     }
 
-    /// Returns the stamp for a batch that is appended now: log time never goes back, whatever the clocks do. `median_ms` is
-    /// the median clock of a majority.
+    /// Returns the stamp for a batch that is appended now: log time never goes back, whatever the clocks do.
+    /// `median_ms` is the median clock of a majority.
     pub(crate) fn stamp(&mut self, now: Now, median_ms: Option<u64>) -> Stamp {
         let ms = self.time.now(now.mono_ms, median_ms, self.last_id.ms);
         if ms > self.last_id.ms {

@@ -8,8 +8,8 @@
 //! ```
 //!
 //! [`Node`] takes inputs (ticks, messages of peers, what sessions ask, proofs that writes are synced) and gives
-//! [`Outputs`] (messages, writes, what to tell sessions). The server runs it on real sockets and disks, the simulator on
-//! simulated ones; both run this code.
+//! [`Outputs`] (messages, writes, what to tell sessions). The server runs it on real sockets and disks, the simulator
+//! on simulated ones; both run this code.
 //!
 //! | module | decides |
 //! |---|---|
@@ -32,7 +32,8 @@
 //! | `peer` | what nodes say to each other |
 //!
 //! Invariants
-//! - A write is answered with success only when it is applied here, and it is applied only when a majority has it on disk.
+//! - A write is answered with success only when it is applied here, and it is applied only when a majority has it on
+//!   disk.
 //! - An operation that has a batch number is never refused; its fate is the log's, or unknown.
 //! - Everything told to a client is told in the order of the log, its own replies before its own messages.
 //! - Equal inputs give equal outputs: no clock, no randomness, no hash order.

@@ -8,8 +8,8 @@
 //!
 //! Invariants
 //! - One change at a time: the next one begins when nobody is on the way to a vote, and nothing is unapplied.
-//! - Each step is one entry of the log that changes one member, so that the majorities before and after overlap. What has
-//!   been begun is in the log, so that any later leader goes on with it.
+//! - Each step is one entry of the log that changes one member, so that the majorities before and after overlap. What
+//!   has been begun is in the log, so that any later leader goes on with it.
 //! - An id is bound to a data folder in the same entry that lets it receive, long before it may vote, and is never used
 //!   again after it has left.
 //! - A replaced member leaves before the new one votes: at no time does the majority depend on both.

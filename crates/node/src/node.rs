@@ -235,8 +235,9 @@ impl<R: LogReader> Node<R> {
         self.form_or_fail(self.own_formation());
     }
 
-    /// Takes on the cluster that a peer belongs to. Not one that this node has founded: others know of a cluster only after
-    /// its founder has it on disk, so that the founder has lost its data, and with it what it has appended and voted.
+    /// Takes on the cluster that a peer belongs to. Not one that this node has founded: others know of a cluster only
+    /// after its founder has it on disk, so that the founder has lost its data, and with it what it has appended and
+    /// voted.
     fn adopt(&mut self, formation: Formation) {
         let id = self.shared.config.id;
         if formation.founder == id {
@@ -260,8 +261,8 @@ impl<R: LogReader> Node<R> {
         self.pump(now);
     }
 
-    /// Takes note that a peer has closed its connections, as the system does for a process that dies; [`Node::peer_down`]
-    /// follows. A peer that falls silent, or is cut off, is not meant.
+    /// Takes note that a peer has closed its connections, as the system does for a process that dies;
+    /// [`Node::peer_down`] follows. A peer that falls silent, or is cut off, is not meant.
     pub fn peer_hung_up(&mut self, now: Now, peer: NodeId) {
         if let Stage::Running(running) = &mut self.stage {
             running.hung_up(&self.shared, now, peer);
@@ -269,8 +270,8 @@ impl<R: LogReader> Node<R> {
         self.pump(now);
     }
 
-    /// Takes note that a peer which this node has called does not let it in. A node that is not bound to its cluster yet
-    /// cannot go on when it is refused for what it is: its folder was emptied, or its id is another's.
+    /// Takes note that a peer which this node has called does not let it in. A node that is not bound to its cluster
+    /// yet cannot go on when it is refused for what it is: its folder was emptied, or its id is another's.
     pub fn peer_refused(&mut self, _now: Now, peer: NodeId, refusal: &Refusal) {
         if refusal.kind == RefusalKind::Removed {
             return self.shared.leave(format!("node {peer} says: {refusal}"));
@@ -321,8 +322,8 @@ impl<R: LogReader> Node<R> {
         }
     }
 
-    /// Takes note that `tick_ms` have passed. After a stall it is called once, not as often as was missed: time that a node
-    /// did not live through must not depose leaders.
+    /// Takes note that `tick_ms` have passed. After a stall it is called once, not as often as was missed: time that a
+    /// node did not live through must not depose leaders.
     pub fn tick(&mut self, now: Now) {
         if let Stage::Running(running) = &mut self.stage {
             running.tick(&mut self.shared, now);
@@ -400,8 +401,8 @@ impl<R: LogReader> Node<R> {
         self.shared.facts = facts;
     }
 
-    /// Takes what the file system of the data folder has: with too little room, new writes are refused (P10). Call it about
-    /// once a second.
+    /// Takes what the file system of the data folder has: with too little room, new writes are refused (P10). Call it
+    /// about once a second.
     pub fn set_disk_space(&mut self, now: Now, space: DiskSpace) {
         if self.shared.room.set(space) {
             let (free, needed) = (space.free, self.shared.room.bytes_needed());
@@ -428,8 +429,8 @@ impl<R: LogReader> Node<R> {
         self.pump(now);
     }
 
-    /// Returns whether nothing holds the node any more after [`Node::shut_down`]: leadership is elsewhere, or nobody is up
-    /// who could take it, and no client waits for a write.
+    /// Returns whether nothing holds the node any more after [`Node::shut_down`]: leadership is elsewhere, or nobody is
+    /// up who could take it, and no client waits for a write.
     pub fn may_stop(&self) -> bool {
         let holds = self.running().is_some_and(|running| {
             let other = |node: &NodeId| self.shared.peers_up.contains(node);

@@ -9,8 +9,8 @@
 //!
 //! Invariants
 //! - An operation is refused only before it is in a batch: from then on its fate is the log's.
-//! - Batches are numbered without gaps and sent in order; whatever was lost on the way is sent again from the first that
-//!   is not applied. The leader appends each number once, so that nothing is applied twice.
+//! - Batches are numbered without gaps and sent in order; whatever was lost on the way is sent again from the first
+//!   that is not applied. The leader appends each number once, so that nothing is applied twice.
 //! - Replies follow the order of the log, and for each client that is the order in which it asked.
 //!
 //! Not here: who leads, and how a batch gets there.
@@ -161,8 +161,8 @@ impl Origin {
         self.in_flight.len()
     }
 
-    /// Puts what waits into batches, as many as may be in flight. Only to be called while a leader is known: a batch has a
-    /// number, and what has a number can no longer be refused.
+    /// Puts what waits into batches, as many as may be in flight. Only to be called while a leader is known: a batch
+    /// has a number, and what has a number can no longer be refused.
     pub(crate) fn cut(&mut self) {
         if self.session != Session::Open {
             return;
@@ -224,8 +224,9 @@ impl Origin {
         }
     }
 
-    /// Sends again from `number`, which the leader says must come next. Every batch that was sent after the lost one makes
-    /// it say so: the first answer counts, or one lost batch would have the whole window sent again as often as it is long.
+    /// Sends again from `number`, which the leader says must come next. Every batch that was sent after the lost one
+    /// makes it say so: the first answer counts, or one lost batch would have the whole window sent again as often as
+    /// it is long.
     pub(crate) fn rewind_to(&mut self, number: BatchNumber, now_ms: u64) {
         if self
             .expected
@@ -255,8 +256,8 @@ impl Origin {
         self.next_to_send = self.next_to_send.next();
     }
 
-    /// Takes note that a batch of this boot is applied. Returns who waits for its operations, one for each, or nobody if
-    /// they have been told already that its fate is unknown.
+    /// Takes note that a batch of this boot is applied. Returns who waits for its operations, one for each, or nobody
+    /// if they have been told already that its fate is unknown.
     ///
     /// # Panics
     /// If it is not the first one in flight: the log has them in order, and none is dropped here before it is applied.

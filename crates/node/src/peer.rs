@@ -1,4 +1,5 @@
-//! What nodes say to each other, and its bytes. The transport frames and checks them; it knows only which lane each takes.
+//! What nodes say to each other, and its bytes. The transport frames and checks them; it knows only which lane each
+//! takes.
 //!
 //! ```text
 //! 0x01 raft          message:rest                                (a Raft message, opaque)

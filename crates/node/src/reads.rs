@@ -3,7 +3,8 @@
 //! One question to the leader is under way at a time, and serves all reads that were asked before it left; those that
 //! come later wait for the next one. A question may get lost anywhere, so it is asked again under a new id.
 //!
-//! A question is also asked when nobody reads, now and then: its answer is the proof that a majority still answers (P8).
+//! A question is also asked when nobody reads, now and then: its answer is the proof that a majority still answers
+//! (P8).
 
 use bytes::Bytes;
 use corgi_base::{Boot, ClientId, LogIndex, NodeId, SubscriptionKind};

@@ -1,4 +1,5 @@
-//! A node's part in its cluster: it drives Raft, applies what is committed, and gets its clients' batches to the leader.
+//! A node's part in its cluster: it drives Raft, applies what is committed, and gets its clients' batches to the
+//! leader.
 
 use crate::agreement::{Agreement, Verdict as Compared};
 use crate::birth::{self, NextStep};
@@ -97,9 +98,9 @@ impl<R: LogReader> Running<R> {
         self.state.formed() && self.route.is_some()
     }
 
-    /// Whether the cluster is on this node's disk, so that others may hear of it from here. A founder that told them first,
-    /// crashed, and founded another one would divide them. Its identity is written before its first entry, and that is
-    /// applied only when it is synced. The others only repeat what the founder has said.
+    /// Whether the cluster is on this node's disk, so that others may hear of it from here. A founder that told them
+    /// first, crashed, and founded another one would divide them. Its identity is written before its first entry, and
+    /// that is applied only when it is synced. The others only repeat what the founder has said.
     pub(crate) fn may_announce(&self, own: NodeId) -> bool {
         self.formation.founder != own || self.state.applied() > LogIndex(0)
     }
@@ -195,8 +196,8 @@ impl<R: LogReader> Running<R> {
         }
     }
 
-    /// Takes a batch of another node's clients, if this node leads. If not, or if there is no room, the batch is dropped:
-    /// its origin sends it again.
+    /// Takes a batch of another node's clients, if this node leads. If not, or if there is no room, the batch is
+    /// dropped: its origin sends it again.
     fn forwarded(
         &mut self,
         shared: &mut Shared,
@@ -398,8 +399,8 @@ impl<R: LogReader> Running<R> {
         Ok(())
     }
 
-    /// Returns the node whose disk keeps new writes from being safe: this one's, the leader's, or one of so many that those
-    /// with room are no majority.
+    /// Returns the node whose disk keeps new writes from being safe: this one's, the leader's, or one of so many that
+    /// those with room are no majority.
     fn starved(&self, shared: &Shared) -> Option<NodeId> {
         let own = shared.config.id;
         if shared.room.is_low() {

@@ -302,8 +302,8 @@ impl Shared {
         self.clients.tell(client, Told::Done { seq });
     }
 
-    /// Looks whether a majority answers. If not, nobody may believe any longer that silence means that nothing is published
-    /// (P8).
+    /// Looks whether a majority answers. If not, nobody may believe any longer that silence means that nothing is
+    /// published (P8).
     pub(crate) fn watch_quorum(&mut self, now: Now) {
         let loss_ms = self.config.timeouts.quorum_loss_ms;
         match self.quorum.look(now.mono_ms, self.reads.confirmed_ms()) {

@@ -1,10 +1,10 @@
 //! A quick election after the leader's process is gone.
 //!
-//! A process that dies has its sockets closed by the system: its followers know within a round trip, and need not wait for
-//! the election timeout, which is there for leaders that fall silent. Each follower that sees it forgets the leader, so
-//! that it may vote, and asks for a pre-vote after a short wait. The waits differ by rank, so that the first has won
-//! before the second asks. No term is raised unless a majority has lost the leader too: those that still hear it do not
-//! answer. See docs/adr for why this is safe.
+//! A process that dies has its sockets closed by the system: its followers know within a round trip, and need not wait
+//! for the election timeout, which is there for leaders that fall silent. Each follower that sees it forgets the
+//! leader, so that it may vote, and asks for a pre-vote after a short wait. The waits differ by rank, so that the first
+//! has won before the second asks. No term is raised unless a majority has lost the leader too: those that still hear
+//! it do not answer. docs/adr/0005-quick-succession.md says why this is safe.
 
 use corgi_base::{NodeId, Term};
 

@@ -1,7 +1,7 @@
 //! What a session asks of its node, and what the node tells it.
 //!
-//! The session decides syntax, order and mode; the node decides everything that others must agree with. A session has at
-//! most one *barrier* ask in flight, and sends it only when all its earlier writes are answered: that is what makes
+//! The session decides syntax, order and mode; the node decides everything that others must agree with. A session has
+//! at most one *barrier* ask in flight, and sends it only when all its earlier writes are answered: that is what makes
 //! `SUBSCRIBE` a barrier (P4). Writes are pipelined.
 
 use bytes::Bytes;
@@ -57,8 +57,8 @@ pub enum Ask {
         /// What to record.
         op: Op,
     },
-    /// Listen. A barrier; answered by one [`Told::Subscription`] a name and [`Told::Done`], or by [`Told::Reply`] with an
-    /// error and nothing else.
+    /// Listen. A barrier; answered by one [`Told::Subscription`] a name and [`Told::Done`], or by [`Told::Reply`] with
+    /// an error and nothing else.
     Subscribe {
         /// The command.
         seq: Seq,
@@ -90,7 +90,8 @@ pub enum Ask {
         /// The command.
         seq: Seq,
     },
-    /// Count subscribers. A barrier, because it must see the connection's own earlier commands; answered by [`Told::Reply`].
+    /// Count subscribers. A barrier, because it must see the connection's own earlier commands; answered by
+    /// [`Told::Reply`].
     PubSub {
         /// The command.
         seq: Seq,

@@ -244,7 +244,8 @@ impl World {
         if self.links.current[from][to] == Some(id) {
             self.links.current[from][to] = None;
         }
-        // The system closes the sockets of a process that is gone; now and then something on the way does so by mistake.
+        // The system closes the sockets of a process that is gone; now and then something on the way does so by
+        // mistake.
         let hung_up = self.machines[to].process.is_none() || id.is_multiple_of(4);
         let machine = &mut self.machines[from];
         let Some(process) = machine.process.as_mut().filter(|_| machine.life == life) else {

@@ -260,7 +260,7 @@ impl World {
             if let Some(process) = &mut self.machines[node].process {
                 process.reads.push_back(read);
             }
-            let wait = self.rng.skewed(100, 20 * MS);
+            let wait = self.rng.skewed(100, 5 * MS);
             self.after(wait, Event::Read { node, life });
         }
         for (client, told) in clients {

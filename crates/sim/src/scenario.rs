@@ -211,10 +211,11 @@ fn limits(rng: &mut Rng, tiny: bool) -> Limits {
         client_queue_bytes_low: client_queue_bytes_max / rng.pick(&[1, 4, 20]),
         clients_queue_bytes_max: rng.pick(&[2000, 50_000, 1_000_000]),
         cursors: CursorLimits {
-            block_bytes_max: rng.pick(&[1, 300, 5000]),
+            // One entry at a time would be slower than what comes in.
+            block_bytes_max: rng.pick(&[2000, 10_000, 50_000]),
             cache_bytes_max: rng.pick(&[0, 1000, 20_000]),
             reads_max: rng.pick(&[1, 2, 4]) as usize,
-            feed_bytes_max: rng.pick(&[1, 1000, 50_000]),
+            feed_bytes_max: rng.pick(&[1000, 10_000, 50_000]),
         },
         append_bytes_max: rng.pick(&[0, 100, 2000]),
         inflight_appends_max: rng.pick(&[1, 2, 8]),

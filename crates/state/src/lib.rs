@@ -8,8 +8,8 @@
 //! ```
 //!
 //! Invariants
-//! - Deterministic: every node that has applied the same entries has the same rows, byte by byte. No clock, no randomness,
-//!   no hash order, no setting of one node.
+//! - Deterministic: every node that has applied the same entries has the same rows, byte by byte. No clock, no
+//!   randomness, no hash order, no setting of one node.
 //! - Apply has no failures of its own: what can be wrong with an operation is an effect, the same on every node. An
 //!   [`ApplyError`] means that the log holds what this build cannot know, and stops the node.
 //! - The changes of an entry and the applied index are one write.

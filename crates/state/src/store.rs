@@ -24,8 +24,8 @@ pub struct StateStoreError {
     pub what: String,
 }
 
-/// Keeps the rows of the applied state. Writes are atomic and ordered, but not synced: what is lost in a crash is applied
-/// again from the log.
+/// Keeps the rows of the applied state. Writes are atomic and ordered, but not synced: what is lost in a crash is
+/// applied again from the log.
 pub trait StateStore: Send {
     /// Returns all rows in key order.
     ///

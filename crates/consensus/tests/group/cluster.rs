@@ -4,8 +4,8 @@
 //! - Nothing happens by itself: a write stays on its way until [`Cluster::persist`], a message until
 //!   [`Cluster::deliver_at`].
 //! - After every input a node does all the work that has become due, in the order in which the work lists it.
-//! - A crash loses the writes on their way (or all but the first few, as a disk may have written more than it promised),
-//!   what was applied since the last flush, and nothing else.
+//! - A crash loses the writes on their way (or all but the first few, as a disk may have written more than it
+//!   promised), what was applied since the last flush, and nothing else.
 
 use crate::event::{Event, What};
 use bytes::Bytes;
@@ -118,8 +118,8 @@ pub(crate) fn node(id: u64) -> NodeId {
 }
 
 impl Cluster {
-    /// Starts voters `1..=voters`, then learners, then nodes that are no members yet. All start from the same members at
-    /// index 0, as after a bootstrap.
+    /// Starts voters `1..=voters`, then learners, then nodes that are no members yet. All start from the same members
+    /// at index 0, as after a bootstrap.
     pub(crate) fn new(config: GroupConfig, voters: u64, learners: u64, spares: u64) -> Self {
         let members = Applied {
             index: LogIndex(0),

@@ -1,5 +1,5 @@
-//! Leaving a joint configuration is an entry without data, which is easily mistaken for a new leader's empty entry. Corgi
-//! proposes no joint changes; a log that holds one must be applied right all the same.
+//! Leaving a joint configuration is an entry without data, which is easily mistaken for a new leader's empty entry.
+//! Corgi proposes no joint changes; a log that holds one must be applied right all the same.
 
 use crate::cluster::{node, roomy_config};
 use bytes::Bytes;

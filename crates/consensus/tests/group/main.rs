@@ -1,5 +1,5 @@
-//! What one Raft group does and in which order: golden scripts, and a seeded random run that checks Raft's promises after
-//! every step.
+//! What one Raft group does and in which order: golden scripts, and a seeded random run that checks Raft's promises
+//! after every step.
 //!
 //! ```text
 //!   scripts/* ── commands ──▶ script ──┐

@@ -1,5 +1,5 @@
-//! Random runs: whatever the network, the disks and the processes do, Raft's promises hold after every step; and once all
-//! is well again, the cluster goes on.
+//! Random runs: whatever the network, the disks and the processes do, Raft's promises hold after every step; and once
+//! all is well again, the cluster goes on.
 //!
 //! A seed decides everything. When one fails its number is in the message: `CORGI_SEED=<seed> cargo test -p
 //! corgi-consensus random` runs that one alone.

@@ -5,8 +5,8 @@
 //! ```
 //!
 //! Nothing happens by itself, no clock is read and nothing is drawn: a script gives the same lines each time. It is
-//! refreshed by `UPDATE_GOLDENFILES=1 cargo test -p corgi-node --test cluster`; the difference is then read, line by line.
-//! The random counterpart of these scripts is the simulator.
+//! refreshed by `UPDATE_GOLDENFILES=1 cargo test -p corgi-node --test cluster`; the difference is then read, line by
+//! line. The random counterpart of these scripts is the simulator.
 
 mod client;
 mod folder;
