@@ -31,6 +31,7 @@ impl World {
                     self.after(0, Event::Start { node });
                 }
                 self.draining = true;
+                self.widen_pipes();
                 let wait = DEADLINE + self.backlog();
                 self.after(wait, Event::Phase(Phase::End));
                 Ok(())
