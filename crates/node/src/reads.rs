@@ -1,7 +1,8 @@
 //! Reads that must not be older than what was acknowledged before they were asked (P3).
 //!
 //! One question to the leader is under way at a time, and serves all reads that were asked before it left; those that
-//! come later wait for the next one. A question may get lost anywhere, so it is asked again under a new id.
+//! come later wait for the next one. A question may get lost anywhere, so it is asked again under a new id; an answer to
+//! any of its ids counts, or a round trip that takes longer than the wait would never be answered in time.
 //!
 //! A question is also asked when nobody reads, now and then: its answer is the proof that a majority still answers
 //! (P8).
@@ -11,6 +12,9 @@ use corgi_base::{Boot, ClientId, LogIndex, NodeId, SubscriptionKind};
 use corgi_consensus::{ReadGrant, ReadId};
 use corgi_session::Seq;
 use std::collections::VecDeque;
+
+/// An answer that comes after so many further questions is of no use.
+const ASKED_MAX: usize = 64;
 
 /// A subscription that waits for its position.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,8 +28,8 @@ pub(crate) struct Read {
 
 #[derive(Debug)]
 struct Question {
-    id: ReadId,
-    asked_ms: u64,
+    /// The ids under which it was asked, and when; the last ones of many.
+    asked: VecDeque<(ReadId, u64)>,
     reads: Vec<Read>,
 }
 
@@ -69,18 +73,15 @@ impl Reads {
 
     /// Returns the id of a question that should be asked now, if any.
     pub(crate) fn wants_question(&mut self, now_ms: u64) -> Option<ReadId> {
-        if let Some(question) = &self.question
-            && now_ms >= question.asked_ms + self.retry_ms
-        {
-            let mut lost = self.question.take().map(|q| q.reads).unwrap_or_default();
-            lost.append(&mut self.waiting);
-            self.waiting = lost;
-            self.asked_ms = None;
-        }
-        let probe = self
-            .asked_ms
-            .is_none_or(|asked| now_ms >= asked + self.probe_ms);
-        if self.question.is_some() || (self.waiting.is_empty() && !probe) {
+        let due = |asked: u64, wait: u64| now_ms >= asked + wait;
+        let wants = match &self.question {
+            Some(_) => self.asked_ms.is_none_or(|asked| due(asked, self.retry_ms)),
+            None => {
+                let probe = self.asked_ms.is_none_or(|asked| due(asked, self.probe_ms));
+                probe || !self.waiting.is_empty()
+            }
+        };
+        if !wants {
             return None;
         }
         Some(ReadId {
@@ -94,24 +95,27 @@ impl Reads {
     pub(crate) fn asked(&mut self, now_ms: u64, id: ReadId) {
         self.count = id.count;
         self.asked_ms = Some(now_ms);
-        let reads = std::mem::take(&mut self.waiting);
-        self.question = Some(Question {
-            id,
-            asked_ms: now_ms,
-            reads,
+        let question = self.question.get_or_insert_with(|| Question {
+            asked: VecDeque::new(),
+            reads: std::mem::take(&mut self.waiting),
         });
+        if question.asked.len() == ASKED_MAX {
+            question.asked.pop_front();
+        }
+        question.asked.push_back((id, now_ms));
     }
 
     /// Takes an answer.
     pub(crate) fn grant(&mut self, grant: ReadGrant) {
-        // Another id is the late answer to a question that was asked again: its reads are in a later one.
-        if self
-            .question
-            .as_ref()
-            .is_some_and(|question| question.id == grant.id)
+        // Another id is that of a question that was answered under a later one.
+        let asked = self.question.as_ref().and_then(|question| {
+            let asked = question.asked.iter().find(|(id, _)| *id == grant.id);
+            asked.map(|(_, at_ms)| *at_ms)
+        });
+        if let Some(asked_ms) = asked
             && let Some(question) = self.question.take()
         {
-            self.confirmed_ms = Some(question.asked_ms);
+            self.confirmed_ms = Some(asked_ms);
             if !question.reads.is_empty() {
                 self.granted.push_back((grant.index, question.reads));
             }

@@ -7,6 +7,9 @@ use crate::world::{Event, World};
 use bytes::Bytes;
 use corgi_base::SubscriptionKind;
 
+/// What tells the last word to a subscriber from the answer to a write.
+const LOST: &[u8] = b"no majority has answered this node";
+
 impl World {
     pub(crate) fn down(&mut self, conn: ConnId, bytes: &Bytes) -> Result<(), Violation> {
         self.trace.mix_bytes(bytes);
@@ -174,8 +177,13 @@ impl World {
         match (code, front) {
             // Stands for no answer: the connection ends behind it.
             (b"LAGGED", _) => Ok(()),
-            // So does this one, which is told to subscribers of a node that has lost the majority.
-            (b"CLUSTERDOWN", Some(Pending::Hello | Pending::Leave { .. }) | None) => Ok(()),
+            // The last word to a subscriber whose node has lost its majority; it answers no command but `SUBSCRIBE`.
+            (b"CLUSTERDOWN", front)
+                if text.windows(LOST.len()).any(|words| words == LOST)
+                    && !matches!(front, Some(Pending::Listen { .. })) =>
+            {
+                Ok(())
+            }
             (b"INDETERMINATE", Some(Pending::Publish { .. })) => {
                 self.published(id, Outcome::Unknown)
             }
