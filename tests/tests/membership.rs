@@ -12,8 +12,8 @@ const SECRET: [&str; 2] = ["--cluster-secret", "a secret of the tests"];
 /// Acknowledged publishes of each publisher before and after each change.
 const STRETCH: usize = 300;
 
-/// Prepares a node that waits to be let into a cluster, and starts it. Without a `node-id`: `id` is what the cluster will
-/// give.
+/// Prepares a node that waits to be let into a cluster, and starts it. Without a `node-id`: `id` is what the cluster
+/// will give.
 fn newcomer(cluster: &Cluster, id: u64) -> Node {
     let dir = cluster.folder().join(format!("n{id}"));
     std::fs::create_dir(&dir).unwrap();

@@ -4,7 +4,7 @@
 //!   node ── tick, step, propose, read_index ──▶ Group (raft-rs inside) ──▶ Work
 //!                                                  │ reads                  ├ send      → peers
 //!                                                Tail ── LogReader          ├ persist   → disk, then persisted(token)
-//!                                                                           ├ committed → state machine, then applied(index)
+//!                                                                           ├ committed → apply, then applied(index)
 //!                                                                           └ reads     → answer once applied
 //! ```
 //!

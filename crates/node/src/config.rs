@@ -41,7 +41,8 @@ pub struct Limits {
     pub client_queue_bytes_max: u64,
     /// A connection that is fed from the log gets more when no more than so many bytes wait for it.
     pub client_queue_bytes_low: u64,
-    /// Bytes of messages that wait for all connections together; the nearer, the earlier each of them is fed from the log.
+    /// Bytes of messages that wait for all connections together; the nearer, the earlier each of them is fed from the
+    /// log.
     pub clients_queue_bytes_max: u64,
     /// Feeding from the log.
     pub cursors: CursorLimits,

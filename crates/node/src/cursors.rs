@@ -6,10 +6,10 @@
 //!                                                 one part of a block            next = applied + 1
 //! ```
 //!
-//! A subscriber that lags is a position in the log and no more, however many messages it is behind. What it needs next is
-//! in a block: decoded entries that others near it use too. Blocks come from what is applied while somebody lags, and
-//! from reads of the log, few at a time, which go through the positions in log order and then begin again: whoever is near
-//! the one served before is served next and shares its block, and nobody is passed over.
+//! A subscriber that lags is a position in the log and no more, however many messages it is behind. What it needs next
+//! is in a block: decoded entries that others near it use too. Blocks come from what is applied while somebody lags,
+//! and from reads of the log, few at a time, which go through the positions in log order and then begin again: whoever
+//! is near the one served before is served next and shares its block, and nobody is passed over.
 //!
 //! Not here: what a client may get and when (`feed`).
 
@@ -82,8 +82,8 @@ fn decode(from: LogIndex, entries: Vec<LogEntry>) -> Result<Block, ReadLogError>
     Ok(block)
 }
 
-/// Up to where a subscriber has got everything: all before entry `index`, of that entry all before operation `op`, and of
-/// that operation all up to the subscription `after`.
+/// Up to where a subscriber has got everything: all before entry `index`, of that entry all before operation `op`, and
+/// of that operation all up to the subscription `after`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Position {
     pub(crate) index: LogIndex,

@@ -1,13 +1,13 @@
 //! Feeding subscribers that lag, until they are live again (P10).
 //!
-//! When more than a limit waits for a connection, what is applied from then on is not queued for it: it keeps a position,
-//! and the bus leaves it out. Once it has written enough, it gets the next part from where it stands, and so on, until it
-//! stands behind the last applied entry; then it is live again. All of this happens between two entries, and live
-//! delivery stops and begins between entries too, so that no message is missed or doubled.
+//! When more than a limit waits for a connection, what is applied from then on is not queued for it: it keeps a
+//! position, and the bus leaves it out. Once it has written enough, it gets the next part from where it stands, and so
+//! on, until it stands behind the last applied entry; then it is live again. All of this happens between two entries,
+//! and live delivery stops and begins between entries too, so that no message is missed or doubled.
 //!
-//! What may wait for one connection shrinks as more waits for all (Choudhury and Hahne, "Dynamic queue length thresholds",
-//! 1998): each may have an eighth of what is free, and never less than an eighth of the low-water mark. However many stand
-//! still, some room is left for those that read.
+//! What may wait for one connection shrinks as more waits for all (Choudhury and Hahne, "Dynamic queue length
+//! thresholds", 1998): each may have an eighth of what is free, and never less than an eighth of the low-water mark.
+//! However many stand still, some room is left for those that read.
 
 use crate::cursors::{Blocks, Cursors, Lost, Need, Position};
 use crate::errors;
@@ -44,8 +44,8 @@ impl Shared {
         limits.client_queue_bytes_max.min(shared)
     }
 
-    /// Whether a connection may be given `bytes` more of an applied entry. A connection without anything queued always may:
-    /// a limit below one message must not stop it.
+    /// Whether a connection may be given `bytes` more of an applied entry. A connection without anything queued always
+    /// may: a limit below one message must not stop it.
     pub(crate) fn has_room(&self, client: ClientId, bytes: usize) -> bool {
         let queued = self.clients.queued_bytes(client);
         queued == 0 || queued + bytes as u64 <= self.queue_bytes_max()
@@ -213,7 +213,8 @@ impl Shared {
         self.wait_or_watch(client);
     }
 
-    /// Looks for the first message that a log which has lost entries still has, and closes whoever needs an earlier one.
+    /// Looks for the first message that a log which has lost entries still has, and closes whoever needs an earlier
+    /// one.
     fn find_first_available(&mut self) {
         while let Some(Lost { truncated, next }) = self.cursors.lost {
             let found = match self.cursors.need(next) {

@@ -407,7 +407,8 @@ impl<R: LogReader> Node<R> {
         if self.shared.room.set(space) {
             let (free, needed) = (space.free, self.shared.room.bytes_needed());
             if self.shared.room.is_low() {
-                warn!(self.shared.log, "the disk is almost full: new writes are refused"; "bytes" => free, "needed" => needed);
+                warn!(self.shared.log, "the disk is almost full: new writes are refused";
+                    "bytes" => free, "needed" => needed);
             } else {
                 info!(self.shared.log, "the disk has room again: writes are taken"; "bytes" => free);
             }

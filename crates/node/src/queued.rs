@@ -4,12 +4,12 @@ use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
-/// Set while the node waits for the queue to drain. In the same word as the count, so that of the node's look at the count
-/// and the connection's last subtraction one is the first, and a wake-up cannot get lost between them.
+/// Set while the node waits for the queue to drain. In the same word as the count, so that of the node's look at the
+/// count and the connection's last subtraction one is the first, and a wake-up cannot get lost between them.
 const WATCHED: u64 = 1 << 63;
 
-/// The bytes of messages that wait for one connection: the node adds what it tells, the connection subtracts what it has
-/// written.
+/// The bytes of messages that wait for one connection: the node adds what it tells, the connection subtracts what it
+/// has written.
 #[derive(Clone, Default)]
 pub struct QueuedBytes(Arc<Inner>);
 

@@ -1,8 +1,8 @@
 //! Reads that must not be older than what was acknowledged before they were asked (P3).
 //!
 //! One question to the leader is under way at a time, and serves all reads that were asked before it left; those that
-//! come later wait for the next one. A question may get lost anywhere, so it is asked again under a new id; an answer to
-//! any of its ids counts, or a round trip that takes longer than the wait would never be answered in time.
+//! come later wait for the next one. A question may get lost anywhere, so it is asked again under a new id; an answer
+//! to any of its ids counts, or a round trip that takes longer than the wait would never be answered in time.
 //!
 //! A question is also asked when nobody reads, now and then: its answer is the proof that a majority still answers
 //! (P8).

@@ -1,5 +1,5 @@
 //! A node's part in its cluster: it drives Raft, applies what is committed, and gets its clients' batches to the
-//! leader.
+//! leader. It is long because every part of a node meets Raft here, in the order in which one step follows another.
 
 use crate::agreement::{Agreement, Verdict as Compared};
 use crate::birth::{self, NextStep};
@@ -432,7 +432,8 @@ impl<R: LogReader> Running<R> {
             Some(Compared::Differs { index, .. }) if self.differed == Some(index) => {}
             Some(Compared::Differs { index, node }) => {
                 self.differed = Some(index);
-                    error!(shared.log, "the applied state differs from another node's"; "index" => index.0, "peer" => %node);
+                    error!(shared.log, "the applied state differs from another node's";
+                        "index" => index.0, "peer" => %node);
             }
             Some(Compared::Deviates {
                 index,

@@ -1,7 +1,7 @@
 //! The threads that read the log for subscribers that lag.
 //!
-//! They wait for the disk so that nobody who holds the node's lock does. The node asks for few reads at a time, as many as
-//! there are threads, so that the queue is short.
+//! They wait for the disk so that nobody who holds the node's lock does. The node asks for few reads at a time, as many
+//! as there are threads, so that the queue is short.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};

@@ -313,7 +313,8 @@ impl World {
         more
     }
 
-    /// A subscriber that is fed from the log has as much to read as the log holds, and the narrowest pipes would take hours.
+    /// A subscriber that is fed from the log has as much to read as the log holds, and the narrowest pipes would take
+    /// hours.
     pub(crate) fn widen_pipes(&mut self) {
         let servers = self
             .conns

@@ -17,10 +17,10 @@ pub struct Replayed {
 /// Returns what an applied entry delivered; `None` if nothing. This is the one place that says so besides
 /// [`State::apply`](crate::State::apply), and must agree with it.
 ///
-/// It can be told from the entry alone. Apply stops the node at a batch out of its origin's order, so that a batch which
-/// was applied took effect as a whole; one that was given up holds no operations; a boot that is fenced cannot have a
-/// batch behind the entry that fenced it, because no leader appends one and apply would stop. A rule that lets single
-/// operations have no effect must be recorded where this can read it.
+/// It can be told from the entry alone. Apply stops the node at a batch out of its origin's order, so that a batch
+/// which was applied took effect as a whole; one that was given up holds no operations; a boot that is fenced cannot
+/// have a batch behind the entry that fenced it, because no leader appends one and apply would stop. A rule that lets
+/// single operations have no effect must be recorded where this can read it.
 ///
 /// # Errors
 /// [`DecodeError`] if the bytes are none that this build could have applied.
