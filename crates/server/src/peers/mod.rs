@@ -91,7 +91,7 @@ pub trait PeerEvents: Send + Sync + 'static {
     /// come from a node that knows the secret.
     fn refused(&self, peer: NodeId, refusal: Refusal);
 
-    /// The answer to [`Peers::probe`].
+    /// The answer to `Peers::probe`.
     fn probed(&self, number: u64, answer: Result<PeerHello, String>);
 
     /// A message arrived.
