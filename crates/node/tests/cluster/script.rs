@@ -69,7 +69,7 @@ impl goldenscript::Runner for Script {
         match name {
             "nodes" | "cluster" => {}
             "client" | "send" | "stall" | "drain" | "sip" | "big" => {
-                clients(world, name, &mut args)?
+                clients(world, name, &mut args)?;
             }
             "hold" | "release" | "drop" | "deliver" | "again" | "replay" | "hangup" => {
                 link(world, name, &mut args)?;
