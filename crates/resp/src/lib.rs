@@ -7,7 +7,7 @@
 //!
 //! A client sends arrays of bulk strings or inline lines, and nothing else; [`Decoder`] reads both
 //! in one loop, with Redis' limits and Redis' error texts. Replies are values ([`Reply`]) until the
-//! protocol version of a connection is known; [`encode`] then writes them as RESP2 or RESP3
+//! protocol version of a connection is known; [`encode()`] then writes them as RESP2 or RESP3
 //! (<https://redis.io/docs/latest/develop/reference/protocol-spec/>). What is sent most, messages
 //! and confirmations, is written without a [`Reply`] in between: [`encode_message`],
 //! [`encode_subscription`].

@@ -1,6 +1,6 @@
 //! Messages and confirmations, written straight into the buffer: what a bus sends most.
 //!
-//! The bytes are those of [`crate::encode`] for the same [`crate::Reply::Push`]; the tests hold the
+//! The bytes are those of [`crate::encode()`] for the same [`crate::Reply::Push`]; the tests hold the
 //! two together. Source: <https://redis.io/docs/latest/develop/interact/pubsub/>.
 
 use crate::encode::{DECIMAL_MAX, put_header};

@@ -7,7 +7,7 @@ use bytes::Bytes;
 /// (or `*-1` for [`Reply::NullArray`]).
 #[derive(Clone, Debug, PartialEq)]
 pub enum Reply {
-    /// `+text`. No CR or LF gets through: see [`crate::encode`].
+    /// `+text`. No CR or LF gets through: see [`crate::encode()`].
     Simple(Bytes),
     /// `-text`: the code in capitals, a space, the rest. No CR or LF gets through.
     Error(Bytes),
