@@ -1,7 +1,7 @@
 //! Subscribers that do not read for a while: they keep their connections, cost next to nothing while they stand still,
 //! and then get everything, each message once.
 
-#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "helpers of tests")]
+#![expect(clippy::print_stdout, reason = "helpers of tests")]
 
 use corgi_tests::raw::encode;
 use corgi_tests::{Cluster, Node, RawClient, wait};
@@ -170,7 +170,7 @@ fn a_thousand_stalled_subscribers_cost_little_and_then_get_everything() {
         for part in stalled.chunks_mut(STALLED / 8) {
             scope.spawn(|| {
                 part.iter_mut()
-                    .for_each(|stream| read_all(stream, &expected))
+                    .for_each(|stream| read_all(stream, &expected));
             });
         }
     });
