@@ -1,7 +1,7 @@
 //! Subscribers that do not read for a while: they keep their connections, cost next to nothing while they stand still,
 //! and then get everything, each message once.
 
-#![expect(clippy::print_stdout, reason = "helpers of tests")]
+#![expect(clippy::unwrap_used, reason = "helpers of tests")]
 
 use corgi_tests::raw::encode;
 use corgi_tests::{Cluster, Node, RawClient, wait};
