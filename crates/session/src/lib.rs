@@ -33,6 +33,7 @@
 //! | `session` | the state machine: barriers, limits, closing |
 //! | `replies`, `output` | the order of replies; pieces to be written, large deliveries shared |
 //! | `table`, `dispatch` | one row a command; Redis' checks in Redis' order |
+//! | `keys` | which arguments of a command are keys or channels |
 //! | `commands` | parsers and actions, one file a group |
 //! | `connection`, `env` | what one connection and what all of them know |
 //! | `errors` | every error text |
@@ -56,6 +57,7 @@ mod connection;
 mod dispatch;
 mod env;
 mod errors;
+mod keys;
 mod output;
 mod replies;
 mod session;
@@ -65,6 +67,7 @@ pub use ask::{Ask, ClusterAsk, PubSubQuery, Seq, Told};
 // What the node needs to answer with: it knows sessions, not their wire format.
 pub use corgi_resp::{Reply, encode_message};
 pub use env::{Env, Password};
+pub use keys::{BeginSearch, ChannelSpec, ChannelUse, FindKeys, KeyFlags, KeySpec};
 pub use output::Output;
 pub use session::Session;
 pub use table::{Flags, Spec, commands};

@@ -7,6 +7,7 @@
 
 use crate::commands::{Args, Command, client, cluster, command, connection, pubsub, server};
 use crate::errors::ErrorText;
+use crate::keys::{ChannelSpec, KeySpec};
 use corgi_base::SubscriptionKind::{Channel, Pattern};
 use std::fmt;
 
@@ -89,6 +90,10 @@ pub struct Spec {
     pub categories: &'static [&'static str],
     /// Hints for clients of clusters: how to route, how to combine replies.
     pub tips: &'static [&'static str],
+    /// Which arguments are keys.
+    pub keys: &'static [KeySpec],
+    /// Which arguments are channels, as far as access to them is checked.
+    pub channels: Option<ChannelSpec>,
     /// Sorted by name; a row with subcommands is only their container unless it may also stand
     /// alone.
     pub subcommands: &'static [Self],
@@ -153,6 +158,8 @@ const fn row(
         flags,
         categories,
         tips: &[],
+        keys: &[],
+        channels: None,
         subcommands: &[],
         parse,
     }
@@ -160,6 +167,11 @@ const fn row(
 
 const fn with_tips(row: Spec, tips: &'static [&'static str]) -> Spec {
     Spec { tips, ..row }
+}
+
+const fn with_channels(row: Spec, channels: ChannelSpec) -> Spec {
+    let channels = Some(channels);
+    Spec { channels, ..row }
 }
 
 const ANY_TIME: Flags = Flags::LOADING.with(Flags::STALE);
@@ -236,15 +248,21 @@ static COMMANDS: &[Spec] = &[
         ),
         ALL_SHARDS,
     ),
-    row("psubscribe", -2, LISTEN, SLOW_PUBSUB, |args| {
-        pubsub::parse_subscribe(Pattern, args)
-    }),
-    row(
-        "publish",
-        3,
-        QUICK.with(Flags::PUBSUB),
-        &["@pubsub", "@fast"],
-        pubsub::parse_publish,
+    with_channels(
+        row("psubscribe", -2, LISTEN, SLOW_PUBSUB, |args| {
+            pubsub::parse_subscribe(Pattern, args)
+        }),
+        ChannelSpec::PSUBSCRIBE,
+    ),
+    with_channels(
+        row(
+            "publish",
+            3,
+            QUICK.with(Flags::PUBSUB),
+            &["@pubsub", "@fast"],
+            pubsub::parse_publish,
+        ),
+        ChannelSpec::PUBLISH,
     ),
     container("pubsub", &["@slow"], PUBSUB),
     row("punsubscribe", -1, LISTEN, SLOW_PUBSUB, |args| {
@@ -278,9 +296,12 @@ static COMMANDS: &[Spec] = &[
         FAST_CONNECTION,
         connection::parse_select,
     ),
-    row("subscribe", -2, LISTEN, SLOW_PUBSUB, |args| {
-        pubsub::parse_subscribe(Channel, args)
-    }),
+    with_channels(
+        row("subscribe", -2, LISTEN, SLOW_PUBSUB, |args| {
+            pubsub::parse_subscribe(Channel, args)
+        }),
+        ChannelSpec::SUBSCRIBE,
+    ),
     row("unsubscribe", -1, LISTEN, SLOW_PUBSUB, |args| {
         pubsub::parse_unsubscribe(Channel, args)
     }),
