@@ -51,4 +51,18 @@ pub enum SubscriptionKind {
     Channel,
     /// All channels that match a glob pattern: `PSUBSCRIBE`.
     Pattern,
+    /// One shard channel, by its exact name: `SSUBSCRIBE`. Shard channels are a world of their own: only `SPUBLISH`
+    /// reaches them, and they are counted apart.
+    Shard,
+}
+
+/// Through which kind of subscription a message reaches a client, and with what it says so.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Via<'a> {
+    /// `message`.
+    Channel,
+    /// `pmessage` with the pattern.
+    Pattern(&'a [u8]),
+    /// `smessage`.
+    Shard,
 }

@@ -4,19 +4,28 @@
 //!
 //! ```text
 //! operation = tag:u8 fields
-//! 0x01 publish   channel:bytes payload:bytes        (bytes = len:u32 then as many)
+//! 0x01 publish        channel:bytes payload:bytes   (bytes = len:u32 then as many)
+//! 0x02 shard publish  channel:bytes payload:bytes
 //! ```
 
 use crate::codec::{DecodeError, Reader, put_bytes};
 use bytes::{BufMut, Bytes};
 
 const PUBLISH: u8 = 0x01;
+const SHARD_PUBLISH: u8 = 0x02;
 
 /// One operation of a batch.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Op {
     /// `PUBLISH channel payload`.
     Publish {
+        /// Any bytes, also none.
+        channel: Bytes,
+        /// Any bytes, also none.
+        payload: Bytes,
+    },
+    /// `SPUBLISH channel payload`.
+    ShardPublish {
         /// Any bytes, also none.
         channel: Bytes,
         /// Any bytes, also none.
@@ -33,19 +42,30 @@ impl Op {
                 put_bytes(out, channel);
                 put_bytes(out, payload);
             }
+            Self::ShardPublish { channel, payload } => {
+                out.put_u8(SHARD_PUBLISH);
+                put_bytes(out, channel);
+                put_bytes(out, payload);
+            }
         }
     }
 
     /// Returns how many bytes [`Op::encode`] appends.
     pub fn encoded_len(&self) -> usize {
         match self {
-            Self::Publish { channel, payload } => 1 + 4 + channel.len() + 4 + payload.len(),
+            Self::Publish { channel, payload } | Self::ShardPublish { channel, payload } => {
+                1 + 4 + channel.len() + 4 + payload.len()
+            }
         }
     }
 
     fn decode(reader: &mut Reader) -> Result<Self, DecodeError> {
         match reader.u8("operation tag")? {
             PUBLISH => Ok(Self::Publish {
+                channel: reader.bytes("channel")?,
+                payload: reader.bytes("payload")?,
+            }),
+            SHARD_PUBLISH => Ok(Self::ShardPublish {
                 channel: reader.bytes("channel")?,
                 payload: reader.bytes("payload")?,
             }),

@@ -11,9 +11,14 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 
 fn op() -> impl Strategy<Value = Op> {
-    (vec(any::<u8>(), 0..40), vec(any::<u8>(), 0..200)).prop_map(|(channel, payload)| Op::Publish {
-        channel: channel.into(),
-        payload: payload.into(),
+    let bytes = (vec(any::<u8>(), 0..40), vec(any::<u8>(), 0..200));
+    (any::<bool>(), bytes).prop_map(|(shard, (channel, payload))| {
+        let (channel, payload) = (channel.into(), payload.into());
+        if shard {
+            Op::ShardPublish { channel, payload }
+        } else {
+            Op::Publish { channel, payload }
+        }
     })
 }
 
@@ -92,7 +97,8 @@ proptest! {
         let data = encode(&ops);
         let held = data.as_ptr_range();
         let count = u32::try_from(ops.len()).unwrap();
-        for Op::Publish { payload, .. } in decode_ops(count, data.clone())? {
+        for op in decode_ops(count, data.clone())? {
+            let (Op::Publish { payload, .. } | Op::ShardPublish { payload, .. }) = op;
             prop_assert!(payload.is_empty() || held.contains(&payload.as_ptr()));
         }
     }
@@ -222,6 +228,11 @@ fn bytes_are_as_documented() {
         encode(&[op])[..],
         [1, 0, 0, 0, 2, b'a', b'b', 0, 0, 0, 1, b'c']
     );
+    let op = Op::ShardPublish {
+        channel: "a".into(),
+        payload: "".into(),
+    };
+    assert_eq!(encode(&[op])[..], [2, 0, 0, 0, 1, b'a', 0, 0, 0, 0]);
     let batch = EntryHead::Batch(BatchHead {
         origin: NodeId::new(1).unwrap(),
         boot: Boot(2),

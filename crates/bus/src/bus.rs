@@ -36,6 +36,7 @@ pub(crate) struct Client {
     pub(crate) detached: bool,
     channels: BTreeMap<Bytes, Place>,
     patterns: BTreeMap<Bytes, Place>,
+    shards: BTreeMap<Bytes, Place>,
 }
 
 impl Client {
@@ -43,6 +44,7 @@ impl Client {
         match kind {
             SubscriptionKind::Channel => &self.channels,
             SubscriptionKind::Pattern => &self.patterns,
+            SubscriptionKind::Shard => &self.shards,
         }
     }
 
@@ -50,19 +52,50 @@ impl Client {
         match kind {
             SubscriptionKind::Channel => &mut self.channels,
             SubscriptionKind::Pattern => &mut self.patterns,
+            SubscriptionKind::Shard => &mut self.shards,
         }
     }
 
-    fn count(&self) -> u64 {
-        (self.channels.len() + self.patterns.len()) as u64
+    /// The number in the confirmation of a subscription.
+    fn count(&self, kind: SubscriptionKind) -> u64 {
+        let count = match kind {
+            SubscriptionKind::Channel | SubscriptionKind::Pattern => {
+                self.channels.len() + self.patterns.len()
+            }
+            SubscriptionKind::Shard => self.shards.len(),
+        };
+        count as u64
     }
 }
 
-/// All channels that somebody listens to.
+/// All channels that somebody listens to, or all shard channels.
 #[derive(Debug)]
 pub(crate) struct Channels {
     pub(crate) topics: Topics,
     pub(crate) by_name: HashMap<Bytes, TopicSlot, SeededHash>,
+}
+
+impl Channels {
+    fn new(hash: SeededHash) -> Self {
+        Self {
+            topics: Topics::default(),
+            by_name: HashMap::with_hasher(hash),
+        }
+    }
+
+    /// Returns the clients that listen to a channel.
+    pub(crate) fn subscribers(&self, channel: &[u8]) -> &[ClientSlot] {
+        let topic = self.by_name.get(channel);
+        topic.map_or(&[], |topic| self.topics.subscribers(*topic))
+    }
+
+    /// Returns the names, those that match the pattern if there is one, in byte order.
+    fn names(&self, pattern: Option<&[u8]>) -> Vec<Bytes> {
+        let asked = |name: &&Bytes| pattern.is_none_or(|pattern| matches(pattern, name));
+        let mut names: Vec<Bytes> = self.topics.names().filter(asked).cloned().collect();
+        names.sort_unstable();
+        names
+    }
 }
 
 /// All patterns that somebody listens to.
@@ -107,6 +140,7 @@ pub struct Bus {
     by_id: HashMap<ClientId, ClientSlot, SeededHash>,
     channels: Channels,
     patterns: PatternTopics,
+    shards: Channels,
     route: Route,
     marks: Vec<Mark>,
     epoch: u64,
@@ -122,11 +156,9 @@ impl Bus {
             clients: Vec::new(),
             free: Vec::new(),
             by_id: HashMap::with_hasher(hash),
-            channels: Channels {
-                topics: Topics::default(),
-                by_name: HashMap::with_hasher(hash),
-            },
+            channels: Channels::new(hash),
             patterns: PatternTopics::default(),
+            shards: Channels::new(hash),
             route: Route::default(),
             marks: Vec::new(),
             epoch: 0,
@@ -145,6 +177,7 @@ impl Bus {
             detached: false,
             channels: BTreeMap::new(),
             patterns: BTreeMap::new(),
+            shards: BTreeMap::new(),
         };
         let at = match self.free.pop() {
             Some(at) => {
@@ -206,9 +239,10 @@ impl Bus {
         }
     }
 
-    /// Subscribes a client; again is nothing new. Returns how many channels and patterns the client
-    /// listens to, the number in the confirmation
-    /// (<https://redis.io/docs/latest/commands/subscribe/>).
+    /// Subscribes a client; again is nothing new. Returns the number in the confirmation: how many
+    /// channels and patterns the client listens to, or how many shard channels
+    /// (<https://redis.io/docs/latest/commands/subscribe/>,
+    /// <https://redis.io/docs/latest/commands/ssubscribe/>).
     ///
     /// # Panics
     /// If the client is not open.
@@ -221,7 +255,7 @@ impl Bus {
             .as_mut()
             .expect("an id leads to a client");
         if found.subscriptions(kind).contains_key(name) {
-            return found.count();
+            return found.count(kind);
         }
         let (topics, topic) = match kind {
             SubscriptionKind::Channel => (
@@ -229,6 +263,10 @@ impl Bus {
                 self.channels.by_name.get(name).copied(),
             ),
             SubscriptionKind::Pattern => (&mut self.patterns.topics, self.patterns.index.get(name)),
+            SubscriptionKind::Shard => (
+                &mut self.shards.topics,
+                self.shards.by_name.get(name).copied(),
+            ),
         };
         let (name, place) = match topic {
             Some(topic) => (topics.name(topic).clone(), topics.join(topic, at)),
@@ -242,17 +280,20 @@ impl Bus {
                     SubscriptionKind::Pattern => {
                         self.patterns.index.insert(name.clone(), place.topic);
                     }
+                    SubscriptionKind::Shard => {
+                        self.shards.by_name.insert(name.clone(), place.topic);
+                    }
                 }
                 self.route.valid = false;
                 (name, place)
             }
         };
         found.subscriptions_mut(kind).insert(name, place);
-        found.count()
+        found.count(kind)
     }
 
-    /// Ends a subscription, if there is one. Returns how many channels and patterns are left
-    /// (<https://redis.io/docs/latest/commands/unsubscribe/>).
+    /// Ends a subscription, if there is one. Returns how many are left, counted as in
+    /// [`Bus::subscribe`] (<https://redis.io/docs/latest/commands/unsubscribe/>).
     pub fn unsubscribe(&mut self, client: ClientId, kind: SubscriptionKind, name: &[u8]) -> u64 {
         let Some(at) = self.by_id.get(&client).copied() else {
             return 0;
@@ -261,14 +302,14 @@ impl Bus {
             return 0;
         };
         let removed = found.subscriptions_mut(kind).remove_entry(name);
-        let left = found.count();
+        let left = found.count(kind);
         if let Some((name, place)) = removed {
             self.leave(kind, &name, place);
         }
         left
     }
 
-    /// Returns the channels or patterns that a client listens to, in byte order.
+    /// Returns the channels, patterns or shard channels that a client listens to, in byte order.
     #[must_use]
     pub fn names(&self, client: ClientId, kind: SubscriptionKind) -> Vec<Bytes> {
         let Some(found) = self.client(client) else {
@@ -285,10 +326,18 @@ impl Bus {
             .is_some_and(|found| found.subscriptions(kind).contains_key(name))
     }
 
-    /// Returns how many channels and patterns a client listens to.
+    /// Returns how many channels and patterns, or shard channels, a client listens to.
     #[must_use]
-    pub fn count(&self, client: ClientId) -> u64 {
-        self.client(client).map_or(0, Client::count)
+    pub fn count(&self, client: ClientId, kind: SubscriptionKind) -> u64 {
+        self.client(client).map_or(0, |found| found.count(kind))
+    }
+
+    /// Returns whether a client listens to anything at all.
+    #[must_use]
+    pub fn listens(&self, client: ClientId) -> bool {
+        let kinds = [SubscriptionKind::Channel, SubscriptionKind::Shard];
+        let found = self.client(client);
+        found.is_some_and(|found| kinds.iter().any(|kind| found.count(*kind) > 0))
     }
 
     /// Returns the channels that somebody listens to by their exact name, and that match the
@@ -296,26 +345,29 @@ impl Bus {
     /// (<https://redis.io/docs/latest/commands/pubsub-channels/>).
     #[must_use]
     pub fn channels(&self, pattern: Option<&[u8]>) -> Vec<Bytes> {
-        let asked = |name: &&Bytes| pattern.is_none_or(|pattern| matches(pattern, name));
-        let mut names: Vec<Bytes> = self
-            .channels
-            .topics
-            .names()
-            .filter(asked)
-            .cloned()
-            .collect();
-        names.sort_unstable();
-        names
+        self.channels.names(pattern)
+    }
+
+    /// Returns the shard channels that somebody listens to, and that match the pattern if there is
+    /// one, in byte order: `PUBSUB SHARDCHANNELS`
+    /// (<https://redis.io/docs/latest/commands/pubsub-shardchannels/>).
+    #[must_use]
+    pub fn shard_channels(&self, pattern: Option<&[u8]>) -> Vec<Bytes> {
+        self.shards.names(pattern)
     }
 
     /// Returns how many clients listen to a channel by its exact name: `PUBSUB NUMSUB`
     /// (<https://redis.io/docs/latest/commands/pubsub-numsub/>).
     #[must_use]
     pub fn numsub(&self, channel: &[u8]) -> u64 {
-        let topic = self.channels.by_name.get(channel);
-        topic.map_or(0, |topic| {
-            self.channels.topics.subscribers(*topic).len() as u64
-        })
+        self.channels.subscribers(channel).len() as u64
+    }
+
+    /// Returns how many clients listen to a shard channel: `PUBSUB SHARDNUMSUB`
+    /// (<https://redis.io/docs/latest/commands/pubsub-shardnumsub/>).
+    #[must_use]
+    pub fn shard_numsub(&self, channel: &[u8]) -> u64 {
+        self.shards.subscribers(channel).len() as u64
     }
 
     /// Returns how many different patterns somebody listens to: `PUBSUB NUMPAT`
@@ -345,6 +397,7 @@ impl Bus {
                 clients: &self.clients,
                 channels: &self.channels,
                 patterns: &mut self.patterns,
+                shards: &self.shards,
                 route: &mut self.route,
             },
             crate::fan_out::Marks {
@@ -371,7 +424,11 @@ impl Bus {
         let Some(at) = self.by_id.get(&client).copied() else {
             return;
         };
-        for kind in [SubscriptionKind::Channel, SubscriptionKind::Pattern] {
+        for kind in [
+            SubscriptionKind::Channel,
+            SubscriptionKind::Pattern,
+            SubscriptionKind::Shard,
+        ] {
             while let Some(found) = self.clients[at as usize].as_mut()
                 && let Some((name, place)) = found.subscriptions_mut(kind).pop_first()
             {
@@ -385,6 +442,7 @@ impl Bus {
         let left = match kind {
             SubscriptionKind::Channel => self.channels.topics.leave(place),
             SubscriptionKind::Pattern => self.patterns.topics.leave(place),
+            SubscriptionKind::Shard => self.shards.topics.leave(place),
         };
         match left {
             Left::Kept => {}
@@ -403,6 +461,9 @@ impl Bus {
                         self.channels.by_name.remove(name);
                     }
                     SubscriptionKind::Pattern => self.patterns.index.remove(name),
+                    SubscriptionKind::Shard => {
+                        self.shards.by_name.remove(name);
+                    }
                 }
                 self.route.valid = false;
             }

@@ -4,7 +4,7 @@ use crate::Encoder;
 use crate::bus::{Channels, Client, PatternTopics, Route};
 use crate::topics::{ClientSlot, slot};
 use bytes::{Bytes, BytesMut};
-use corgi_base::{ClientId, Protocol};
+use corgi_base::{ClientId, Protocol, Via};
 use std::collections::BTreeSet;
 use std::fmt;
 
@@ -53,14 +53,14 @@ pub struct Delivery {
 ///
 /// ```
 /// use bytes::{BufMut, BytesMut};
-/// use corgi_base::{ClientId, Protocol, SubscriptionKind};
+/// use corgi_base::{ClientId, Protocol, SubscriptionKind, Via};
 /// use corgi_bus::{Bus, Encoder, Options};
 /// use std::collections::{BTreeMap, BTreeSet};
 ///
 /// struct Lines;
 /// impl Encoder for Lines {
 ///     fn message(
-///         &self, _: Protocol, _: Option<&[u8]>, _: &[u8], payload: &[u8], out: &mut BytesMut,
+///         &self, _: Protocol, _: Via<'_>, _: &[u8], payload: &[u8], out: &mut BytesMut,
 ///     ) {
 ///         out.put_slice(payload);
 ///         out.put_u8(b'\n');
@@ -129,23 +129,19 @@ impl<'b, E: Encoder + ?Sized> FanOut<'b, E> {
     /// # Panics
     /// If `op` is lower than in an earlier call: messages are published in log order.
     pub fn publish(&mut self, op: u32, channel: &[u8], payload: &[u8]) -> u64 {
-        assert!(
-            op >= self.frames.op,
-            "operation {op} after {}",
-            self.frames.op
-        );
-        self.frames.op = op;
+        self.frames.begin(op);
         let Listeners {
             clients,
             channels,
             patterns,
             route,
+            ..
         } = &mut self.listeners;
         route.find(channel, channels, patterns);
         let mut receivers = 0;
         if let Some(topic) = route.exact {
             let message = Message {
-                pattern: None,
+                via: Via::Channel,
                 channel,
                 payload,
             };
@@ -153,9 +149,8 @@ impl<'b, E: Encoder + ?Sized> FanOut<'b, E> {
             receivers += self.frames.deliver(clients, subscribers, message);
         }
         for topic in &route.patterns {
-            let pattern = Some(&patterns.topics.name(*topic)[..]);
             let message = Message {
-                pattern,
+                via: Via::Pattern(patterns.topics.name(*topic)),
                 channel,
                 payload,
             };
@@ -163,6 +158,24 @@ impl<'b, E: Encoder + ?Sized> FanOut<'b, E> {
             receivers += self.frames.deliver(clients, subscribers, message);
         }
         receivers
+    }
+
+    /// Takes the message of operation `op` of the batch, which is for a shard channel. Returns how
+    /// many clients receive it, which is what `SPUBLISH` counts
+    /// (<https://redis.io/docs/latest/commands/spublish/>).
+    ///
+    /// # Panics
+    /// As [`FanOut::publish`].
+    pub fn publish_shard(&mut self, op: u32, channel: &[u8], payload: &[u8]) -> u64 {
+        self.frames.begin(op);
+        let message = Message {
+            via: Via::Shard,
+            channel,
+            payload,
+        };
+        let subscribers = self.listeners.shards.subscribers(channel);
+        self.frames
+            .deliver(self.listeners.clients, subscribers, message)
     }
 
     /// Ends the batch. Returns one delivery per client that receives anything, by client id.
@@ -194,6 +207,7 @@ pub(crate) struct Listeners<'b> {
     pub(crate) clients: &'b [Option<Client>],
     pub(crate) channels: &'b Channels,
     pub(crate) patterns: &'b mut PatternTopics,
+    pub(crate) shards: &'b Channels,
     pub(crate) route: &'b mut Route,
 }
 
@@ -212,7 +226,7 @@ pub(crate) struct Marks<'b> {
 
 #[derive(Clone, Copy)]
 struct Message<'a> {
-    pattern: Option<&'a [u8]>,
+    via: Via<'a>,
     channel: &'a [u8],
     payload: &'a [u8],
 }
@@ -283,6 +297,11 @@ struct Frames<'b, E: ?Sized> {
 }
 
 impl<E: Encoder + ?Sized> Frames<'_, E> {
+    fn begin(&mut self, op: u32) {
+        assert!(op >= self.op, "operation {op} after {}", self.op);
+        self.op = op;
+    }
+
     /// Gives a message to the subscribers of one name, and returns how many they are.
     fn deliver(
         &mut self,
@@ -330,7 +349,7 @@ impl<E: Encoder + ?Sized> Frames<'_, E> {
         encoded: &mut [Option<Span>; PROTOCOLS],
     ) -> Span {
         let Message {
-            pattern,
+            via,
             channel,
             payload,
         } = message;
@@ -338,7 +357,7 @@ impl<E: Encoder + ?Sized> Frames<'_, E> {
             let buffer = &mut self.buffers[position(protocol)];
             let start = buffer.len();
             self.encoder
-                .message(protocol, pattern, channel, payload, buffer);
+                .message(protocol, via, channel, payload, buffer);
             Span {
                 op: self.op,
                 start,

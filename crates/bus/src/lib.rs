@@ -6,8 +6,8 @@
 //!   state ──── applied batch ── publish × n ───▶ └─────┘
 //! ```
 //!
-//! A node has one [`Bus`]. Clients are opened, subscribe to exact channels and to patterns, and are
-//! closed. For each applied batch the node starts a [`FanOut`], publishes the batch's messages in
+//! A node has one [`Bus`]. Clients are opened, subscribe to exact channels, to patterns and to shard
+//! channels, and are closed. For each applied batch the node starts a [`FanOut`], publishes the batch's messages in
 //! log order, and finishes it: out comes one [`Delivery`] per client that listens to anything in
 //! the batch, made of slices of a buffer that all clients of one protocol version share.
 //!
@@ -19,6 +19,8 @@
 //! - A client gets a message once per matching subscription, as in Redis: first as `message` for
 //!   the exact channel, then as `pmessage` for each matching pattern, in byte order of the patterns
 //!   (Redis leaves that order open). Messages keep the order in which they were published.
+//! - Shard channels are apart: what is published to them reaches their subscribers only, as
+//!   `smessage`, and confirmations count them by themselves.
 //! - A frame is encoded at most once per protocol version and matching name, and only if somebody
 //!   needs it. A thousand subscribers of a channel share its bytes; one more costs an index, a
 //!   comparison and no copy.
@@ -47,17 +49,17 @@ pub use bus::{Bus, Options, Replay};
 pub use fan_out::{Delivery, FanOut, Piece};
 
 use bytes::BytesMut;
-use corgi_base::Protocol;
+use corgi_base::{Protocol, Via};
 
 /// Writes the push that tells a client of a message. The bus does not know how frames look.
 pub trait Encoder {
-    /// Appends one whole frame to `out`, leaving what is there as it is: `message channel payload`
-    /// if `pattern` is `None`, else `pmessage pattern channel payload`
+    /// Appends one whole frame to `out`, leaving what is there as it is: `message channel payload`,
+    /// `pmessage pattern channel payload` or `smessage channel payload`
     /// (<https://redis.io/docs/latest/develop/pubsub/#format-of-pushed-messages>).
     fn message(
         &self,
         protocol: Protocol,
-        pattern: Option<&[u8]>,
+        via: Via<'_>,
         channel: &[u8],
         payload: &[u8],
         out: &mut BytesMut,

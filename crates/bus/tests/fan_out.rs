@@ -2,7 +2,8 @@
 //!
 //! `UPDATE_GOLDENFILES=1 cargo test -p corgi-bus` writes the outputs anew; read the difference.
 //! Clients are prefixes, subscribers of `>[…]` speak RESP3. A batch lists its messages as
-//! `channel=payload`, and its repliers as tags: `batch a=x b=y [c1]`.
+//! `channel=payload`, for a shard channel `s/channel=payload`, and its repliers as tags:
+//! `batch a=x b=y [c1]`.
 
 mod support;
 
@@ -39,6 +40,7 @@ scripts! {
     exact_before_patterns
     own_messages_follow_replies
     protocols_side_by_side
+    shard_channels_are_apart
     slices_are_merged
     subscriptions_end
 }
@@ -94,6 +96,21 @@ impl goldenscript::Runner for Runner {
                 }
                 Ok(out)
             }
+            "shardchannels" => {
+                let pattern = args.next_pos().map(str::as_bytes);
+                Ok(format!("{:?}\n", self.bus.shard_channels(pattern)))
+            }
+            "shardnumsub" => {
+                let mut out = String::new();
+                while let Some(channel) = args.next_pos() {
+                    writeln!(
+                        out,
+                        "{channel} {}",
+                        self.bus.shard_numsub(channel.as_bytes())
+                    )?;
+                }
+                Ok(out)
+            }
             "numpat" => Ok(format!("{}\n", self.bus.numpat())),
             name => Err(format!("unknown command {name}").into()),
         }
@@ -135,10 +152,16 @@ impl Runner {
                     "patterns {:?}",
                     self.bus.names(client, SubscriptionKind::Pattern)
                 )?;
+                let shards = self.bus.names(client, SubscriptionKind::Shard);
+                if !shards.is_empty() {
+                    writeln!(out, "shards {shards:?}")?;
+                }
                 return Ok(out);
             }
             "subscribe" => (SubscriptionKind::Channel, true),
             "psubscribe" => (SubscriptionKind::Pattern, true),
+            "ssubscribe" => (SubscriptionKind::Shard, true),
+            "sunsubscribe" => (SubscriptionKind::Shard, false),
             "unsubscribe" => (SubscriptionKind::Channel, false),
             "punsubscribe" => (SubscriptionKind::Pattern, false),
             name => return Err(format!("unknown command {name}").into()),
@@ -162,7 +185,11 @@ impl Runner {
             let Argument::KeyValue(channel, payload) = argument else {
                 return Err("a message is channel=payload".into());
             };
-            let receivers = fan.publish(op, channel.as_bytes(), payload.as_bytes());
+            let payload = payload.as_bytes();
+            let receivers = match channel.strip_prefix("s/") {
+                Some(shard) => fan.publish_shard(op, shard.as_bytes(), payload),
+                None => fan.publish(op, channel.as_bytes(), payload),
+            };
             writeln!(out, "op {op}: {receivers} receivers")?;
         }
         for delivery in fan.finish() {

@@ -5,7 +5,7 @@ mod support;
 
 use bytes::{Bytes, BytesMut};
 use corgi_base::glob::matches;
-use corgi_base::{ClientId, Protocol, SubscriptionKind};
+use corgi_base::{ClientId, Protocol, SubscriptionKind, Via};
 use corgi_bus::{Bus, Delivery, Encoder, Options};
 use proptest::collection::{btree_set, vec};
 use proptest::prelude::*;
@@ -18,6 +18,15 @@ const PATTERNS: &[&str] = &[
     "*", "a*", "ab?", "a[b]*", "*b*", "abc", "b*", r"\*", "?", "abx*", "",
 ];
 
+/// A message: its operation, whether it is for a shard channel, the channel and the payload.
+type Message = (u32, bool, &'static str, &'static str);
+
+const KINDS: [SubscriptionKind; 3] = [
+    SubscriptionKind::Channel,
+    SubscriptionKind::Pattern,
+    SubscriptionKind::Shard,
+];
+
 #[derive(Clone, Debug)]
 enum Step {
     Open(ClientId, Protocol),
@@ -28,7 +37,7 @@ enum Step {
     Unsubscribe(ClientId, SubscriptionKind, &'static str),
     Batch {
         repliers: BTreeSet<ClientId>,
-        messages: Vec<(u32, &'static str, &'static str)>,
+        messages: Vec<Message>,
     },
 }
 
@@ -44,20 +53,26 @@ fn name() -> impl Strategy<Value = (SubscriptionKind, &'static str)> {
     prop_oneof![
         select(CHANNELS).prop_map(|name| (SubscriptionKind::Channel, name)),
         select(PATTERNS).prop_map(|name| (SubscriptionKind::Pattern, name)),
+        select(CHANNELS).prop_map(|name| (SubscriptionKind::Shard, name)),
     ]
 }
 
 /// Messages of a batch; operations between them may have had no effect, so numbers have gaps.
-fn messages() -> impl Strategy<Value = Vec<(u32, &'static str, &'static str)>> {
+fn messages() -> impl Strategy<Value = Vec<Message>> {
     vec(
-        (0_u32..3, select(CHANNELS), select(vec!["", "x", "longer"])),
+        (
+            0_u32..3,
+            prop::bool::weighted(0.3),
+            select(CHANNELS),
+            select(vec!["", "x", "longer"]),
+        ),
         0..8,
     )
     .prop_map(|messages| {
         let mut op = 0;
-        let number = |(gap, channel, payload)| {
+        let number = |(gap, shard, channel, payload)| {
             op += gap;
-            (op, channel, payload)
+            (op, shard, channel, payload)
         };
         messages.into_iter().map(number).collect()
     })
@@ -91,11 +106,12 @@ struct Expected {
 }
 
 impl Model {
-    fn count(&self, client: ClientId) -> u64 {
-        self.subscriptions
-            .iter()
-            .filter(|(c, ..)| *c == client)
-            .count() as u64
+    fn count(&self, client: ClientId, kind: SubscriptionKind) -> u64 {
+        let shard = |kind| kind == SubscriptionKind::Shard;
+        let counts = |(c, k, _): &&(ClientId, SubscriptionKind, &str)| {
+            *c == client && shard(*k) == shard(kind)
+        };
+        self.subscriptions.iter().filter(counts).count() as u64
     }
 
     fn names(&self, client: ClientId, kind: SubscriptionKind) -> Vec<&'static str> {
@@ -116,17 +132,20 @@ impl Model {
 
     fn publish(
         &self,
-        (op, channel, payload): (u32, &str, &str),
+        (op, shard, channel, payload): Message,
         max: usize,
         expected: &mut BTreeMap<ClientId, Expected>,
     ) -> u64 {
         let mut receivers = 0;
         // In the order of the set: by client, then the channel before the patterns by name.
         for (client, kind, name) in &self.subscriptions {
-            let pattern = match kind {
-                SubscriptionKind::Channel if *name == channel => None,
-                SubscriptionKind::Pattern if matches(name.as_bytes(), channel.as_bytes()) => {
-                    Some(name.as_bytes())
+            let via = match kind {
+                SubscriptionKind::Channel if !shard && *name == channel => Via::Channel,
+                SubscriptionKind::Shard if shard && *name == channel => Via::Shard,
+                SubscriptionKind::Pattern
+                    if !shard && matches(name.as_bytes(), channel.as_bytes()) =>
+                {
+                    Via::Pattern(name.as_bytes())
                 }
                 _ => continue,
             };
@@ -139,7 +158,7 @@ impl Model {
             let mut frame = BytesMut::new();
             let (channel, payload) = (channel.as_bytes(), payload.as_bytes());
             let protocol = self.clients[client];
-            Readable::default().message(protocol, pattern, channel, payload, &mut frame);
+            Readable::default().message(protocol, via, channel, payload, &mut frame);
             part.bytes += frame.len();
             part.frames.push((op, frame.freeze()));
         }
@@ -184,13 +203,13 @@ fn run(steps: Vec<Step>, max: usize) -> Result<(), TestCaseError> {
                 if model.clients.contains_key(&client) {
                     model.subscriptions.insert((client, kind, name));
                     let count = bus.subscribe(client, kind, name.as_bytes());
-                    prop_assert_eq!(count, model.count(client));
+                    prop_assert_eq!(count, model.count(client, kind));
                 }
             }
             Step::Unsubscribe(client, kind, name) => {
                 model.subscriptions.remove(&(client, kind, name));
                 let count = bus.unsubscribe(client, kind, name.as_bytes());
-                prop_assert_eq!(count, model.count(client));
+                prop_assert_eq!(count, model.count(client, kind));
             }
             Step::Batch { repliers, messages } => {
                 check_batch(&mut bus, &model, &repliers, &messages, max)?;
@@ -203,8 +222,10 @@ fn run(steps: Vec<Step>, max: usize) -> Result<(), TestCaseError> {
 
 fn check_questions(bus: &Bus, model: &Model) -> Result<(), TestCaseError> {
     for client in (1..=5).map(ClientId) {
-        prop_assert_eq!(bus.count(client), model.count(client));
-        for kind in [SubscriptionKind::Channel, SubscriptionKind::Pattern] {
+        let listens = model.subscriptions.iter().any(|(c, ..)| *c == client);
+        prop_assert_eq!(bus.listens(client), listens);
+        for kind in KINDS {
+            prop_assert_eq!(bus.count(client, kind), model.count(client, kind));
             let names = model.names(client, kind);
             for name in CHANNELS.iter().chain(PATTERNS) {
                 let subscribed = bus.is_subscribed(client, kind, name.as_bytes());
@@ -213,26 +234,32 @@ fn check_questions(bus: &Bus, model: &Model) -> Result<(), TestCaseError> {
             prop_assert_eq!(bus.names(client, kind), names);
         }
     }
-    let channels = model.listened(SubscriptionKind::Channel);
-    prop_assert_eq!(
-        bus.channels(None),
-        channels.iter().copied().collect::<Vec<_>>()
-    );
-    for pattern in PATTERNS {
-        let asked = channels
-            .iter()
-            .filter(|name| matches(pattern.as_bytes(), name.as_bytes()));
-        let asked: Vec<&str> = asked.copied().collect();
-        prop_assert_eq!(bus.channels(Some(pattern.as_bytes())), asked);
-    }
-    for channel in CHANNELS {
-        let wanted = (SubscriptionKind::Channel, *channel);
-        let count = model
-            .subscriptions
-            .iter()
-            .filter(|(_, k, name)| (*k, *name) == wanted)
-            .count();
-        prop_assert_eq!(bus.numsub(channel.as_bytes()), count as u64);
+    for kind in [SubscriptionKind::Channel, SubscriptionKind::Shard] {
+        let shard = kind == SubscriptionKind::Shard;
+        let channels = model.listened(kind);
+        let asked = |pattern: Option<&[u8]>| match shard {
+            true => bus.shard_channels(pattern),
+            false => bus.channels(pattern),
+        };
+        prop_assert_eq!(asked(None), channels.iter().copied().collect::<Vec<_>>());
+        for pattern in PATTERNS.iter().map(|pattern| pattern.as_bytes()) {
+            let wanted = channels
+                .iter()
+                .filter(|name| matches(pattern, name.as_bytes()));
+            prop_assert_eq!(asked(Some(pattern)), wanted.copied().collect::<Vec<_>>());
+        }
+        for channel in CHANNELS {
+            let same = |(_, k, name): &&(ClientId, SubscriptionKind, &str)| {
+                (*k, *name) == (kind, *channel)
+            };
+            let count = model.subscriptions.iter().filter(same).count() as u64;
+            let channel = channel.as_bytes();
+            let counted = match shard {
+                true => bus.shard_numsub(channel),
+                false => bus.numsub(channel),
+            };
+            prop_assert_eq!(counted, count);
+        }
     }
     prop_assert_eq!(
         bus.numpat(),
@@ -245,7 +272,7 @@ fn check_batch(
     bus: &mut Bus,
     model: &Model,
     repliers: &BTreeSet<ClientId>,
-    messages: &[(u32, &'static str, &'static str)],
+    messages: &[Message],
     max: usize,
 ) -> Result<(), TestCaseError> {
     check_replay(bus, model, messages)?;
@@ -253,8 +280,12 @@ fn check_batch(
     let mut expected = BTreeMap::new();
     let mut fan = bus.fan_out(&encoder, repliers);
     for message in messages {
-        let (op, channel, payload) = *message;
-        let receivers = fan.publish(op, channel.as_bytes(), payload.as_bytes());
+        let (op, shard, channel, payload) = *message;
+        let (channel, payload) = (channel.as_bytes(), payload.as_bytes());
+        let receivers = match shard {
+            true => fan.publish_shard(op, channel, payload),
+            false => fan.publish(op, channel, payload),
+        };
         prop_assert_eq!(receivers, model.publish(*message, max, &mut expected));
     }
     let deliveries = fan.finish();
@@ -267,11 +298,7 @@ fn check_batch(
 }
 
 /// What is published again to one client, in parts of any size, is what the fan-out gives it.
-fn check_replay(
-    bus: &mut Bus,
-    model: &Model,
-    messages: &[(u32, &'static str, &'static str)],
-) -> Result<(), TestCaseError> {
+fn check_replay(bus: &mut Bus, model: &Model, messages: &[Message]) -> Result<(), TestCaseError> {
     let mut expected = BTreeMap::new();
     for message in messages {
         model.publish(*message, usize::MAX, &mut expected);
@@ -285,9 +312,13 @@ fn check_replay(
             let (mut next, mut after) = (0, None);
             while next < messages.len() {
                 let mut replay = bus.replay(&encoder, client, bytes_max);
-                while let Some((_, channel, payload)) = messages.get(next) {
+                while let Some((_, shard, channel, payload)) = messages.get(next) {
                     let (channel, payload) = (channel.as_bytes(), payload.as_bytes());
-                    if !replay.publish(channel, payload, &mut after, |_, _| true) {
+                    let whole = match shard {
+                        true => replay.publish_shard(channel, payload, &mut after, |_, _| true),
+                        false => replay.publish(channel, payload, &mut after, |_, _| true),
+                    };
+                    if !whole {
                         break;
                     }
                     next += 1;

@@ -254,12 +254,12 @@ fn write_batch(out: &mut impl Write, head: &BatchHead, ops: &[Op]) -> io::Result
     )?;
     for (seq, op) in (stamp.seq..).zip(ops) {
         let ms = stamp.ms;
-        match op {
-            Op::Publish { channel, payload } => {
-                let (channel, payload) = (quoted(channel), quoted(payload));
-                writeln!(out, "{ms}-{seq} publish {channel} {payload}")?;
-            }
-        }
+        let (name, channel, payload) = match op {
+            Op::Publish { channel, payload } => ("publish", channel, payload),
+            Op::ShardPublish { channel, payload } => ("spublish", channel, payload),
+        };
+        let (channel, payload) = (quoted(channel), quoted(payload));
+        writeln!(out, "{ms}-{seq} {name} {channel} {payload}")?;
     }
     Ok(())
 }

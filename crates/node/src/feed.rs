@@ -192,9 +192,17 @@ impl Shared {
             }
             let wants = |kind: SubscriptionKind, name: &[u8]| cursor.wants(kind, name, *at);
             for op in &batch.ops[position.op as usize..] {
-                let Op::Publish { channel, payload } = op;
                 cost += LOOK_BYTES;
-                if !replay.publish(channel, payload, &mut position.after, wants) {
+                let after = &mut position.after;
+                let done = match op {
+                    Op::Publish { channel, payload } => {
+                        replay.publish(channel, payload, after, wants)
+                    }
+                    Op::ShardPublish { channel, payload } => {
+                        replay.publish_shard(channel, payload, after, wants)
+                    }
+                };
+                if !done {
                     whole = false;
                     break 'block;
                 }

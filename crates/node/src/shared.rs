@@ -16,7 +16,9 @@ use crate::reads::{Read, Reads};
 use crate::room::Room;
 use crate::vitals::Vitals;
 use bytes::{Bytes, BytesMut};
-use corgi_base::{AppliedBatch, ClientId, LogIndex, NodeId, Now, Op, Protocol, SubscriptionKind};
+use corgi_base::{
+    AppliedBatch, ClientId, LogIndex, NodeId, Now, Op, Protocol, SubscriptionKind, Via,
+};
 use corgi_bus::{Bus, Delivery, Encoder, Options};
 use corgi_session::{Ask, ClusterAsk, PubSubQuery, Reply, Seq, Told, encode_message};
 use slog::Logger;
@@ -239,14 +241,14 @@ impl Shared {
         };
         if names.is_empty() {
             self.clients
-                .tell(client, confirm(None, self.bus.count(client)));
+                .tell(client, confirm(None, self.bus.count(client, kind)));
         }
         for name in names {
             let count = self.bus.unsubscribe(client, kind, &name);
             self.cursors.unsubscribed(client, kind, &name);
             self.clients.tell(client, confirm(Some(name), count));
         }
-        if self.bus.count(client) == 0 {
+        if !self.bus.listens(client) {
             self.end_lag(client);
         }
         self.clients.tell(client, Told::Done { seq });
@@ -267,6 +269,17 @@ impl Shared {
                 Reply::Array(channels.into_iter().flat_map(pair).collect())
             }
             PubSubQuery::NumPat => integer(self.bus.numpat()),
+            PubSubQuery::ShardChannels(pattern) => {
+                let channels = self.bus.shard_channels(pattern.as_deref());
+                Reply::Array(channels.into_iter().map(Reply::Bulk).collect())
+            }
+            PubSubQuery::ShardNumSub(channels) => {
+                let pair = |name: Bytes| {
+                    let count = integer(self.bus.shard_numsub(&name));
+                    [Reply::Bulk(name), count]
+                };
+                Reply::Array(channels.into_iter().flat_map(pair).collect())
+            }
         }
     }
 
@@ -313,7 +326,7 @@ impl Shared {
                 let listeners: Vec<ClientId> = self
                     .clients
                     .ids()
-                    .filter(|client| self.bus.count(*client) > 0)
+                    .filter(|client| self.bus.listens(*client))
                     .collect();
                 slog::warn!(self.log, "no majority answers: subscribers are closed, and new ones refused";
                     "elapsed_ms" => loss_ms, "clients" => listeners.len());
@@ -357,7 +370,7 @@ impl Shared {
             Vec::new()
         };
         // Only a client that listens must have its replies between its messages.
-        let listens = |waiter: &&Waiter| self.bus.count(waiter.client) > 0;
+        let listens = |waiter: &&Waiter| self.bus.listens(waiter.client);
         let repliers: BTreeSet<ClientId> = waiters
             .iter()
             .filter(listens)
@@ -367,8 +380,10 @@ impl Shared {
         let mut fan = self.bus.fan_out(&RespEncoder, &repliers);
         let mut counts = Vec::with_capacity(batch.ops.len());
         for (k, op) in (0u32..).zip(&batch.ops) {
-            let Op::Publish { channel, payload } = op;
-            counts.push(fan.publish(k, channel, payload));
+            counts.push(match op {
+                Op::Publish { channel, payload } => fan.publish(k, channel, payload),
+                Op::ShardPublish { channel, payload } => fan.publish_shard(k, channel, payload),
+            });
         }
         let deliveries = fan.finish();
 
@@ -447,11 +462,11 @@ impl Encoder for RespEncoder {
     fn message(
         &self,
         protocol: Protocol,
-        pattern: Option<&[u8]>,
+        via: Via<'_>,
         channel: &[u8],
         payload: &[u8],
         out: &mut BytesMut,
     ) {
-        encode_message(pattern, channel, payload, protocol, out);
+        encode_message(via, channel, payload, protocol, out);
     }
 }

@@ -5,28 +5,33 @@
 
 use crate::encode::{DECIMAL_MAX, put_header};
 use bytes::{BufMut, BytesMut};
-use corgi_base::{Protocol, SubscriptionKind};
+use corgi_base::{Protocol, SubscriptionKind, Via};
 
 /// What a bulk string takes besides its bytes, at most.
 const BULK_EXTRA: usize = 1 + DECIMAL_MAX + 2 + 2;
 /// What the head of a push and its name take, at most.
 const HEAD: usize = 32;
 
-/// Appends one message for a subscriber: `message channel payload`, or `pmessage pattern channel
-/// payload` if it reached the subscriber through a pattern.
+/// Appends one message for a subscriber: `message channel payload`, `smessage channel payload` on a
+/// shard channel, or `pmessage pattern channel payload` if it came through a pattern.
 pub fn encode_message(
-    pattern: Option<&[u8]>,
+    via: Via<'_>,
     channel: &[u8],
     payload: &[u8],
     protocol: Protocol,
     out: &mut BytesMut,
 ) {
-    let bytes = pattern.map_or(0, <[u8]>::len) + channel.len() + payload.len();
+    let pattern = match via {
+        Via::Channel | Via::Shard => &[],
+        Via::Pattern(pattern) => pattern,
+    };
+    let bytes = pattern.len() + channel.len() + payload.len();
     out.reserve(HEAD + 3 * BULK_EXTRA + bytes);
     out.put_u8(push_byte(protocol));
-    match pattern {
-        None => out.put_slice(b"3\r\n$7\r\nmessage\r\n"),
-        Some(pattern) => {
+    match via {
+        Via::Channel => out.put_slice(b"3\r\n$7\r\nmessage\r\n"),
+        Via::Shard => out.put_slice(b"3\r\n$8\r\nsmessage\r\n"),
+        Via::Pattern(pattern) => {
             out.put_slice(b"4\r\n$8\r\npmessage\r\n");
             put_bulk(pattern, out);
         }
@@ -35,9 +40,9 @@ pub fn encode_message(
     put_bulk(payload, out);
 }
 
-/// Appends the confirmation that one name of a `SUBSCRIBE`, `PSUBSCRIBE` (`on`), `UNSUBSCRIBE` or
-/// `PUNSUBSCRIBE` took effect, with the number of channels and patterns that the connection now
-/// has.
+/// Appends the confirmation that one name of a `SUBSCRIBE`, `PSUBSCRIBE`, `SSUBSCRIBE` (`on`) or of
+/// one of their opposites took effect, with the number of subscriptions that the connection now has:
+/// of channels and patterns, or of shard channels.
 ///
 /// `name` is `None` only where all were to be unsubscribed and there were none; it is then sent as
 /// null.
@@ -56,6 +61,8 @@ pub fn encode_subscription(
         (false, SubscriptionKind::Channel) => b"3\r\n$11\r\nunsubscribe\r\n",
         (true, SubscriptionKind::Pattern) => b"3\r\n$10\r\npsubscribe\r\n",
         (false, SubscriptionKind::Pattern) => b"3\r\n$12\r\npunsubscribe\r\n",
+        (true, SubscriptionKind::Shard) => b"3\r\n$10\r\nssubscribe\r\n",
+        (false, SubscriptionKind::Shard) => b"3\r\n$12\r\nsunsubscribe\r\n",
     });
     match (name, protocol) {
         (Some(name), _) => put_bulk(name, out),
@@ -100,12 +107,17 @@ mod tests {
             for payload in [&b""[..], b"hello", b"a\r\nb", &large] {
                 let bulk = |bytes: &[u8]| Reply::Bulk(Bytes::copy_from_slice(bytes));
                 let mut out = BytesMut::new();
-                encode_message(None, b"news", payload, protocol, &mut out);
+                encode_message(Via::Channel, b"news", payload, protocol, &mut out);
                 let parts = vec![bulk(b"message"), bulk(b"news"), bulk(payload)];
                 assert_eq!(out, by_reply(parts, protocol));
 
                 out.clear();
-                encode_message(Some(b"n*"), b"", payload, protocol, &mut out);
+                encode_message(Via::Shard, b"news", payload, protocol, &mut out);
+                let parts = vec![bulk(b"smessage"), bulk(b"news"), bulk(payload)];
+                assert_eq!(out, by_reply(parts, protocol));
+
+                out.clear();
+                encode_message(Via::Pattern(b"n*"), b"", payload, protocol, &mut out);
                 let parts = vec![bulk(b"pmessage"), bulk(b"n*"), bulk(b""), bulk(payload)];
                 assert_eq!(out, by_reply(parts, protocol));
             }
@@ -115,7 +127,13 @@ mod tests {
     #[test]
     fn one_reserve_is_enough() {
         let mut out = BytesMut::new();
-        encode_message(Some(b"p"), b"c", b"payload", Protocol::Resp3, &mut out);
+        encode_message(
+            Via::Pattern(b"p"),
+            b"c",
+            b"payload",
+            Protocol::Resp3,
+            &mut out,
+        );
         let extra = out.capacity() - out.len();
         assert!(
             extra < HEAD + 3 * BULK_EXTRA,
@@ -125,12 +143,14 @@ mod tests {
 
     #[test]
     fn confirmations_equal_the_push_of_the_same_parts() {
-        use SubscriptionKind::{Channel, Pattern};
+        use SubscriptionKind::{Channel, Pattern, Shard};
         let table = [
             (true, Channel, "subscribe"),
             (false, Channel, "unsubscribe"),
             (true, Pattern, "psubscribe"),
             (false, Pattern, "punsubscribe"),
+            (true, Shard, "ssubscribe"),
+            (false, Shard, "sunsubscribe"),
         ];
         for protocol in BOTH {
             for (on, kind, word) in table {

@@ -1,7 +1,7 @@
 //! Properties of the encoder: redis-protocol reads every reply back as one frame of the same value.
 
 use bytes::{Bytes, BytesMut};
-use corgi_base::Protocol;
+use corgi_base::{Protocol, Via};
 use corgi_resp::{Reply, encode, encode_message};
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -182,17 +182,22 @@ proptest! {
     #[test]
     fn a_push_reads_back_as_one_frame(
         pattern in proptest::option::of(bytes()),
+        shard in any::<bool>(),
         channel in bytes(),
         payload in bytes(),
     ) {
-        let name = if pattern.is_some() { "pmessage" } else { "message" };
+        let (name, via) = match &pattern {
+            Some(pattern) => ("pmessage", Via::Pattern(pattern)),
+            None if shard => ("smessage", Via::Shard),
+            None => ("message", Via::Channel),
+        };
         let mut parts = vec![Reply::bulk(name)];
         parts.extend(pattern.clone().map(Reply::Bulk));
         parts.extend([Reply::Bulk(channel.clone()), Reply::Bulk(payload.clone())]);
         let push = Reply::Push(parts);
         for protocol in [Protocol::Resp2, Protocol::Resp3] {
             let mut out = BytesMut::new();
-            encode_message(pattern.as_deref(), &channel, &payload, protocol, &mut out);
+            encode_message(via, &channel, &payload, protocol, &mut out);
             prop_assert_eq!(&out, &encoded(&push, protocol));
             match protocol {
                 Protocol::Resp2 => prop_assert_eq!(one_resp2(&out)?, resp2(&push)),

@@ -21,6 +21,10 @@ pub enum PubSubQuery {
     NumSub(Vec<Bytes>),
     /// `PUBSUB NUMPAT`.
     NumPat,
+    /// `PUBSUB SHARDCHANNELS [pattern]`.
+    ShardChannels(Option<Bytes>),
+    /// `PUBSUB SHARDNUMSUB [channel …]`.
+    ShardNumSub(Vec<Bytes>),
 }
 
 /// What `CLUSTER` and `ROLE` ask.
@@ -62,7 +66,7 @@ pub enum Ask {
     Subscribe {
         /// The command.
         seq: Seq,
-        /// Channels or patterns.
+        /// Channels, patterns or shard channels.
         kind: SubscriptionKind,
         /// In the order given, repetitions included.
         names: Vec<Bytes>,
@@ -72,7 +76,7 @@ pub enum Ask {
     Unsubscribe {
         /// The command.
         seq: Seq,
-        /// Channels or patterns.
+        /// Channels, patterns or shard channels.
         kind: SubscriptionKind,
         /// In the order given; empty for all.
         names: Vec<Bytes>,
@@ -130,11 +134,11 @@ pub enum Told {
     Subscription {
         /// True for subscribed, false for unsubscribed.
         on: bool,
-        /// Channel or pattern.
+        /// Channel, pattern or shard channel.
         kind: SubscriptionKind,
         /// The name; `None` only where "all" were to be unsubscribed and there were none.
         name: Option<Bytes>,
-        /// How many channels and patterns the connection now has.
+        /// How many channels and patterns, or shard channels, the connection now has.
         count: u64,
     },
     /// A barrier ask is complete; its confirmations, if any, were told before.

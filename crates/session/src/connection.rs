@@ -17,6 +17,8 @@ pub(crate) struct Connection {
     pub(crate) database: u32,
     /// Channels and patterns, as the node last counted them.
     pub(crate) subscriptions: u64,
+    /// Shard channels, likewise.
+    pub(crate) shard_subscriptions: u64,
     pub(crate) name: Option<Bytes>,
     pub(crate) lib_name: Option<Bytes>,
     pub(crate) lib_ver: Option<Bytes>,
@@ -30,15 +32,21 @@ impl Connection {
             authenticated: env.requirepass.is_none(),
             database: 0,
             subscriptions: 0,
+            shard_subscriptions: 0,
             name: None,
             lib_name: None,
             lib_ver: None,
         }
     }
 
+    /// Returns whether the client is subscribed to anything.
+    pub(crate) fn listens(&self) -> bool {
+        self.subscriptions + self.shard_subscriptions > 0
+    }
+
     /// Returns whether replies could be mistaken for messages, so that most commands are refused.
     pub(crate) fn resp2_subscribed(&self) -> bool {
-        self.protocol == Protocol::Resp2 && self.subscriptions > 0
+        self.protocol == Protocol::Resp2 && self.listens()
     }
 
     /// Checks a user and a password; a failure changes nothing, as in Redis.
@@ -61,6 +69,7 @@ impl Connection {
         self.authenticated = env.requirepass.is_none();
         self.database = 0;
         self.subscriptions = 0;
+        self.shard_subscriptions = 0;
         self.name = None;
     }
 

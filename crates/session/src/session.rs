@@ -9,7 +9,7 @@ use crate::errors;
 use crate::output::Output;
 use crate::replies::Replies;
 use bytes::{Bytes, BytesMut};
-use corgi_base::{ClientId, Protocol};
+use corgi_base::{ClientId, Protocol, SubscriptionKind};
 use corgi_resp::{Decoder, ProtocolError, Reply, encode, encode_subscription};
 use std::sync::Arc;
 
@@ -139,7 +139,12 @@ impl Session {
                 name,
                 count,
             } => {
-                self.conn.subscriptions = count;
+                match kind {
+                    SubscriptionKind::Channel | SubscriptionKind::Pattern => {
+                        self.conn.subscriptions = count;
+                    }
+                    SubscriptionKind::Shard => self.conn.shard_subscriptions = count,
+                }
                 let mut line = BytesMut::new();
                 encode_subscription(
                     on,
@@ -205,6 +210,16 @@ impl Session {
     /// Returns how many channels and patterns the node last counted.
     pub fn subscriptions(&self) -> u64 {
         self.conn.subscriptions
+    }
+
+    /// Returns whether the client is subscribed to anything.
+    pub fn listens(&self) -> bool {
+        self.conn.listens()
+    }
+
+    /// Returns how many shard channels the node last counted.
+    pub fn shard_subscriptions(&self) -> u64 {
+        self.conn.shard_subscriptions
     }
 
     /// Returns the name that `CLIENT SETNAME` or `HELLO` gave.

@@ -7,8 +7,8 @@
 
 use crate::commands::{Args, Command, client, cluster, command, connection, pubsub, server};
 use crate::errors::ErrorText;
-use crate::keys::{ChannelSpec, KeySpec};
-use corgi_base::SubscriptionKind::{Channel, Pattern};
+use crate::keys::{ChannelSpec, KeyFlags, KeySpec};
+use corgi_base::SubscriptionKind::{Channel, Pattern, Shard};
 use std::fmt;
 
 /// Properties of a command, as `COMMAND INFO` shows them, and where it may run.
@@ -169,6 +169,10 @@ const fn with_tips(row: Spec, tips: &'static [&'static str]) -> Spec {
     Spec { tips, ..row }
 }
 
+const fn with_keys(row: Spec, keys: &'static [KeySpec]) -> Spec {
+    Spec { keys, ..row }
+}
+
 const fn with_channels(row: Spec, channels: ChannelSpec) -> Spec {
     let channels = Some(channels);
     Spec { channels, ..row }
@@ -193,6 +197,10 @@ const SLOW_CONNECTION: &[&str] = &["@slow", "@connection"];
 const SLOW_PUBSUB: &[&str] = &["@pubsub", "@slow"];
 
 const ADMIN: &[&str] = &["@admin", "@slow", "@dangerous"];
+
+/// A shard channel is routed by its slot, as a key is.
+const SHARD_CHANNEL: &[KeySpec] = &[KeySpec::one(KeyFlags::NOT_KEY, 1)];
+const SHARD_CHANNELS: &[KeySpec] = &[KeySpec::range(KeyFlags::NOT_KEY, 1, -1)];
 
 const UNORDERED: &[&str] = &["nondeterministic_output_order"];
 const ALL_NODES: &[&str] = &["request_policy:all_nodes", "response_policy:all_succeeded"];
@@ -297,10 +305,38 @@ static COMMANDS: &[Spec] = &[
         connection::parse_select,
     ),
     with_channels(
+        with_keys(
+            row(
+                "spublish",
+                3,
+                QUICK.with(Flags::PUBSUB),
+                &["@pubsub", "@fast"],
+                pubsub::parse_spublish,
+            ),
+            SHARD_CHANNEL,
+        ),
+        ChannelSpec::PUBLISH,
+    ),
+    with_channels(
+        with_keys(
+            row("ssubscribe", -2, LISTEN, SLOW_PUBSUB, |args| {
+                pubsub::parse_subscribe(Shard, args)
+            }),
+            SHARD_CHANNELS,
+        ),
+        ChannelSpec::SUBSCRIBE,
+    ),
+    with_channels(
         row("subscribe", -2, LISTEN, SLOW_PUBSUB, |args| {
             pubsub::parse_subscribe(Channel, args)
         }),
         ChannelSpec::SUBSCRIBE,
+    ),
+    with_keys(
+        row("sunsubscribe", -1, LISTEN, SLOW_PUBSUB, |args| {
+            pubsub::parse_unsubscribe(Shard, args)
+        }),
+        SHARD_CHANNELS,
     ),
     row("unsubscribe", -1, LISTEN, SLOW_PUBSUB, |args| {
         pubsub::parse_unsubscribe(Channel, args)
@@ -426,6 +462,20 @@ static PUBSUB: &[Spec] = &[
         COUNT,
         SLOW_PUBSUB,
         pubsub::parse_numsub,
+    ),
+    row(
+        "pubsub|shardchannels",
+        -2,
+        COUNT,
+        SLOW_PUBSUB,
+        pubsub::parse_shardchannels,
+    ),
+    row(
+        "pubsub|shardnumsub",
+        -2,
+        COUNT,
+        SLOW_PUBSUB,
+        pubsub::parse_shardnumsub,
     ),
 ];
 

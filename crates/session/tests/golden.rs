@@ -8,7 +8,7 @@
 //! | `raw TEXT…` | the client sends these bytes |
 //! | `tell reply SEQ REPLY` | the node answers; `+`, `-`, `:` or `$` says with what |
 //! | `tell deliver CHANNEL PAYLOAD` | the node delivers a message |
-//! | `tell subscribed\|unsubscribed KIND NAME COUNT` | it confirms; KIND: `channel`, `pattern` |
+//! | `tell subscribed\|unsubscribed KIND NAME COUNT` | it confirms; KIND: `channel`, `pattern`, `shard` |
 //! | `tell done SEQ` | the node is done with a barrier |
 //! | `tell close [TEXT]` | the node ends the connection |
 //! | `stall`, `drain` | the client stops reading what the session writes, and reads again |
@@ -18,7 +18,7 @@
 //! the session stops wanting input, wants it again, or wants to be closed.
 
 use bytes::{Bytes, BytesMut};
-use corgi_base::{ClientId, Op, SubscriptionKind};
+use corgi_base::{ClientId, Op, SubscriptionKind, Via};
 use corgi_resp::{Reply, encode_message};
 use corgi_session::{Ask, Env, Password, Seq, Session, Told};
 use goldenscript::{Command, Context, Runner};
@@ -76,6 +76,7 @@ scripts! {
     resp2_subscribed_mode_refuses_publish
     resp3_subscriber_may_do_anything
     select_checks_the_index
+    shard_channels_count_by_themselves
     subscribe_refused_by_the_node
     subscribe_waits_for_earlier_publishes
     unknown_command_text
@@ -165,7 +166,7 @@ impl Client {
                 let protocol = self.session()?.protocol();
                 let mut message = BytesMut::new();
                 encode_message(
-                    None,
+                    Via::Channel,
                     &bytes(channel),
                     &bytes(payload),
                     protocol,
@@ -178,6 +179,7 @@ impl Client {
                 kind: match kind {
                     "channel" => SubscriptionKind::Channel,
                     "pattern" => SubscriptionKind::Pattern,
+                    "shard" => SubscriptionKind::Shard,
                     kind => return Err(format!("unknown kind {kind}").into()),
                 },
                 name: (name != "none").then(|| bytes(name)),
@@ -230,13 +232,18 @@ impl Client {
     fn state(&mut self) -> Result<String> {
         let session = self.session()?;
         let text = |value: Option<&Bytes>| value.map_or_else(|| "none".to_owned(), |v| escaped(v));
+        let shards = session.shard_subscriptions();
+        let mut subscriptions = session.subscriptions().to_string();
+        if shards > 0 {
+            write!(subscriptions, "+{shards}")?;
+        }
         Ok(format!(
             "{:?} {:?} authenticated={} db={} subscriptions={} name={} lib={} {}\n",
             session.id(),
             session.protocol(),
             session.authenticated(),
             session.database(),
-            session.subscriptions(),
+            subscriptions,
             text(session.name()),
             text(session.lib_name()),
             text(session.lib_ver()),
@@ -298,6 +305,10 @@ fn show(ask: &Ask) -> String {
         } => {
             format!("{} publish {channel:?} {payload:?}", seq.0)
         }
+        Ask::Write {
+            seq,
+            op: Op::ShardPublish { channel, payload },
+        } => format!("{} spublish {channel:?} {payload:?}", seq.0),
         Ask::Subscribe { seq, kind, names } => {
             format!("{} subscribe {kind:?} {names:?}", seq.0)
         }

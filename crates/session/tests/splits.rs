@@ -6,7 +6,7 @@
 //! whose place among the replies of other commands rightly depends on when they happen).
 
 use bytes::{Bytes, BytesMut};
-use corgi_base::{ClientId, Op, SubscriptionKind};
+use corgi_base::{ClientId, Op, SubscriptionKind, Via};
 use corgi_resp::{Reply, encode_message};
 use corgi_session::{Ask, Env, Password, Session, Told};
 use proptest::collection::vec;
@@ -73,13 +73,16 @@ impl Run {
 
     fn told(&mut self, ask: &Ask) -> Vec<Told> {
         match ask {
-            Ask::Write {
-                seq,
-                op: Op::Publish { channel, payload },
-            } => {
-                let listens = self
-                    .subscribed
-                    .contains(&(SubscriptionKind::Channel, channel.clone()));
+            Ask::Write { seq, op } => {
+                let (kind, via, channel, payload) = match op {
+                    Op::Publish { channel, payload } => {
+                        (SubscriptionKind::Channel, Via::Channel, channel, payload)
+                    }
+                    Op::ShardPublish { channel, payload } => {
+                        (SubscriptionKind::Shard, Via::Shard, channel, payload)
+                    }
+                };
+                let listens = self.subscribed.contains(&(kind, channel.clone()));
                 let mut told = vec![Told::Reply {
                     seq: *seq,
                     reply: Reply::Integer(listens.into()),
@@ -87,7 +90,7 @@ impl Run {
                 if listens && self.answers == Answers::Late {
                     let mut message = BytesMut::new();
                     let protocol = self.session.protocol();
-                    encode_message(None, channel, payload, protocol, &mut message);
+                    encode_message(via, channel, payload, protocol, &mut message);
                     told.push(Told::Deliver(message.freeze()));
                 }
                 told
@@ -136,11 +139,13 @@ impl Run {
     }
 
     fn confirmed(&self, on: bool, kind: SubscriptionKind, name: Option<&Bytes>) -> Told {
+        let shard = |kind| kind == SubscriptionKind::Shard;
+        let counted = |other| shard(kind) == shard(other);
         Told::Subscription {
             on,
             kind,
             name: name.cloned(),
-            count: self.subscribed.len() as u64,
+            count: self.subscribed.iter().filter(|(k, _)| counted(*k)).count() as u64,
         }
     }
 }
@@ -156,6 +161,9 @@ fn request() -> impl Strategy<Value = Vec<u8>> {
         "PUBLISH b 2",
         "PUBLISH a",
         "SUBSCRIBE a b a",
+        "SSUBSCRIBE a b",
+        "SUNSUBSCRIBE",
+        "SPUBLISH a 1",
         "PSUBSCRIBE a*",
         "UNSUBSCRIBE",
         "UNSUBSCRIBE a",

@@ -228,6 +228,7 @@ impl World {
         let mut args: Vec<&[u8]> = vec![match kind {
             SubscriptionKind::Channel => b"SUBSCRIBE",
             SubscriptionKind::Pattern => b"psubscribe",
+            SubscriptionKind::Shard => b"SSUBSCRIBE",
         }];
         args.extend(topics.iter().map(|topic| &topic.name[..]));
         let mut out = BytesMut::new();
@@ -260,6 +261,7 @@ impl World {
         let name: &[u8] = match chosen.kind {
             SubscriptionKind::Channel => b"UNSUBSCRIBE",
             SubscriptionKind::Pattern => b"PUNSUBSCRIBE",
+            SubscriptionKind::Shard => b"SUNSUBSCRIBE",
         };
         put_command(&[name, &chosen.name], &mut out);
         client.pending.push_back(Pending::Leave { topic: chosen });

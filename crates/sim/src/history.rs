@@ -51,6 +51,7 @@ impl fmt::Debug for Topic {
         let sign = match self.kind {
             SubscriptionKind::Channel => '#',
             SubscriptionKind::Pattern => '~',
+            SubscriptionKind::Shard => '%',
         };
         write!(f, "{sign}{}", String::from_utf8_lossy(&self.name))
     }

@@ -138,7 +138,7 @@ impl World {
             };
             let ops = decode_ops(head.ops, entry.data).unwrap_or_default();
             payloads.extend(ops.into_iter().map(|op| {
-                let Op::Publish { payload, .. } = op;
+                let (Op::Publish { payload, .. } | Op::ShardPublish { payload, .. }) = op;
                 payload
             }));
         }

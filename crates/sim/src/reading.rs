@@ -93,11 +93,12 @@ impl World {
         let (kind, name) = match &what[..] {
             b"message" | b"subscribe" | b"unsubscribe" => (SubscriptionKind::Channel, part()),
             b"pmessage" | b"psubscribe" | b"punsubscribe" => (SubscriptionKind::Pattern, part()),
+            b"smessage" | b"ssubscribe" | b"sunsubscribe" => (SubscriptionKind::Shard, part()),
             what => return Violation::of("resp", format!("{conn:?} reads a push {what:?}")),
         };
         let topic = Topic { kind, name };
         match &what[..] {
-            b"message" => {
+            b"message" | b"smessage" => {
                 let channel = topic.name.clone();
                 self.heard(id, conn, topic, channel, part())
             }
@@ -105,7 +106,7 @@ impl World {
                 let channel = part();
                 self.heard(id, conn, topic, channel, part())
             }
-            b"subscribe" | b"psubscribe" => self.confirmed(id, conn, topic),
+            b"subscribe" | b"psubscribe" | b"ssubscribe" => self.confirmed(id, conn, topic),
             _ => self.left(id, conn, topic),
         }
     }

@@ -439,7 +439,7 @@ impl Server {
     fn note(&mut self, ask: &Ask) {
         match ask {
             Ask::Write { seq, op } => {
-                let Op::Publish { payload, .. } = op;
+                let (Op::Publish { payload, .. } | Op::ShardPublish { payload, .. }) = op;
                 self.writes.insert(*seq, payload.clone());
             }
             Ask::Subscribe { seq, kind, names } => {

@@ -4,7 +4,7 @@ use super::{Bus, Client, Route};
 use crate::Encoder;
 use crate::bus::{Channels, PatternTopics};
 use bytes::{Bytes, BytesMut};
-use corgi_base::{ClientId, SubscriptionKind};
+use corgi_base::{ClientId, SubscriptionKind, Via};
 use std::fmt;
 
 /// Publishes messages again, for one client, from [`Bus::replay`].
@@ -63,7 +63,7 @@ impl<E: Encoder + ?Sized> Replay<'_, E> {
             && wanted(exact, name)
             && !self.frame(
                 client,
-                None,
+                Via::Channel,
                 channel,
                 payload,
                 || (exact, name.clone()),
@@ -87,9 +87,44 @@ impl<E: Encoder + ?Sized> Replay<'_, E> {
                 continue;
             }
             let position = || (kind, name.clone());
-            if !self.frame(client, Some(&name), channel, payload, position, after) {
+            if !self.frame(
+                client,
+                Via::Pattern(&name),
+                channel,
+                payload,
+                position,
+                after,
+            ) {
                 return false;
             }
+        }
+        *after = None;
+        true
+    }
+
+    /// Adds the frame of one message to a shard channel, as [`Replay::publish`] does for others.
+    pub fn publish_shard(
+        &mut self,
+        channel: &[u8],
+        payload: &[u8],
+        after: &mut Option<(SubscriptionKind, Bytes)>,
+        wanted: impl Fn(SubscriptionKind, &[u8]) -> bool,
+    ) -> bool {
+        let kind = SubscriptionKind::Shard;
+        if let Some(client) = self.client
+            && let Some((name, _)) = client.shards.get_key_value(channel)
+            && after.is_none()
+            && wanted(kind, name)
+            && !self.frame(
+                client,
+                Via::Shard,
+                channel,
+                payload,
+                || (kind, name.clone()),
+                after,
+            )
+        {
+            return false;
         }
         *after = None;
         true
@@ -99,7 +134,7 @@ impl<E: Encoder + ?Sized> Replay<'_, E> {
     fn frame(
         &mut self,
         client: &Client,
-        pattern: Option<&[u8]>,
+        via: Via<'_>,
         channel: &[u8],
         payload: &[u8],
         position: impl Fn() -> (SubscriptionKind, Bytes),
@@ -109,7 +144,7 @@ impl<E: Encoder + ?Sized> Replay<'_, E> {
             return false;
         }
         self.encoder
-            .message(client.protocol, pattern, channel, payload, &mut self.out);
+            .message(client.protocol, via, channel, payload, &mut self.out);
         if self.out.len() >= self.bytes_max {
             *after = Some(position());
         }

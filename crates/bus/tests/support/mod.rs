@@ -1,7 +1,7 @@
 //! A readable encoder that counts what it encodes.
 
 use bytes::{BufMut, BytesMut};
-use corgi_base::Protocol;
+use corgi_base::{Protocol, Via};
 use corgi_bus::Encoder;
 use std::cell::Cell;
 
@@ -16,7 +16,7 @@ impl Encoder for Readable {
     fn message(
         &self,
         protocol: Protocol,
-        pattern: Option<&[u8]>,
+        via: Via<'_>,
         channel: &[u8],
         payload: &[u8],
         out: &mut BytesMut,
@@ -25,9 +25,10 @@ impl Encoder for Readable {
         if protocol == Protocol::Resp3 {
             out.put_u8(b'>');
         }
-        match pattern {
-            None => out.put_slice(b"[message"),
-            Some(pattern) => {
+        match via {
+            Via::Channel => out.put_slice(b"[message"),
+            Via::Shard => out.put_slice(b"[smessage"),
+            Via::Pattern(pattern) => {
                 out.put_slice(b"[pmessage ");
                 out.put_slice(pattern);
             }

@@ -534,6 +534,7 @@ scripts! {
     same_id_is_refused
     shutdown_hands_over_leadership
     shutdown_tries_again_when_the_transfer_fails
+    shard_messages_reach_shard_subscribers_only
     slow_subscriber_reads_on_from_the_log_and_is_live_again
     state_restored_from_rows_then_log_replayed_gives_same_state
     subscribe_barrier_after_own_publishes

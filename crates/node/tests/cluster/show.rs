@@ -12,8 +12,11 @@ pub(crate) fn operations(count: u32, data: &Bytes) -> String {
         return "malformed".to_owned();
     };
     let show = |op: &Op| {
-        let Op::Publish { channel, payload } = op;
-        format!("{}:{}", text(channel), text(payload))
+        let (kind, channel, payload) = match op {
+            Op::Publish { channel, payload } => ("", channel, payload),
+            Op::ShardPublish { channel, payload } => ("shard ", channel, payload),
+        };
+        format!("{kind}{}:{}", text(channel), text(payload))
     };
     format!("[{}]", ops.iter().map(show).collect::<Vec<_>>().join(" "))
 }

@@ -279,8 +279,7 @@ impl Connection {
         if let Some(since) = self.closing_since {
             return Some(since + CLOSING_MAX);
         }
-        let may_idle =
-            rules.idle_max.is_zero() || self.session.subscriptions() > 0 || self.unanswered > 0;
+        let may_idle = rules.idle_max.is_zero() || self.session.listens() || self.unanswered > 0;
         (!may_idle).then(|| self.last_input + rules.idle_max)
     }
 }

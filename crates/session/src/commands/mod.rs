@@ -50,6 +50,10 @@ pub(crate) enum Command {
         channel: Bytes,
         payload: Bytes,
     },
+    ShardPublish {
+        channel: Bytes,
+        payload: Bytes,
+    },
     Quit,
     Reset,
     Select(i32),
@@ -106,6 +110,10 @@ impl Command {
             Self::Publish { channel, payload } => Step::Record(Ask::Write {
                 seq,
                 op: Op::Publish { channel, payload },
+            }),
+            Self::ShardPublish { channel, payload } => Step::Record(Ask::Write {
+                seq,
+                op: Op::ShardPublish { channel, payload },
             }),
             Self::Quit => Step::Leave(Reply::ok()),
             Self::Reset => Step::Barrier(Ask::Reset { seq }),

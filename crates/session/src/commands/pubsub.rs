@@ -15,9 +15,14 @@ const HELP: &[&str] = &[
     "    Count the patterns that have subscribers.",
     "NUMSUB [<channel> ...]",
     "    Count the subscribers of channels, without those of patterns.",
+    "SHARDCHANNELS [<pattern>]",
+    "    Give the shard channels that have subscribers, all or those that match <pattern>.",
+    "SHARDNUMSUB [<shardchannel> ...]",
+    "    Count the subscribers of shard channels.",
 ];
 
-/// `SUBSCRIBE channel [channel …]` and `PSUBSCRIBE pattern [pattern …]`.
+/// `SUBSCRIBE channel [channel …]`, `PSUBSCRIBE pattern [pattern …]` and
+/// `SSUBSCRIBE shardchannel [shardchannel …]`.
 pub(crate) fn parse_subscribe(
     kind: SubscriptionKind,
     args: &mut Args,
@@ -28,7 +33,7 @@ pub(crate) fn parse_subscribe(
     })
 }
 
-/// `UNSUBSCRIBE [channel …]` and `PUNSUBSCRIBE [pattern …]`.
+/// `UNSUBSCRIBE [channel …]`, `PUNSUBSCRIBE [pattern …]` and `SUNSUBSCRIBE [shardchannel …]`.
 pub(crate) fn parse_unsubscribe(
     kind: SubscriptionKind,
     args: &mut Args,
@@ -47,13 +52,17 @@ pub(crate) fn parse_publish(args: &mut Args) -> Result<Command, ErrorText> {
     })
 }
 
+/// `SPUBLISH shardchannel message`.
+pub(crate) fn parse_spublish(args: &mut Args) -> Result<Command, ErrorText> {
+    Ok(Command::ShardPublish {
+        channel: required(args),
+        payload: required(args),
+    })
+}
+
 /// `PUBSUB CHANNELS [pattern]`.
 pub(crate) fn parse_channels(args: &mut Args) -> Result<Command, ErrorText> {
-    let pattern = args.next();
-    if args.next().is_some() {
-        // Redis repeats the name as it was typed; in which case that was is gone by now.
-        return Err(errors::subcommand_arguments("pubsub", b"CHANNELS"));
-    }
+    let pattern = optional_pattern(args, b"CHANNELS")?;
     Ok(Command::PubSub(PubSubQuery::Channels(pattern)))
 }
 
@@ -69,6 +78,26 @@ pub(crate) fn parse_numpat(_: &mut Args) -> Result<Command, ErrorText> {
 /// `PUBSUB NUMSUB [channel …]`.
 pub(crate) fn parse_numsub(args: &mut Args) -> Result<Command, ErrorText> {
     Ok(Command::PubSub(PubSubQuery::NumSub(args.collect())))
+}
+
+/// `PUBSUB SHARDCHANNELS [pattern]`.
+pub(crate) fn parse_shardchannels(args: &mut Args) -> Result<Command, ErrorText> {
+    let pattern = optional_pattern(args, b"SHARDCHANNELS")?;
+    Ok(Command::PubSub(PubSubQuery::ShardChannels(pattern)))
+}
+
+/// `PUBSUB SHARDNUMSUB [channel …]`.
+pub(crate) fn parse_shardnumsub(args: &mut Args) -> Result<Command, ErrorText> {
+    Ok(Command::PubSub(PubSubQuery::ShardNumSub(args.collect())))
+}
+
+fn optional_pattern(args: &mut Args, subcommand: &[u8]) -> Result<Option<Bytes>, ErrorText> {
+    let pattern = args.next();
+    if args.next().is_some() {
+        // Redis repeats the name as it was typed; in which case that was is gone by now.
+        return Err(errors::subcommand_arguments("pubsub", subcommand));
+    }
+    Ok(pattern)
 }
 
 fn names(args: &mut Args) -> Vec<Bytes> {

@@ -137,7 +137,7 @@ impl Canon {
             return Violation::of("I18", format!("{entry:?} holds no {ops} operations"));
         };
         for (k, op) in (0u64..).zip(ops) {
-            let Op::Publish { channel, payload } = op;
+            let (Op::Publish { channel, payload } | Op::ShardPublish { channel, payload }) = op;
             let id = MessageId {
                 ms: stamp.ms,
                 seq: stamp.seq + k,

@@ -49,6 +49,8 @@ fn hears(topic: &Topic, channel: &[u8]) -> bool {
     match topic.kind {
         SubscriptionKind::Channel => topic.name == channel,
         SubscriptionKind::Pattern => matches(&topic.name, channel),
+        // The clients of the simulation publish to no shard channel.
+        SubscriptionKind::Shard => false,
     }
 }
 
