@@ -16,7 +16,7 @@ use corgi_consensus::storage::LogWriter;
 use corgi_log::{DataDir, RocksLogReader, Stores};
 use corgi_node::{Node, NodeConfig, NodeStart};
 use corgi_resp::Limits;
-use corgi_session::{Env, Password};
+use corgi_session::{Acl, Env, Users, require_pass};
 use corgi_state::store::StateStore;
 use slog::{Logger, crit, info, o, warn};
 use tokio::runtime::{Builder, Runtime};
@@ -482,7 +482,10 @@ impl Serving<'_> {
             keepalive: Duration::from_secs(config.tcp_keepalive_s),
             protected: protected(config),
             env: Arc::new(Env {
-                requirepass: Password::new(config.requirepass.bytes()),
+                users: Users::new(Acl::stored(
+                    0,
+                    require_pass(config.requirepass.bytes()).into_iter(),
+                )),
                 databases: config.databases,
                 limits: Limits::for_bulk(config.proto_max_bulk_len),
                 corgi_version: Bytes::from_static(env!("CARGO_PKG_VERSION").as_bytes()),

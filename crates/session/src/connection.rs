@@ -1,19 +1,23 @@
 //! What a connection knows about itself between commands.
 
+use crate::acl::{Acl, User};
 use crate::env::Env;
 use bytes::Bytes;
 use corgi_base::{ClientId, Protocol};
 use corgi_resp::Reply;
-
-/// The user that a password alone belongs to, and for now the only one.
-const DEFAULT_USER: &[u8] = b"default";
+use std::sync::Arc;
 
 /// The state that commands of one connection read and change.
 #[derive(Debug)]
 pub(crate) struct Connection {
     pub(crate) id: ClientId,
     pub(crate) protocol: Protocol,
+    /// Whether somebody has logged in, or did not have to.
     pub(crate) authenticated: bool,
+    /// The users as this connection last saw them, and which version of them that was.
+    pub(crate) acl: Arc<Acl>,
+    acl_version: u64,
+    pub(crate) user: Arc<User>,
     pub(crate) database: u32,
     /// Channels and patterns, as the node last counted them.
     pub(crate) subscriptions: u64,
@@ -26,10 +30,16 @@ pub(crate) struct Connection {
 
 impl Connection {
     pub(crate) fn new(id: ClientId, env: &Env) -> Self {
+        let acl_version = env.users.version();
+        let acl = env.users.load();
+        let user = acl.default_user().clone();
         Self {
             id,
             protocol: Protocol::Resp2,
-            authenticated: env.requirepass.is_none(),
+            authenticated: user.open_to_all(),
+            acl,
+            acl_version,
+            user,
             database: 0,
             subscriptions: 0,
             shard_subscriptions: 0,
@@ -49,24 +59,43 @@ impl Connection {
         self.protocol == Protocol::Resp2 && self.listens()
     }
 
+    /// Looks whether the users have changed. `false` if this connection's is not there any more: then it must end.
+    pub(crate) fn refresh(&mut self, env: &Env) -> bool {
+        // Read before the users are, so that a change in between is seen the next time.
+        let version = env.users.version();
+        if version == self.acl_version {
+            return true;
+        }
+        let acl = env.users.load();
+        let Some(user) = acl.user(self.user.name()).cloned() else {
+            return false;
+        };
+        (self.acl, self.acl_version, self.user) = (acl, version, user);
+        true
+    }
+
+    /// Returns whether the client may run commands: it has logged in, or need not.
+    pub(crate) fn may_run(&self) -> bool {
+        self.authenticated || self.acl.default_user().open_to_all()
+    }
+
     /// Checks a user and a password; a failure changes nothing, as in Redis.
-    pub(crate) fn authenticate(&mut self, env: &Env, user: &[u8], password: &[u8]) -> bool {
-        // The digest is computed for an unknown user too, so that the time tells nothing about
-        // names.
-        let right = env
-            .requirepass
-            .as_ref()
-            .is_none_or(|secret| secret.matches(password));
-        let accepted = right && user == DEFAULT_USER;
-        self.authenticated |= accepted;
+    pub(crate) fn authenticate(&mut self, name: &[u8], password: &[u8]) -> bool {
+        let user = self.acl.authenticate(name, password).cloned();
+        let accepted = user.is_some();
+        if let Some(user) = user {
+            self.user = user;
+            self.authenticated = true;
+        }
         accepted
     }
 
     /// Forgets what `RESET` forgets. The client library's name and version stay, as in Redis: they
     /// describe the program behind the connection.
-    pub(crate) fn reset(&mut self, env: &Env) {
+    pub(crate) fn reset(&mut self) {
         self.protocol = Protocol::Resp2;
-        self.authenticated = env.requirepass.is_none();
+        self.user = self.acl.default_user().clone();
+        self.authenticated = self.user.open_to_all();
         self.database = 0;
         self.subscriptions = 0;
         self.shard_subscriptions = 0;

@@ -7,7 +7,7 @@ use crate::table::{self, Flags, Spec};
 use bytes::Bytes;
 
 /// Finds and parses the command of a request: known, then arity, then authentication, then
-/// subscribed mode, then the command's own syntax.
+/// permissions, then subscribed mode, then the command's own syntax.
 ///
 /// # Errors
 /// The error text of the first check that fails; nothing has happened then.
@@ -16,8 +16,11 @@ pub(crate) fn parse(conn: &Connection, args: Vec<Bytes>) -> Result<Command, Erro
     if !spec.accepts(args.len()) {
         return Err(errors::wrong_arity(spec.name));
     }
-    if !conn.authenticated && !spec.flags.contains(Flags::NO_AUTH) {
+    if !conn.may_run() && !spec.flags.contains(Flags::NO_AUTH) {
         return Err(Bytes::from_static(errors::NO_AUTH));
+    }
+    if let Err(denied) = conn.user.check(spec, &args) {
+        return Err(errors::no_permission(&denied, conn.user.name(), spec.name));
     }
     if conn.resp2_subscribed() && !spec.flags.contains(Flags::IN_SUBSCRIBED) {
         return Err(errors::subscribed_mode(spec.name));
@@ -28,7 +31,7 @@ pub(crate) fn parse(conn: &Connection, args: Vec<Bytes>) -> Result<Command, Erro
 }
 
 /// Returns the row, and how many arguments name it.
-fn lookup(args: &[Bytes]) -> Result<(&'static Spec, usize), ErrorText> {
+pub(crate) fn lookup(args: &[Bytes]) -> Result<(&'static Spec, usize), ErrorText> {
     let spec = args.first().and_then(|name| table::find(name));
     let Some(spec) = spec else {
         return Err(errors::unknown_command(args));
@@ -44,8 +47,13 @@ fn lookup(args: &[Bytes]) -> Result<(&'static Spec, usize), ErrorText> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::env::{Env, Password};
+    use crate::acl::{Acl, Users, require_pass};
+    use crate::env::Env;
     use corgi_base::ClientId;
+
+    fn with_password() -> Acl {
+        Acl::stored(0, require_pass(b"secret").into_iter())
+    }
 
     fn refusal(conn: &Connection, line: &str) -> String {
         let args = line
@@ -59,7 +67,7 @@ mod tests {
     #[test]
     fn checks_come_in_redis_order() {
         let env = Env {
-            requirepass: Password::new(b"secret"),
+            users: Users::new(with_password()),
             ..Env::default()
         };
         let mut conn = Connection::new(ClientId(1), &env);

@@ -1,45 +1,27 @@
 //! What all sessions of a listener share.
 
+use crate::acl::Users;
 use bytes::Bytes;
 use corgi_resp::Limits;
-use sha2::{Digest, Sha256};
 use std::fmt;
-use subtle::ConstantTimeEq;
 
-/// The password of the user `default`, kept only as its SHA-256 digest.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Password {
-    digest: [u8; 32],
-}
+/// Random bytes that nobody may see.
+#[derive(Clone, Copy, Default)]
+pub struct Secret(pub [u8; 32]);
 
-impl Password {
-    /// Takes `requirepass` as configured; an empty one means that no password is needed, and gives
-    /// `None`.
-    pub fn new(secret: &[u8]) -> Option<Self> {
-        (!secret.is_empty()).then(|| Self {
-            digest: Sha256::digest(secret).into(),
-        })
-    }
-
-    /// Returns whether a client gave the right password. Takes the same time however much of it is
-    /// right, because only digests are compared, and those in constant time.
-    pub fn matches(&self, given: &[u8]) -> bool {
-        let given: [u8; 32] = Sha256::digest(given).into();
-        self.digest.ct_eq(&given).into()
-    }
-}
-
-impl fmt::Debug for Password {
+impl fmt::Debug for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Password(…)")
+        f.write_str("Secret(…)")
     }
 }
 
-/// What all sessions of a listener share: fixed while they live.
+/// What all sessions of a listener share: fixed while they live, but for the users.
 #[derive(Clone, Debug)]
 pub struct Env {
-    /// The password that `AUTH` must give; `None` lets everybody in.
-    pub requirepass: Option<Password>,
+    /// Who may do what. The node replaces it when the cluster's users change.
+    pub users: Users,
+    /// What `ACL GENPASS` is made from: random, and told to nobody.
+    pub secret: Secret,
     /// `SELECT` accepts 0 to one less. Channels are the same in all of them, as in Redis.
     pub databases: u32,
     /// What `HELLO` gives as `version`; client libraries gate features on it.
@@ -63,7 +45,8 @@ impl Default for Env {
     /// A listener without a password that looks like one Redis 7.4.
     fn default() -> Self {
         Self {
-            requirepass: None,
+            users: Users::default(),
+            secret: Secret::default(),
             databases: 16,
             redis_version: Bytes::from_static(b"7.4.0"),
             corgi_version: Bytes::from_static(env!("CARGO_PKG_VERSION").as_bytes()),
@@ -75,28 +58,5 @@ impl Default for Env {
             max_outstanding_commands: 1024,
             max_outstanding_bytes: 4 << 20,
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_the_whole_password_matches() {
-        let password = Password::new(b"secret").expect("not empty");
-        assert!(password.matches(b"secret"));
-        for wrong in [&b""[..], b"secre", b"secret ", b"Secret"] {
-            assert!(!password.matches(wrong));
-        }
-    }
-
-    #[test]
-    fn an_empty_password_is_none_and_none_is_printed() {
-        assert_eq!(Password::new(b""), None);
-        assert_eq!(
-            format!("{:?}", Password::new(b"secret")),
-            "Some(Password(…))"
-        );
     }
 }

@@ -5,6 +5,7 @@
 //! is whole: the code, a space, the rest. Client bytes go into a text only through [`quoted`],
 //! which keeps them short and free of line ends.
 
+use crate::acl::Denied;
 use bytes::Bytes;
 
 /// How much of one client string an error repeats.
@@ -34,6 +35,11 @@ pub(crate) const FORCED_FAILOVER: &[u8] =
     b"ERR FORCE and TAKEOVER are not possible: a node leads only with a majority's votes";
 pub(crate) const CLIENT_NAME: &[u8] =
     b"ERR Client names cannot contain spaces, newlines or special characters.";
+
+pub(crate) const ACL_USER_NAME: &[u8] = b"ERR Usernames can't contain spaces or null characters";
+pub(crate) const ACL_GENPASS: &[u8] =
+    b"ERR ACL GENPASS argument must be the number of bits for the output password, a positive number \
+    up to 4096";
 
 /// The fate of a write is unknown because its connection ends first (P5). Not a code that client
 /// libraries retry on.
@@ -146,6 +152,80 @@ pub(crate) fn client_attribute(option: &[u8]) -> ErrorText {
         &shown,
         b" cannot contain spaces, newlines or special characters.",
     ])
+}
+
+/// What a user may not do, as a reply. Keys and channels are not repeated, as in Redis.
+pub(crate) fn no_permission(denied: &Denied, user: &[u8], command: &str) -> ErrorText {
+    match denied {
+        Denied::Command => {
+            let why = denial(denied, user, command);
+            text(&[b"NOPERM ", &why])
+        }
+        Denied::Key { .. } => Bytes::from_static(b"NOPERM No permissions to access a key"),
+        Denied::Channel { .. } => Bytes::from_static(b"NOPERM No permissions to access a channel"),
+    }
+}
+
+/// What a user may not do, in full, without a code.
+pub(crate) fn denial(denied: &Denied, user: &[u8], command: &str) -> ErrorText {
+    let user = quoted(user, QUOTED_MAX);
+    match denied {
+        Denied::Command => text(&[
+            b"User ",
+            &user,
+            b" has no permissions to run the '",
+            command.as_bytes(),
+            b"' command",
+        ]),
+        Denied::Key { name, .. } => text(&[
+            b"User ",
+            &user,
+            b" has no permissions to access the '",
+            name,
+            b"' key",
+        ]),
+        Denied::Channel { name, .. } => text(&[
+            b"User ",
+            &user,
+            b" has no permissions to access the '",
+            name,
+            b"' channel",
+        ]),
+    }
+}
+
+/// `ACL SETUSER` with a rule that is wrong.
+pub(crate) fn acl_modifier(rule: &[u8], why: &str) -> ErrorText {
+    text(&[
+        b"ERR Error in ACL SETUSER modifier '",
+        &quoted(rule, QUOTED_MAX),
+        b"': ",
+        why.as_bytes(),
+    ])
+}
+
+/// A selector that is not closed.
+pub(crate) fn acl_unmatched(open: &[u8]) -> ErrorText {
+    text(&[
+        b"ERR Unmatched parenthesis in acl selector starting at '",
+        &quoted(open, QUOTED_MAX),
+        b"'.",
+    ])
+}
+
+/// `ACL DRYRUN` for a user that does not exist.
+pub(crate) fn acl_no_user(name: &[u8]) -> ErrorText {
+    text(&[b"ERR User '", &quoted(name, QUOTED_MAX), b"' not found"])
+}
+
+/// `ACL DRYRUN` of a command that does not exist.
+pub(crate) fn acl_no_command(name: &[u8]) -> ErrorText {
+    text(&[b"ERR Command '", &quoted(name, QUOTED_MAX), b"' not found"])
+}
+
+/// `ACL CAT` of a category that does not exist.
+pub(crate) fn acl_no_category(name: &[u8]) -> ErrorText {
+    text(&[b"ERR Unknown category '", &quoted(name, QUOTED_MAX), b"'"])
 }
 
 /// Bytes that are not a request; `reason` starts with `Protocol error:`.

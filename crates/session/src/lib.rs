@@ -33,6 +33,7 @@
 //! | `session` | the state machine: barriers, limits, closing |
 //! | `replies`, `output` | the order of replies; pieces to be written, large deliveries shared |
 //! | `table`, `dispatch` | one row a command; Redis' checks in Redis' order |
+//! | `acl` | users, and what they may do |
 //! | `keys` | which arguments of a command are keys or channels |
 //! | `commands` | parsers and actions, one file a group |
 //! | `connection`, `env` | what one connection and what all of them know |
@@ -41,7 +42,7 @@
 //! # Not here
 //! Sockets, clocks, time-outs, TLS, the limit on clients; matching channels and counting
 //! subscribers (the bus, through the node); encoding of messages (they arrive encoded); the text of
-//! `INFO`. No access control beyond one password, no transactions, no `COMMAND DOCS`.
+//! `INFO`. No transactions, no `COMMAND DOCS`.
 //!
 //! # Tests
 //! Unit tests beside the code; `tests/scripts/*` are golden scripts, one behaviour a file, which
@@ -51,6 +52,7 @@
 //! with redis-server 7.0 and Valkey 9.1.
 #![deny(clippy::iter_over_hash_type)]
 
+mod acl;
 mod ask;
 mod commands;
 mod connection;
@@ -63,10 +65,11 @@ mod replies;
 mod session;
 mod table;
 
+pub use acl::{Acl, Denied, User, Users, define, require_pass};
 pub use ask::{Ask, ClusterAsk, PubSubQuery, Seq, Told};
 // What the node needs to answer with: it knows sessions, not their wire format.
 pub use corgi_resp::{Reply, encode_message};
-pub use env::{Env, Password};
+pub use env::{Env, Secret};
 pub use keys::{BeginSearch, ChannelSpec, ChannelUse, FindKeys, KeyFlags, KeySpec};
 pub use output::Output;
 pub use session::Session;

@@ -68,7 +68,7 @@ impl Session {
     pub fn new(id: ClientId, env: Arc<Env>) -> Self {
         let conn = Connection::new(id, &env);
         let mut decoder = Decoder::new(env.limits);
-        decoder.set_authenticated(conn.authenticated);
+        decoder.set_authenticated(conn.may_run());
         Self {
             env,
             conn,
@@ -199,7 +199,12 @@ impl Session {
 
     /// Returns whether the client may run commands.
     pub fn authenticated(&self) -> bool {
-        self.conn.authenticated
+        self.conn.may_run()
+    }
+
+    /// Returns the name of the user that the client acts as.
+    pub fn user(&self) -> &Bytes {
+        self.conn.user.name()
     }
 
     /// Returns the database that `SELECT` chose.
@@ -242,7 +247,7 @@ impl Session {
     }
 
     fn full(&self) -> bool {
-        let bytes_max = if self.conn.authenticated {
+        let bytes_max = if self.conn.may_run() {
             self.env.max_outstanding_bytes
         } else {
             self.env
@@ -260,13 +265,18 @@ impl Session {
     }
 
     fn execute(&mut self, args: Vec<Bytes>) {
+        if !self.conn.refresh(&self.env) {
+            // Its user is no more; the node closes the connection too, when it gets there.
+            self.ending = true;
+            return;
+        }
         let seq = self.number();
         let cost = args.iter().map(Bytes::len).sum();
         let step = match dispatch::parse(&self.conn, args) {
             Ok(command) => command.run(seq, &mut self.conn, &self.env),
             Err(text) => Step::Answer(Reply::Error(text)),
         };
-        self.decoder.set_authenticated(self.conn.authenticated);
+        self.decoder.set_authenticated(self.conn.may_run());
         match step {
             Step::Answer(reply) => self.replies.answer(seq, &reply, self.conn.protocol),
             Step::Leave(reply) => {
@@ -331,8 +341,8 @@ impl Session {
                 Some(self.conn.hello(&self.env))
             }
             Then::Reset => {
-                self.conn.reset(&self.env);
-                self.decoder.set_authenticated(self.conn.authenticated);
+                self.conn.reset();
+                self.decoder.set_authenticated(self.conn.may_run());
                 Some(Reply::Simple(Bytes::from_static(b"RESET")))
             }
         };

@@ -5,7 +5,7 @@
 //! the documentation and the tests are made from these rows. To add a command: a row here, a parser
 //! and an action in `commands`.
 
-use crate::commands::{Args, Command, client, cluster, command, connection, pubsub, server};
+use crate::commands::{Args, Command, acl, client, cluster, command, connection, pubsub, server};
 use crate::errors::ErrorText;
 use crate::keys::{ChannelSpec, KeyFlags, KeySpec};
 use corgi_base::SubscriptionKind::{Channel, Pattern, Shard};
@@ -190,6 +190,7 @@ const LISTEN: Flags = ANY_TIME
     .with(Flags::NOSCRIPT)
     .with(Flags::IN_SUBSCRIBED);
 const CHANGE: Flags = ANY_TIME.with(Flags::ADMIN);
+const CHANGE_USERS: Flags = CHANGE.with(Flags::NOSCRIPT);
 const COUNT: Flags = ANY_TIME.with(Flags::PUBSUB);
 
 const FAST_CONNECTION: &[&str] = &["@fast", "@connection"];
@@ -212,6 +213,7 @@ const PER_SHARD: &[&str] = &[
 ];
 
 static COMMANDS: &[Spec] = &[
+    container("acl", &["@slow"], ACL),
     row(
         "auth",
         -2,
@@ -341,6 +343,17 @@ static COMMANDS: &[Spec] = &[
     row("unsubscribe", -1, LISTEN, SLOW_PUBSUB, |args| {
         pubsub::parse_unsubscribe(Channel, args)
     }),
+];
+
+static ACL: &[Spec] = &[
+    row("acl|cat", -2, OF_CLIENT, &["@slow"], acl::parse_cat),
+    row("acl|dryrun", -4, CHANGE_USERS, ADMIN, acl::parse_dryrun),
+    row("acl|genpass", -2, OF_CLIENT, &["@slow"], acl::parse_genpass),
+    row("acl|getuser", 3, CHANGE_USERS, ADMIN, acl::parse_getuser),
+    row("acl|help", 2, ANY_TIME, &["@slow"], acl::parse_help),
+    row("acl|list", 2, CHANGE_USERS, ADMIN, acl::parse_list),
+    row("acl|users", 2, CHANGE_USERS, ADMIN, acl::parse_users),
+    row("acl|whoami", 2, OF_CLIENT, &["@slow"], acl::parse_whoami),
 ];
 
 static CLIENT: &[Spec] = &[

@@ -2,7 +2,7 @@
 //!
 //! | command | does |
 //! |---|---|
-//! | `open [requirepass=…] [commands=…] [bytes=…]` | accepts client 7, with limits |
+//! | `open [requirepass=…] [commands=…] [bytes=…] ["user rule …" …]` | accepts client 7, with limits and users |
 //! | `send WORD…` | the client sends one request; every word is one argument |
 //! | `pipeline "WORD …"…` | the client sends several requests in one piece |
 //! | `raw TEXT…` | the client sends these bytes |
@@ -20,7 +20,7 @@
 use bytes::{Bytes, BytesMut};
 use corgi_base::{ClientId, Op, SubscriptionKind, Via};
 use corgi_resp::{Reply, encode_message};
-use corgi_session::{Ask, Env, Password, Seq, Session, Told};
+use corgi_session::{Acl, Ask, Env, Seq, Session, Told, Users, define, require_pass};
 use goldenscript::{Command, Context, Runner};
 use std::error::Error;
 use std::fmt::Write as _;
@@ -53,6 +53,8 @@ macro_rules! scripts {
 }
 
 scripts! {
+    acl_describes_users
+    acl_limits_a_user
     auth_opens_the_session
     client_names_itself
     close_by_the_node_says_what_is_unknown
@@ -129,8 +131,9 @@ impl Client {
     fn open(&mut self, command: &Command) -> Result<()> {
         let mut args = command.consume_args();
         let mut env = Env::default();
+        let mut users = Vec::new();
         if let Some(secret) = args.take_key("requirepass") {
-            env.requirepass = Password::new(secret.as_bytes());
+            users.extend(require_pass(secret.as_bytes()));
         }
         if let Some(count) = args.take_key("commands") {
             env.max_outstanding_commands = count.parse()?;
@@ -138,7 +141,12 @@ impl Client {
         if let Some(count) = args.take_key("bytes") {
             env.max_outstanding_bytes = count.parse()?;
         }
-        args.reject_next()?;
+        while let Some(rest) = args.next_pos() {
+            let words: Vec<Bytes> = rest.split(' ').map(|word| word.to_owned().into()).collect();
+            let (name, rules) = words.split_first().ok_or("a user needs a name")?;
+            users.push((name.clone(), define(name, rules, false)?));
+        }
+        env.users = Users::new(Acl::stored(0, users.into_iter()));
         let session = Session::new(ClientId(7), Arc::new(env));
         *self = Self {
             session: Some(session),

@@ -8,7 +8,7 @@
 use bytes::{Bytes, BytesMut};
 use corgi_base::{ClientId, Op, SubscriptionKind, Via};
 use corgi_resp::{Reply, encode_message};
-use corgi_session::{Ask, Env, Password, Session, Told};
+use corgi_session::{Acl, Ask, Env, Session, Told, Users, require_pass};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use std::sync::Arc;
@@ -228,8 +228,9 @@ proptest! {
         late in any::<bool>(),
         commands_max in 1_usize..6,
     ) {
+        let password = if locked { require_pass(b"secret") } else { None };
         let env = Arc::new(Env {
-            requirepass: if locked { Password::new(b"secret") } else { None },
+            users: Users::new(Acl::stored(0, password.into_iter())),
             max_outstanding_commands: commands_max,
             ..Env::default()
         });

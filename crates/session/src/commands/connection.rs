@@ -99,15 +99,14 @@ pub(crate) fn parse_select(args: &mut Args) -> Result<Command, ErrorText> {
 
 pub(crate) fn auth(
     conn: &mut Connection,
-    env: &Env,
     user: Option<Bytes>,
     password: &[u8],
 ) -> Result<Reply, ErrorText> {
-    if user.is_none() && env.requirepass.is_none() {
+    if user.is_none() && conn.acl.default_user().nopass() {
         return Err(Bytes::from_static(errors::NO_PASSWORD_CONFIGURED));
     }
     let user = user.unwrap_or_else(|| Bytes::from_static(b"default"));
-    if conn.authenticate(env, &user, password) {
+    if conn.authenticate(&user, password) {
         Ok(Reply::ok())
     } else {
         Err(Bytes::from_static(errors::WRONG_PASS))
@@ -118,11 +117,11 @@ pub(crate) fn auth(
 /// deliveries the new encoding starts.
 pub(crate) fn hello(seq: Seq, conn: &mut Connection, env: &Env, hello: Hello) -> Step {
     if let Some((user, password)) = hello.auth
-        && !conn.authenticate(env, &user, &password)
+        && !conn.authenticate(&user, &password)
     {
         return Step::Answer(Reply::Error(Bytes::from_static(errors::WRONG_PASS)));
     }
-    if !conn.authenticated {
+    if !conn.may_run() {
         return Step::Answer(Reply::Error(Bytes::from_static(errors::HELLO_NO_AUTH)));
     }
     if let Some(name) = hello.name {

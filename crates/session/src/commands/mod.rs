@@ -4,6 +4,7 @@
 //! and says what must happen next: an answer, or a question to the node. Neither can see a socket
 //! or another connection.
 
+pub(crate) mod acl;
 pub(crate) mod client;
 pub(crate) mod cluster;
 pub(crate) mod command;
@@ -25,6 +26,7 @@ pub(crate) type Args = std::vec::IntoIter<Bytes>;
 /// A command whose syntax is right.
 #[derive(Debug, PartialEq)]
 pub(crate) enum Command {
+    Acl(acl::AclCommand),
     Auth {
         user: Option<Bytes>,
         password: Bytes,
@@ -90,7 +92,8 @@ impl Command {
     /// Acts on the connection.
     pub(crate) fn run(self, seq: Seq, conn: &mut Connection, env: &Env) -> Step {
         match self {
-            Self::Auth { user, password } => connection::auth(conn, env, user, &password).into(),
+            Self::Acl(command) => command.run(seq, conn, env).into(),
+            Self::Auth { user, password } => connection::auth(conn, user, &password).into(),
             Self::ClientGetName => Step::Answer(client::name(conn)),
             Self::ClientId => Step::Answer(Reply::Integer(conn.id_number())),
             Self::ClientSetInfo { attribute, value } => {
