@@ -17,13 +17,12 @@ use std::process::{Child, ChildStdin, Command, Stdio};
 use tempfile::TempDir;
 
 /// Room for a log's files and some messages, and soon full.
-const DISK_SIZE: &str = "size=96m";
+const SMALL_DISK_MIB: usize = 96;
 /// Room for RocksDB's files while writes are still refused.
-const MEDIUM_DISK_SIZE: &str = "size=1g";
+const MEDIUM_DISK_MIB: usize = 1024;
+const FREE_MIN_MIB: usize = 800;
 const LARGER_DISK_SIZE: &str = "remount,size=3g";
 const PAYLOAD_BYTES: usize = 64 * 1024;
-/// Far more than fit.
-const ATTEMPTS: usize = 4096;
 
 /// A mount namespace with a small disk at a path. It lives as long as a process that waits for its standard input to
 /// end.
@@ -35,8 +34,9 @@ struct SmallDisk {
 
 impl SmallDisk {
     /// Returns `None`, with a line that says why, if this machine does not let us.
-    fn mount(path: &Path, size: &str) -> Option<Self> {
-        let script = format!("mount -t tmpfs -o {size} tmpfs \"$1\" && echo mounted && exec cat");
+    fn mount(path: &Path, size_mib: usize) -> Option<Self> {
+        let script =
+            format!("mount -t tmpfs -o size={size_mib}m tmpfs \"$1\" && echo mounted && exec cat");
         let mut holder = Command::new("unshare")
             .args([
                 "--mount",
@@ -124,11 +124,17 @@ fn number(logged: &Logged) -> usize {
         .expect("each payload begins with its number")
 }
 
-/// Publishes until the node refuses or ends; returns the numbers that were acknowledged.
-fn fill(node: &mut Node) -> Vec<usize> {
+/// How many payloads do not fit on a disk, however fast it takes them.
+fn more_than_fit(size_mib: usize) -> usize {
+    (size_mib << 20) / PAYLOAD_BYTES
+}
+
+/// Publishes until the node refuses or ends, which must be before the disk cannot have taken it; returns the numbers
+/// that were acknowledged.
+fn fill(node: &mut Node, size_mib: usize) -> Vec<usize> {
     let mut client = RawClient::connect(node.port, node::REPLY_TIMEOUT);
     let mut acknowledged = Vec::new();
-    for n in 0..ATTEMPTS {
+    for n in 0..more_than_fit(size_mib) {
         if client.command(&[b"PUBLISH", b"fill", &payload(n)]).is_err() {
             break;
         }
@@ -151,9 +157,10 @@ fn fill(node: &mut Node) -> Vec<usize> {
     acknowledged
 }
 
-/// A node that refuses writes when less than `free_min` is free.
-fn small_disk_node(dir: &Path, free_min: &str) -> Node {
-    let args = ["--disk-free-min", free_min, "--disk-free-min-percent", "0"];
+/// A node that refuses writes when less than so much is free.
+fn small_disk_node(dir: &Path, free_min_mib: usize) -> Node {
+    let free_min = format!("{free_min_mib}mb");
+    let args = ["--disk-free-min", &free_min, "--disk-free-min-percent", "0"];
     let args = args.map(str::to_owned).to_vec();
     Node::new(1, ports::free(), ports::free(), dir, args)
 }
@@ -163,16 +170,19 @@ fn a_disk_that_fills_up_refuses_writes_and_takes_them_again() {
     let temp = TempDir::new().unwrap();
     let disk_path = temp.path().join("data");
     std::fs::create_dir(&disk_path).unwrap();
-    let Some(disk) = SmallDisk::mount(&disk_path, MEDIUM_DISK_SIZE) else {
+    let Some(disk) = SmallDisk::mount(&disk_path, MEDIUM_DISK_MIB) else {
         return;
     };
-    let mut node = small_disk_node(temp.path(), "800mb");
+    let mut node = small_disk_node(temp.path(), FREE_MIN_MIB);
     let command = disk.node_command(&node);
     node.spawn_command(command);
     node.wait_ready();
-    let acknowledged = fill(&mut node);
+    let acknowledged = fill(&mut node, MEDIUM_DISK_MIB);
     assert!(node.runs(), "it refuses, and goes on");
-    assert!(!acknowledged.is_empty() && acknowledged.len() < ATTEMPTS);
+    assert!(
+        !acknowledged.is_empty()
+            && acknowledged.len() < more_than_fit(MEDIUM_DISK_MIB - FREE_MIN_MIB / 2)
+    );
     node.wait_log(&["disk", "almost full"]);
     let mut client = RawClient::connect(node.port, node::REPLY_TIMEOUT);
     let confirmed = client.ask(&[b"SUBSCRIBE", b"fill"]);
@@ -192,16 +202,16 @@ fn a_full_disk_is_named_and_loses_nothing_that_was_acknowledged() {
     let temp = TempDir::new().unwrap();
     let disk_path = temp.path().join("data");
     std::fs::create_dir(&disk_path).unwrap();
-    let Some(disk) = SmallDisk::mount(&disk_path, DISK_SIZE) else {
+    let Some(disk) = SmallDisk::mount(&disk_path, SMALL_DISK_MIB) else {
         return;
     };
     // The data folder is the disk, the log of the process is beside it.
-    let mut node = small_disk_node(temp.path(), "0");
+    let mut node = small_disk_node(temp.path(), 0);
     let command = disk.node_command(&node);
     node.spawn_command(command);
     node.wait_ready();
-    let acknowledged = fill(&mut node);
-    assert!(!acknowledged.is_empty() && acknowledged.len() < ATTEMPTS);
+    let acknowledged = fill(&mut node, SMALL_DISK_MIB);
+    assert!(!acknowledged.is_empty());
     let log = node.log();
     let named = log
         .lines()

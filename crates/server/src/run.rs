@@ -27,12 +27,12 @@ use crate::clients::listen::{self, Bound, Wanted};
 use crate::clients::{Clients, Counters, Settings};
 use crate::config::{BindAddr, Config};
 use crate::core::{Clock, Core};
-use crate::disk::{Folder, Job, Queue, Worker};
+use crate::disk::{Event, Folder, Job, Queue, Worker};
 use crate::facts::Process;
 use crate::peers::join::{self, Waiting};
 use crate::peers::{PeerSettings, Peers};
 use crate::readers::{self, ReadQueue};
-use crate::space::SpaceWatch;
+use crate::space::{Space, SpaceWatch};
 use crate::stop::{Signals, Stop, StopReason, disk_failed, exit_at_once};
 
 type ServerCore = Core<RocksLogReader>;
@@ -73,7 +73,8 @@ pub fn run(config: &Config, config_file: Option<PathBuf>, log: &Logger) -> anyho
     let (disk_queue, read_queue) = (queue.clone(), reads.clone());
     let core = Arc::new(ServerCore::new(node, clock, disk_queue, read_queue, stop));
     let readers = readers::start(config.limits().cursors.reads_max, &reads, &reader, &core)?;
-    let disk = disk_thread(folder, core.clone(), queue.clone(), log)?;
+    let space = Space::of(config.dir.clone(), core.clone(), log)?;
+    let disk = disk_thread(folder, space.clone(), core.clone(), queue.clone(), log)?;
     let counters = Arc::<Counters>::default();
     let raft = RaftThread {
         core: core.clone(),
@@ -88,7 +89,7 @@ pub fn run(config: &Config, config_file: Option<PathBuf>, log: &Logger) -> anyho
         listeners: peer_listeners,
         log: log.clone(),
     };
-    let space = SpaceWatch::start(config.dir.clone(), core.clone(), log)?;
+    let space = SpaceWatch::start(space)?;
     let (stop_raft, raft_stops) = watch::channel(false);
     let raft = raft.start(raft_stops)?;
 
@@ -326,6 +327,7 @@ fn client_runtime() -> anyhow::Result<Runtime> {
 /// Starts the thread that writes. It ends when the queue is closed and empty.
 fn disk_thread(
     folder: Folder,
+    space: Arc<Space<RocksLogReader>>,
     core: Arc<ServerCore>,
     queue: Arc<DiskQueue>,
     log: &Logger,
@@ -333,14 +335,15 @@ fn disk_thread(
     let path = folder.dir.path().to_owned();
     let log = log.new(o!("mod" => "disk"));
     let work = move || {
-        let persisted = |tokens: Vec<PersistToken>| {
-            core.enter(|node, now| {
+        let tell = |event| match event {
+            Event::Grown => space.look(),
+            Event::Persisted(tokens) => core.enter(|node, now| {
                 for token in tokens {
                     node.persisted(now, token);
                 }
-            });
+            }),
         };
-        if let Err(error) = Worker::new(folder).run(&queue, &log, persisted) {
+        if let Err(error) = Worker::new(folder).run(&queue, &log, tell) {
             disk_failed(&log, &path, &error);
         }
     };

@@ -1,10 +1,11 @@
-//! Looks once a second how much room the disk has, and tells the node, which refuses new writes
-//! before it is full (P10).
+//! Looks how much room the disk has, and tells the node, which refuses new writes before it is full (P10).
 //!
-//! On a thread of its own: on a file system that hangs, only this thread waits.
+//! Once a second on a thread of its own, because others fill the disk too; and after every few megabytes of log on the
+//! disk thread, because a fast disk is full in less than a second.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -16,7 +17,6 @@ use slog::{Logger, warn};
 
 use crate::core::Core;
 
-/// In a second far less is written than is kept free.
 const EVERY: Duration = Duration::from_secs(1);
 
 /// Returns what the file system of a folder has for this process.
@@ -28,7 +28,52 @@ fn disk_space(dir: &Path) -> std::io::Result<DiskSpace> {
     })
 }
 
-/// The thread that looks. It ends when the value is dropped.
+/// The disk of a folder.
+#[derive(Debug)]
+pub(crate) struct Space<R: LogReader> {
+    dir: PathBuf,
+    core: Arc<Core<R>>,
+    /// The last look was an error, which is said once.
+    failed: AtomicBool,
+    log: Logger,
+}
+
+impl<R: LogReader + 'static> Space<R> {
+    /// Looks once, so that no write is taken that should not be.
+    ///
+    /// # Errors
+    /// If the file system does not say how much is free.
+    pub(crate) fn of(dir: PathBuf, core: Arc<Core<R>>, log: &Logger) -> anyhow::Result<Arc<Self>> {
+        let first = disk_space(&dir);
+        let first =
+            first.with_context(|| format!("ask for the free space of {}", dir.display()))?;
+        core.enter(|node, now| node.set_disk_space(now, first));
+        Ok(Arc::new(Self {
+            dir,
+            core,
+            failed: AtomicBool::new(false),
+            log: log.clone(),
+        }))
+    }
+
+    /// Looks, and tells the node.
+    pub(crate) fn look(&self) {
+        match disk_space(&self.dir) {
+            Ok(space) => {
+                self.failed.store(false, Ordering::Relaxed);
+                self.core.enter(|node, now| node.set_disk_space(now, space));
+            }
+            Err(error) => {
+                if !self.failed.swap(true, Ordering::Relaxed) {
+                    warn!(self.log, "cannot ask for the free space of the data folder";
+                        "dir" => %self.dir.display(), "error" => %error);
+                }
+            }
+        }
+    }
+}
+
+/// The thread that looks once a second. It ends when the value is dropped.
 #[derive(Debug)]
 pub(crate) struct SpaceWatch {
     stop: Option<mpsc::Sender<()>>,
@@ -36,33 +81,12 @@ pub(crate) struct SpaceWatch {
 }
 
 impl SpaceWatch {
-    /// Looks once, so that no write is taken that should not be, and starts the thread.
-    pub(crate) fn start<R: LogReader + 'static>(
-        dir: PathBuf,
-        core: Arc<Core<R>>,
-        log: &Logger,
-    ) -> anyhow::Result<Self> {
-        let first = disk_space(&dir);
-        let first =
-            first.with_context(|| format!("ask for the free space of {}", dir.display()))?;
-        core.enter(|node, now| node.set_disk_space(now, first));
+    /// Starts the thread.
+    pub(crate) fn start<R: LogReader + 'static>(space: Arc<Space<R>>) -> anyhow::Result<Self> {
         let (stop, stops) = mpsc::channel::<()>();
-        let log = log.clone();
         let look = move || {
-            let mut failed = false;
             while stops.recv_timeout(EVERY) == Err(RecvTimeoutError::Timeout) {
-                match disk_space(&dir) {
-                    Ok(space) => {
-                        failed = false;
-                        core.enter(|node, now| node.set_disk_space(now, space));
-                    }
-                    Err(error) if !failed => {
-                        failed = true;
-                        warn!(log, "cannot ask for the free space of the data folder";
-                            "dir" => %dir.display(), "error" => %error);
-                    }
-                    Err(_) => {}
-                }
+                space.look();
             }
         };
         let thread = std::thread::Builder::new().name("space".to_owned());

@@ -45,6 +45,10 @@ const FLUSH_AFTER_BYTES: u64 = 64 << 20;
 /// After so long a time too, so that a start after a quiet day is quick.
 const FLUSH_AFTER: Duration = Duration::from_secs(30);
 
+/// After so much has been added to the log, somebody should look how much room is left: a fast disk fills in less time
+/// than lies between two looks by the clock. Far less than `disk-free-min` keeps free.
+const LOOK_AFTER_BYTES: u64 = 4 << 20;
+
 /// A power cut can take back the mark of what was synced by so much; it costs one more sync in so long a time.
 const MARK_AFTER: Duration = Duration::from_millis(200);
 
@@ -122,12 +126,23 @@ impl From<DiskJob> for Job<PersistToken> {
     }
 }
 
+/// What the disk thread tells of its work.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Event<T> {
+    /// The files have grown by megabytes. Told before the writes that did it are.
+    Grown,
+    /// The proofs of a synced write.
+    Persisted(Vec<T>),
+}
+
 /// Does jobs, and keeps count of what is not flushed.
 #[derive(Debug)]
 pub(crate) struct Worker<D> {
     disk: D,
     /// Bytes of entries since the last flush.
     log_bytes: u64,
+    /// Bytes of entries since [`Event::Grown`].
+    grown_bytes: u64,
     /// When the oldest state write that is not flushed was done.
     dirty_since: Option<Instant>,
     /// When the oldest log write was done whose mark is not synced.
@@ -140,13 +155,14 @@ impl<D: Disk> Worker<D> {
         Self {
             disk,
             log_bytes: 0,
+            grown_bytes: 0,
             dirty_since: None,
             unmarked_since: None,
         }
     }
 
-    /// Does jobs from `queue` until it is closed and empty, then flushes. `persisted` gets the
-    /// proofs of each synced write, in order.
+    /// Does jobs from `queue` until it is closed and empty, then flushes. `tell` hears what
+    /// happens, in order.
     ///
     /// # Errors
     /// The first error of the disk, after which nothing more may be written.
@@ -154,11 +170,11 @@ impl<D: Disk> Worker<D> {
         mut self,
         queue: &Queue<Job<T>>,
         log: &Logger,
-        mut persisted: impl FnMut(Vec<T>),
+        mut tell: impl FnMut(Event<T>),
     ) -> anyhow::Result<()> {
         loop {
             match queue.take(self.wake_at()) {
-                Taken::Jobs(jobs) => self.work(jobs, &mut persisted)?,
+                Taken::Jobs(jobs) => self.work(jobs, &mut tell)?,
                 Taken::TimeOut => {}
                 Taken::Closed => break,
             }
@@ -176,13 +192,13 @@ impl<D: Disk> Worker<D> {
     fn work<T>(
         &mut self,
         jobs: Vec<Job<T>>,
-        persisted: &mut impl FnMut(Vec<T>),
+        tell: &mut impl FnMut(Event<T>),
     ) -> anyhow::Result<()> {
         let mut group = Group::default();
         for job in jobs {
             match job {
                 Job::Form(formation) => {
-                    self.finish(std::mem::take(&mut group), persisted)?;
+                    self.finish(std::mem::take(&mut group), tell)?;
                     self.disk.form(formation).context("record the cluster")?;
                 }
                 Job::Log(write, token) => {
@@ -192,22 +208,26 @@ impl<D: Disk> Worker<D> {
                 Job::State(write) => group.state.push(write),
             }
         }
-        self.finish(group, persisted)
+        self.finish(group, tell)
     }
 
     /// Writes what may go together: the log with one sync, then the state.
     fn finish<T>(
         &mut self,
         group: Group<T>,
-        persisted: &mut impl FnMut(Vec<T>),
+        tell: &mut impl FnMut(Event<T>),
     ) -> anyhow::Result<()> {
         if !group.log.is_empty() {
             self.disk.write_log(&group.log)?;
             let entries = group.log.iter().flat_map(|write| &write.entries);
-            self.log_bytes += entries
-                .map(|entry| entry.payload_bytes() as u64)
-                .sum::<u64>();
-            persisted(group.tokens);
+            let bytes: u64 = entries.map(|entry| entry.payload_bytes() as u64).sum();
+            self.log_bytes += bytes;
+            self.grown_bytes += bytes;
+            if self.grown_bytes >= LOOK_AFTER_BYTES {
+                self.grown_bytes = 0;
+                tell(Event::Grown);
+            }
+            tell(Event::Persisted(group.tokens));
             self.unmarked_since.get_or_insert_with(Instant::now);
         }
         for write in &group.state {

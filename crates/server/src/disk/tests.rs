@@ -100,8 +100,9 @@ fn round(jobs: Vec<Job<u64>>) -> Vec<String> {
     });
     let told = notes.clone();
     worker
-        .work(jobs, &mut |tokens| {
-            told.note(format!("persisted {tokens:?}"));
+        .work(jobs, &mut |event| match event {
+            Event::Grown => told.note("grown"),
+            Event::Persisted(tokens) => told.note(format!("persisted {tokens:?}")),
         })
         .expect("no error");
     notes.taken()
@@ -154,7 +155,7 @@ fn a_failed_write_is_reported_and_nothing_is_told_or_written_after_it() {
     });
     let told = notes.clone();
     let done = worker.work(vec![log_job(1, 1), state_job(1)], &mut |_| {
-        told.note("persisted");
+        told.note("told");
     });
     assert_eq!(
         format!("{:#}", done.expect_err("it failed")),
@@ -175,8 +176,12 @@ fn what_finishing_a_job_causes_is_done_before_a_closed_queue_ends_and_the_state_
     });
     let log = Logger::root(Discard, o!());
     // As the node does: what is persisted is committed, and applying it is a write of the state.
-    let persisted = |tokens: Vec<u64>| queue.push(tokens.into_iter().map(state_job).collect());
-    worker.run(&queue, &log, persisted).expect("no error");
+    let applied = |event| {
+        if let Event::Persisted(tokens) = event {
+            queue.push(tokens.into_iter().map(state_job).collect());
+        }
+    };
+    worker.run(&queue, &log, applied).expect("no error");
     assert_eq!(notes.taken(), ["log [1]", "state 1", "flush"]);
 }
 
@@ -193,13 +198,35 @@ fn the_state_is_flushed_when_the_log_has_grown_enough() {
     let log = Logger::root(Discard, o!());
     let mut rounds = 0;
     worker
-        .run(&queue, &log, |_| {
-            rounds += 1;
+        .run(&queue, &log, |event| {
+            rounds += usize::from(event != Event::Grown);
             match rounds {
+                0 => {}
                 1 => queue.push(vec![log_job(2, 1)]),
                 _ => queue.close(),
             }
         })
         .expect("no error");
     assert_eq!(notes.taken(), ["log [1]", "state 1", "flush", "log [2]"]);
+}
+
+#[test]
+fn before_megabytes_are_acknowledged_somebody_looks_how_much_room_is_left() {
+    let half = usize::try_from(LOOK_AFTER_BYTES / 2).expect("fits");
+    let jobs = |index| vec![log_job(index, half), form_job()];
+    let jobs: Vec<_> = (1..=3).flat_map(jobs).collect();
+    let of_log = |line: &String| !line.starts_with("form");
+    let seen: Vec<_> = round(jobs).into_iter().filter(of_log).collect();
+    assert_eq!(
+        seen,
+        [
+            "log [1]",
+            "persisted [1]",
+            "log [2]",
+            "grown",
+            "persisted [2]",
+            "log [3]",
+            "persisted [3]"
+        ]
+    );
 }
