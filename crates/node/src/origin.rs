@@ -9,6 +9,7 @@
 //!
 //! Invariants
 //! - An operation is refused only before it is in a batch: from then on its fate is the log's.
+//! - Operations that were written together are in one batch.
 //! - Batches are numbered without gaps and sent in order; whatever was lost on the way is sent again from the first
 //!   that is not applied. The leader appends each number once, so that nothing is applied twice.
 //! - Replies follow the order of the log, and for each client that is the order in which it asked.
@@ -32,14 +33,34 @@ pub(crate) struct OriginLimits {
     pub(crate) write_timeout_ms: u64,
 }
 
-/// A client that waits for the fate of one operation.
+/// A client that waits for the fate of a write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Waiter {
     pub(crate) client: ClientId,
     pub(crate) seq: Seq,
+    pub(crate) wants: Wants,
 }
 
-/// An operation that is not in a batch yet.
+/// What a client wrote, and what it is answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Wants {
+    /// One operation, and its reply.
+    One,
+    /// So many operations that belong together, and an array of their replies.
+    All(u32),
+}
+
+impl Wants {
+    /// Returns how many operations it is.
+    pub(crate) fn ops(self) -> u32 {
+        match self {
+            Self::One => 1,
+            Self::All(ops) => ops,
+        }
+    }
+}
+
+/// A write that is not in a batch yet.
 #[derive(Debug)]
 struct Pending {
     waiter: Waiter,
@@ -53,7 +74,7 @@ struct Batch {
     number: BatchNumber,
     ops: u32,
     data: Bytes,
-    /// One for each operation; empty once they have been told that the fate is unknown.
+    /// One for each write, in the order of their operations; empty once they have been told that the fate is unknown.
     waiters: Vec<Waiter>,
     deadline_ms: u64,
 }
@@ -91,7 +112,7 @@ pub(crate) struct Origin {
     limits: OriginLimits,
     pub(crate) session: Session,
     pending: VecDeque<Pending>,
-    /// The operations of `pending`, encoded.
+    /// The operations of all `pending` writes, encoded.
     pending_data: BytesMut,
     in_flight: VecDeque<Batch>,
     /// The number of the next batch to cut.
@@ -121,16 +142,17 @@ impl Origin {
         self.boot
     }
 
-    /// Takes an operation; `false` if too many bytes wait already.
-    pub(crate) fn write(&mut self, now_ms: u64, waiter: Waiter, op: &Op) -> bool {
-        let bytes = op.encoded_len();
+    /// Takes a write, as many operations as its waiter wants; `false` if too many bytes wait already.
+    pub(crate) fn write(&mut self, now_ms: u64, waiter: Waiter, ops: &[Op]) -> bool {
+        debug_assert_eq!(waiter.wants.ops() as usize, ops.len());
+        let bytes = ops.iter().map(Op::encoded_len).sum();
         if !self.pending.is_empty()
             && self.pending_data.len() + bytes > self.limits.pending_bytes_max
         {
             return false;
         }
         self.pending_data.reserve(bytes);
-        op.encode(&mut self.pending_data);
+        ops.iter().for_each(|op| op.encode(&mut self.pending_data));
         self.pending.push_back(Pending {
             waiter,
             since_ms: now_ms,
@@ -188,7 +210,7 @@ impl Origin {
             let data = self.pending_data.split_to(bytes).freeze();
             let number = self.next_number;
             self.next_number = number.next();
-            let ops = u32::try_from(waiters.len()).expect("a batch holds far fewer than 4 billion");
+            let ops = waiters.iter().map(|waiter| waiter.wants.ops()).sum();
             self.in_flight.push_back(Batch {
                 number,
                 ops,
@@ -256,8 +278,8 @@ impl Origin {
         self.next_to_send = self.next_to_send.next();
     }
 
-    /// Takes note that a batch of this boot is applied. Returns who waits for its operations, one for each, or nobody
-    /// if they have been told already that its fate is unknown.
+    /// Takes note that a batch of this boot is applied. Returns who waits for its writes, one for each, or nobody if
+    /// they have been told already that its fate is unknown.
     ///
     /// # Panics
     /// If it is not the first one in flight: the log has them in order, and none is dropped here before it is applied.

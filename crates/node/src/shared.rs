@@ -8,7 +8,7 @@ use crate::cursors::Cursors;
 use crate::errors;
 use crate::feed::{self, FeedCounters};
 use crate::info::Facts;
-use crate::origin::{Origin, OriginLimits, Waiter};
+use crate::origin::{Origin, OriginLimits, Waiter, Wants};
 use crate::outputs::Outputs;
 use crate::peer::{self, PeerMessage};
 use crate::quorum::{self, Change, Quorum};
@@ -151,14 +151,15 @@ impl Shared {
         ask: Ask,
     ) -> Option<AboutCluster> {
         match ask {
-            Ask::Write { seq, .. } if self.starved.is_some() => {
-                self.clients.error(client, seq, self.no_room());
-            }
             Ask::Write { seq, op } => {
-                if !self.origin.write(now.mono_ms, Waiter { client, seq }, &op) {
-                    let waiting = self.origin.pending_bytes();
-                    self.clients.error(client, seq, errors::try_again(waiting));
-                }
+                let wants = Wants::One;
+                self.write(now, Waiter { client, seq, wants }, &[op]);
+            }
+            Ask::WriteAll { seq, ops } => {
+                let count =
+                    u32::try_from(ops.len()).expect("a request holds far fewer than 4 billion");
+                let wants = Wants::All(count);
+                self.write(now, Waiter { client, seq, wants }, &ops);
             }
             Ask::Subscribe { seq, .. } if self.quorum.is_lost() => {
                 let loss_ms = self.config.timeouts.quorum_loss_ms;
@@ -193,6 +194,16 @@ impl Shared {
             Ask::Cluster { seq, ask } => return Some(AboutCluster::Ask { seq, ask }),
         }
         None
+    }
+
+    fn write(&mut self, now: Now, waiter: Waiter, ops: &[Op]) {
+        let Waiter { client, seq, .. } = waiter;
+        if self.starved.is_some() {
+            self.clients.error(client, seq, self.no_room());
+        } else if !self.origin.write(now.mono_ms, waiter, ops) {
+            let waiting = self.origin.pending_bytes();
+            self.clients.error(client, seq, errors::try_again(waiting));
+        }
     }
 
     fn no_room(&self) -> Bytes {
@@ -345,11 +356,11 @@ impl Shared {
     pub(crate) fn expire(&mut self, now: Now) {
         let write_ms = self.config.timeouts.write_ms;
         let expired = self.origin.expire(now.mono_ms);
-        for Waiter { client, seq } in expired.unknown {
+        for Waiter { client, seq, .. } in expired.unknown {
             self.clients
                 .error(client, seq, errors::indeterminate(write_ms));
         }
-        for Waiter { client, seq } in expired.unsent {
+        for Waiter { client, seq, .. } in expired.unsent {
             self.clients
                 .error(client, seq, errors::cluster_down_write(write_ms));
         }
@@ -379,10 +390,17 @@ impl Shared {
 
         let mut fan = self.bus.fan_out(&RespEncoder, &repliers);
         let mut counts = Vec::with_capacity(batch.ops.len());
+        // What was written together has one place, that of its first operation: its reply comes before all its messages.
+        let mut writes = waiters.iter().map(|waiter| waiter.wants.ops());
+        let (mut place, mut end) = (0, 0);
         for (k, op) in (0u32..).zip(&batch.ops) {
+            if k == end {
+                place = k;
+                end += writes.next().unwrap_or(1);
+            }
             counts.push(match op {
-                Op::Publish { channel, payload } => fan.publish(k, channel, payload),
-                Op::ShardPublish { channel, payload } => fan.publish_shard(k, channel, payload),
+                Op::Publish { channel, payload } => fan.publish(place, channel, payload),
+                Op::ShardPublish { channel, payload } => fan.publish_shard(place, channel, payload),
             });
         }
         let deliveries = fan.finish();
@@ -390,8 +408,17 @@ impl Shared {
         self.counters.published += batch.ops.len() as u64;
         self.counters.delivered += counts.iter().sum::<u64>();
         let mut replies: BTreeMap<ClientId, VecDeque<(u32, Seq, Reply)>> = BTreeMap::new();
-        for ((k, waiter), count) in (0u32..).zip(&waiters).zip(counts) {
-            let reply = Reply::Integer(i64::try_from(count).unwrap_or(i64::MAX));
+        let integer = |count| Reply::Integer(i64::try_from(count).unwrap_or(i64::MAX));
+        let (mut place, mut counts) = (0, counts.into_iter());
+        for waiter in &waiters {
+            let ops = waiter.wants.ops();
+            let mut replies_of_ops = counts.by_ref().take(ops as usize).map(integer);
+            let reply = match waiter.wants {
+                Wants::One => replies_of_ops.next().expect("a reply for each operation"),
+                Wants::All(_) => Reply::Array(replies_of_ops.collect()),
+            };
+            let k = place;
+            place += ops;
             if repliers.contains(&waiter.client) {
                 replies
                     .entry(waiter.client)

@@ -47,4 +47,4 @@ pub use encode::encode;
 pub use error::ProtocolError;
 pub use push::{encode_message, encode_subscription};
 pub use reply::Reply;
-pub use request::{Limits, Request};
+pub use request::{Limits, Request, request_bytes};

@@ -51,6 +51,11 @@ impl Limits {
     }
 }
 
+/// Returns what arguments count for in [`Limits::max_request_bytes`], and what they take while they are kept.
+pub fn request_bytes(args: &[Bytes]) -> usize {
+    args.iter().map(|arg| arg.len() + ARG_OVERHEAD).sum()
+}
+
 impl Default for Limits {
     /// The limits of a `proto-max-bulk-len` of 16 MiB.
     fn default() -> Self {

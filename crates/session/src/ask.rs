@@ -61,6 +61,14 @@ pub enum Ask {
         /// What to record.
         op: Op,
     },
+    /// Record several operations as one step: nothing comes between them, and all of them happen or none. Pipelined.
+    /// Answered by [`Told::Reply`] with an array of their replies, or with one error for all.
+    WriteAll {
+        /// The command.
+        seq: Seq,
+        /// What to record, in this order; at least one.
+        ops: Vec<Op>,
+    },
     /// Listen. A barrier; answered by one [`Told::Subscription`] a name and [`Told::Done`], or by [`Told::Reply`] with
     /// an error and nothing else.
     Subscribe {

@@ -2,6 +2,7 @@
 
 use crate::acl::{Acl, User};
 use crate::env::Env;
+use crate::transaction::{Multi, Watched};
 use bytes::Bytes;
 use corgi_base::{ClientId, Protocol};
 use corgi_resp::Reply;
@@ -26,6 +27,10 @@ pub(crate) struct Connection {
     pub(crate) name: Option<Bytes>,
     pub(crate) lib_name: Option<Bytes>,
     pub(crate) lib_ver: Option<Bytes>,
+    /// Commands that wait for `EXEC`, after `MULTI`.
+    pub(crate) multi: Option<Multi>,
+    /// Keys that must not change before `EXEC`.
+    pub(crate) watched: Watched,
 }
 
 impl Connection {
@@ -46,6 +51,8 @@ impl Connection {
             name: None,
             lib_name: None,
             lib_ver: None,
+            multi: None,
+            watched: Watched::default(),
         }
     }
 
@@ -100,6 +107,8 @@ impl Connection {
         self.subscriptions = 0;
         self.shard_subscriptions = 0;
         self.name = None;
+        self.multi = None;
+        self.watched = Watched::default();
     }
 
     /// Returns the reply of `HELLO` (<https://redis.io/docs/latest/commands/hello/>).

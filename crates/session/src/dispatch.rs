@@ -1,33 +1,71 @@
 //! From a request to a typed command, with Redis' checks in Redis' order.
 
+use crate::acl::{Denied, User};
 use crate::commands::Command;
 use crate::connection::Connection;
 use crate::errors::{self, ErrorText};
 use crate::table::{self, Flags, Spec};
 use bytes::Bytes;
 
-/// Finds and parses the command of a request: known, then arity, then authentication, then
-/// permissions, then subscribed mode, then the command's own syntax.
+/// A request whose command is known and may run now, or once `EXEC` comes.
+#[derive(Debug)]
+pub(crate) struct Checked {
+    pub(crate) spec: &'static Spec,
+    pub(crate) args: Vec<Bytes>,
+    /// How many arguments name the command.
+    skip: usize,
+}
+
+impl Checked {
+    /// Returns why `user` may not run it any more, if that is so.
+    pub(crate) fn denied(&self, user: &User) -> Option<Denied> {
+        user.check(self.spec, &self.args).err()
+    }
+
+    /// Parses what follows the name.
+    ///
+    /// # Errors
+    /// The text of the command's own check that fails.
+    pub(crate) fn parse(self) -> Result<Command, ErrorText> {
+        let mut args = self.args.into_iter();
+        args.by_ref().take(self.skip).for_each(drop);
+        (self.spec.parse)(&mut args)
+    }
+}
+
+/// Why a request does not run, and which command it was, if any.
+#[derive(Debug)]
+pub(crate) struct Refused {
+    pub(crate) spec: Option<&'static Spec>,
+    pub(crate) text: ErrorText,
+}
+
+/// Finds the command of a request and makes the checks that come before its own: known, then arity,
+/// then authentication, then permissions, then subscribed mode.
 ///
 /// # Errors
-/// The error text of the first check that fails; nothing has happened then.
-pub(crate) fn parse(conn: &Connection, args: Vec<Bytes>) -> Result<Command, ErrorText> {
-    let (spec, skip) = lookup(&args)?;
+/// The first check that fails; nothing has happened then.
+pub(crate) fn check(conn: &Connection, args: Vec<Bytes>) -> Result<Checked, Refused> {
+    let (spec, skip) = lookup(&args).map_err(|text| Refused { spec: None, text })?;
+    let refused = |text| {
+        Err(Refused {
+            spec: Some(spec),
+            text,
+        })
+    };
     if !spec.accepts(args.len()) {
-        return Err(errors::wrong_arity(spec.name));
+        return refused(errors::wrong_arity(spec.name));
     }
     if !conn.may_run() && !spec.flags.contains(Flags::NO_AUTH) {
-        return Err(Bytes::from_static(errors::NO_AUTH));
+        return refused(Bytes::from_static(errors::NO_AUTH));
     }
     if let Err(denied) = conn.user.check(spec, &args) {
-        return Err(errors::no_permission(&denied, conn.user.name(), spec.name));
+        return refused(errors::no_permission(&denied, conn.user.name(), spec.name));
     }
     if conn.resp2_subscribed() && !spec.flags.contains(Flags::IN_SUBSCRIBED) {
-        return Err(errors::subscribed_mode(spec.name));
+        return refused(errors::subscribed_mode(spec.name));
     }
-    let mut args = args.into_iter();
-    args.by_ref().take(skip).for_each(drop);
-    (spec.parse)(&mut args)
+    Ok(Checked { spec, args, skip })
 }
 
 /// Returns the row, and how many arguments name it.
@@ -53,6 +91,12 @@ mod tests {
 
     fn with_password() -> Acl {
         Acl::stored(0, require_pass(b"secret").into_iter())
+    }
+
+    fn parse(conn: &Connection, args: Vec<Bytes>) -> Result<Command, ErrorText> {
+        check(conn, args)
+            .map_err(|refused| refused.text)
+            .and_then(Checked::parse)
     }
 
     fn refusal(conn: &Connection, line: &str) -> String {

@@ -40,6 +40,14 @@ pub(crate) const ACL_USER_NAME: &[u8] = b"ERR Usernames can't contain spaces or 
 pub(crate) const ACL_GENPASS: &[u8] =
     b"ERR ACL GENPASS argument must be the number of bits for the output password, a positive number \
     up to 4096";
+pub(crate) const MULTI_NESTED: &[u8] = b"ERR MULTI calls can not be nested";
+pub(crate) const EXEC_WITHOUT_MULTI: &[u8] = b"ERR EXEC without MULTI";
+pub(crate) const DISCARD_WITHOUT_MULTI: &[u8] = b"ERR DISCARD without MULTI";
+pub(crate) const WATCH_IN_MULTI: &[u8] = b"ERR WATCH inside MULTI is not allowed";
+pub(crate) const EXEC_ABORTED: &[u8] =
+    b"EXECABORT Transaction discarded because of previous errors.";
+pub(crate) const SSUBSCRIBE_IN_EXEC: &[u8] =
+    b"ERR SSUBSCRIBE isn't allowed for a DENY BLOCKING client";
 
 /// The fate of a write is unknown because its connection ends first (P5). Not a code that client
 /// libraries retry on.
@@ -166,6 +174,22 @@ pub(crate) fn no_permission(denied: &Denied, user: &[u8], command: &str) -> Erro
     }
 }
 
+/// A user who was permitted to queue a command may not run it when `EXEC` comes.
+pub(crate) fn no_permission_any_more(denied: &Denied) -> ErrorText {
+    let reason: &[u8] = match denied {
+        Denied::Command => b"no permission to execute the command or subcommand",
+        Denied::Key { .. } => b"no permission to touch the specified keys",
+        Denied::Channel { .. } => {
+            b"no permission to access one of the channels used as arguments to the command"
+        }
+    };
+    text(&[
+        b"NOPERM ACLs rules changed between the moment the transaction was accumulated and the EXEC call. This command is \
+          no longer allowed for the following reason: ",
+        reason,
+    ])
+}
+
 /// What a user may not do, in full, without a code.
 pub(crate) fn denial(denied: &Denied, user: &[u8], command: &str) -> ErrorText {
     let user = quoted(user, QUOTED_MAX);
@@ -231,6 +255,35 @@ pub(crate) fn acl_no_category(name: &[u8]) -> ErrorText {
 /// Bytes that are not a request; `reason` starts with `Protocol error:`.
 pub(crate) fn protocol(reason: &str) -> ErrorText {
     text(&[b"ERR ", reason.as_bytes()])
+}
+
+/// `EXEC` itself was refused, and with it the transaction.
+pub(crate) fn exec_refused(text: &[u8]) -> ErrorText {
+    let reason = text.strip_prefix(b"ERR ").unwrap_or(text);
+    self::text(&[b"EXECABORT Transaction discarded because of: ", reason])
+}
+
+/// Commands of one transaction, or what they write, take more than one request may.
+pub(crate) fn transaction_too_large(bytes_max: usize) -> ErrorText {
+    format!(
+        "ERR the transaction is too large: its commands and what they write may hold {bytes_max} bytes, which follows from \
+         proto-max-bulk-len. Nothing was written; send it in parts"
+    )
+    .into()
+}
+
+/// The keys of `WATCH` take more than one request may.
+pub(crate) fn too_many_watched(bytes_max: usize) -> ErrorText {
+    format!("ERR the watched keys may take {bytes_max} bytes, which follows from proto-max-bulk-len; UNWATCH forgets them")
+        .into()
+}
+
+/// The replies of a transaction take more than one request may, so that a command of it did not run.
+pub(crate) fn exec_replies_too_large(bytes_max: usize) -> ErrorText {
+    format!(
+        "ERR not run, because the replies of this EXEC take more than {bytes_max} bytes already"
+    )
+    .into()
 }
 
 /// What an error may repeat of a client's string: as in Redis it ends at a zero byte or after `max`

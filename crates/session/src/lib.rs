@@ -36,13 +36,14 @@
 //! | `acl` | users, and what they may do |
 //! | `keys` | which arguments of a command are keys or channels |
 //! | `commands` | parsers and actions, one file a group |
+//! | `transaction` | `MULTI` to `EXEC` |
 //! | `connection`, `env` | what one connection and what all of them know |
 //! | `errors` | every error text |
 //!
 //! # Not here
 //! Sockets, clocks, time-outs, TLS, the limit on clients; matching channels and counting
 //! subscribers (the bus, through the node); encoding of messages (they arrive encoded); the text of
-//! `INFO`. No transactions, no `COMMAND DOCS`.
+//! `INFO`. No `COMMAND DOCS`.
 //!
 //! # Tests
 //! Unit tests beside the code; `tests/scripts/*` are golden scripts, one behaviour a file, which
@@ -64,6 +65,7 @@ mod output;
 mod replies;
 mod session;
 mod table;
+mod transaction;
 
 pub use acl::{Acl, Denied, User, Users, define, require_pass};
 pub use ask::{Ask, ClusterAsk, PubSubQuery, Seq, Told};

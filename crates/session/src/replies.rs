@@ -99,38 +99,67 @@ impl Replies {
     /// # Panics
     /// If that command does not wait: the node answers each ask once.
     pub(crate) fn fulfil(&mut self, seq: Seq, reply: Option<&Reply>, protocol: Protocol) {
+        if self.is_next(seq) {
+            self.take_front(seq);
+            if let Some(reply) = reply {
+                self.output.write(|out| encode(reply, protocol, out));
+            }
+            return self.release();
+        }
+        let encoded = reply
+            .map(|reply| encoded(reply, protocol))
+            .unwrap_or_default();
+        // A refused write is delivered to nobody, and refusals alone overtake: they need no fence.
+        self.fill(seq, encoded, !matches!(reply, Some(Reply::Error(_))));
+    }
+
+    /// Fills the slot of a command with a reply that is encoded already. Messages that are told later must not overtake
+    /// it if it is a `fence`.
+    ///
+    /// # Panics
+    /// If that command does not wait.
+    pub(crate) fn fulfil_encoded(&mut self, seq: Seq, encoded: Bytes, fence: bool) {
+        if self.is_next(seq) {
+            self.take_front(seq);
+            self.output.push(encoded);
+            self.release();
+        } else {
+            self.fill(seq, encoded, fence);
+        }
+    }
+
+    /// Returns the slot of a command, and what the command holds.
+    fn waiting(&mut self, seq: Seq) -> (&mut Slot, usize) {
         let idx = seq
             .0
             .checked_sub(self.head)
             .and_then(|n| usize::try_from(n).ok());
         let slot = idx.and_then(|idx| self.slots.get_mut(idx));
-        let Some(Slot::Waiting { cost }) = slot else {
-            panic!("the node answered {seq:?} twice or without being asked");
+        let cost = match &slot {
+            Some(Slot::Waiting { cost }) => Some(*cost),
+            Some(Slot::Ready { .. }) | None => None,
         };
-        self.held -= *cost;
-        let at_front = idx == Some(0);
-        if at_front {
-            self.slots.pop_front();
-            self.head += 1;
-            if let Some(reply) = reply {
-                self.output.write(|out| encode(reply, protocol, out));
-            }
-            self.release();
-            return;
-        }
-        let encoded = reply
-            .map(|reply| encoded(reply, protocol))
-            .unwrap_or_default();
-        self.held += encoded.len();
-        // A refused write is delivered to nobody, and refusals alone overtake: they need no fence.
-        if !matches!(reply, Some(Reply::Error(_))) {
+        slot.zip(cost)
+            .unwrap_or_else(|| panic!("the node answered {seq:?} twice or without being asked"))
+    }
+
+    fn take_front(&mut self, seq: Seq) {
+        let (_, cost) = self.waiting(seq);
+        self.held -= cost;
+        self.slots.pop_front();
+        self.head += 1;
+    }
+
+    fn fill(&mut self, seq: Seq, encoded: Bytes, fence: bool) {
+        let bytes = encoded.len();
+        let (slot, cost) = self.waiting(seq);
+        *slot = Slot::Ready {
+            encoded,
+            then: Vec::new(),
+        };
+        self.held = self.held - cost + bytes;
+        if fence {
             self.fence = self.fence.max(Some(seq));
-        }
-        if let Some(slot) = slot {
-            *slot = Slot::Ready {
-                encoded,
-                then: Vec::new(),
-            };
         }
     }
 

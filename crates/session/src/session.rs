@@ -1,17 +1,22 @@
 //! The state machine of one connection.
 
 use crate::ask::{Ask, Seq, Told};
-use crate::commands::Step;
+use crate::commands::{Command, Step};
 use crate::connection::Connection;
-use crate::dispatch;
+use crate::dispatch::{self, Checked, Refused};
 use crate::env::Env;
 use crate::errors;
 use crate::output::Output;
 use crate::replies::Replies;
+use crate::table::Flags;
+use crate::transaction::{Exec, Multi, Watched};
 use bytes::{Bytes, BytesMut};
 use corgi_base::{ClientId, Protocol, SubscriptionKind};
 use corgi_resp::{Decoder, ProtocolError, Reply, encode, encode_subscription};
+use std::collections::BTreeMap;
 use std::sync::Arc;
+
+mod exec;
 
 /// Before `AUTH` no more than this waits to be written: strangers get no memory.
 const UNAUTHENTICATED_BYTES_MAX: usize = 64 << 10;
@@ -22,7 +27,11 @@ struct Barrier {
     seq: Seq,
     /// Present until everything before it is answered.
     ask: Option<Ask>,
+    /// What is to be asked next, if this is the group of an `EXEC` that had to come first.
+    behind: Option<Ask>,
     then: Then,
+    /// The `EXEC` that the command is part of.
+    exec: Option<Box<Exec>>,
 }
 
 /// What the session itself does when the node is done with a barrier.
@@ -31,6 +40,22 @@ enum Then {
     Nothing,
     Speak(Protocol),
     Reset,
+}
+
+impl Then {
+    fn of(ask: &Ask) -> Self {
+        match ask {
+            Ask::SetProtocol { protocol, .. } => Self::Speak(*protocol),
+            Ask::Reset { .. } => Self::Reset,
+            Ask::Write { .. }
+            | Ask::WriteAll { .. }
+            | Ask::Subscribe { .. }
+            | Ask::Unsubscribe { .. }
+            | Ask::PubSub { .. }
+            | Ask::Cluster { .. }
+            | Ask::Info { .. } => Self::Nothing,
+        }
+    }
 }
 
 /// One client connection. Four kinds of methods:
@@ -53,6 +78,8 @@ pub struct Session {
     next: Seq,
     replies: Replies,
     barrier: Option<Barrier>,
+    /// Transactions whose writes are with the node.
+    execs: BTreeMap<Seq, Exec>,
     asks: Vec<Ask>,
     /// Requests are buffered that may not run yet.
     held_back: bool,
@@ -76,6 +103,7 @@ impl Session {
             next: Seq(0),
             replies: Replies::default(),
             barrier: None,
+            execs: BTreeMap::new(),
             asks: Vec::new(),
             held_back: false,
             ending: false,
@@ -127,12 +155,17 @@ impl Session {
             return;
         }
         match told {
-            Told::Reply { seq, reply } => {
-                // Either the barrier was refused, or the answer is all that it was for.
-                self.take_barrier(seq);
-                self.replies.fulfil(seq, Some(&reply), self.conn.protocol);
+            Told::Reply { seq, reply } => self.replied(seq, reply),
+            Told::Deliver(bytes) => {
+                let exec = self.barrier.as_mut().and_then(|b| b.exec.as_mut());
+                let bytes = match exec {
+                    Some(exec) => exec.hold(bytes),
+                    None => Some(bytes),
+                };
+                bytes
+                    .into_iter()
+                    .for_each(|bytes| self.replies.deliver(bytes));
             }
-            Told::Deliver(bytes) => self.replies.deliver(bytes),
             Told::Subscription {
                 on,
                 kind,
@@ -154,7 +187,10 @@ impl Session {
                     self.conn.protocol,
                     &mut line,
                 );
-                self.replies.deliver(line.freeze());
+                match self.barrier.as_mut().and_then(|b| b.exec.as_mut()) {
+                    Some(exec) => exec.append(|out| out.extend_from_slice(&line)),
+                    None => self.replies.deliver(line.freeze()),
+                }
             }
             Told::Done { seq } => self.done(seq),
             Told::Close { error } => self.close(error),
@@ -171,6 +207,13 @@ impl Session {
     /// Returns what waits to be written.
     pub fn output(&mut self) -> &mut Output {
         &mut self.replies.output
+    }
+
+    /// Returns how many bytes wait to be written, with the messages that follow the reply of an `EXEC` which is not
+    /// complete yet.
+    pub fn unwritten(&self) -> usize {
+        let exec = self.barrier.as_ref().and_then(|b| b.exec.as_ref());
+        self.replies.output.len() + exec.map_or(0, |exec| exec.held_bytes())
     }
 
     /// Returns whether more should be read from the socket. If not, the client is ahead of what may
@@ -242,6 +285,21 @@ impl Session {
         self.conn.lib_ver.as_ref()
     }
 
+    /// Returns how many commands wait for `EXEC`; `None` without `MULTI`.
+    pub fn multi(&self) -> Option<usize> {
+        self.conn.multi.as_ref().map(Multi::len)
+    }
+
+    /// Returns how many bytes the commands take that wait for `EXEC`.
+    pub fn multi_bytes(&self) -> usize {
+        self.conn.multi.as_ref().map_or(0, Multi::bytes)
+    }
+
+    /// Returns how many keys are watched.
+    pub fn watched(&self) -> usize {
+        self.conn.watched.len()
+    }
+
     fn blocked(&self) -> bool {
         self.barrier.is_some() || self.full()
     }
@@ -272,9 +330,16 @@ impl Session {
         }
         let seq = self.number();
         let cost = args.iter().map(Bytes::len).sum();
-        let step = match dispatch::parse(&self.conn, args) {
-            Ok(command) => command.run(seq, &mut self.conn, &self.env),
-            Err(text) => Step::Answer(Reply::Error(text)),
+        let step = match dispatch::check(&self.conn, args) {
+            Ok(request) if self.conn.multi.is_some() => match self.in_multi(seq, request) {
+                Some(step) => step,
+                None => return,
+            },
+            Ok(request) => match request.parse() {
+                Ok(command) => command.run(seq, &mut self.conn, &self.env),
+                Err(text) => Step::Answer(Reply::Error(text)),
+            },
+            Err(refused) => Step::Answer(Reply::Error(self.refused(refused))),
         };
         self.decoder.set_authenticated(self.conn.may_run());
         match step {
@@ -283,30 +348,61 @@ impl Session {
                 self.replies.answer(seq, &reply, self.conn.protocol);
                 self.ending = true;
             }
-            Step::Record(ask) => {
+            Step::Write(op) => {
                 self.replies.wait(seq, cost);
-                self.asks.push(ask);
+                self.asks.push(Ask::Write { seq, op });
             }
             Step::Barrier(ask) => {
                 self.replies.wait(seq, cost);
-                let then = match ask {
-                    Ask::SetProtocol { protocol, .. } => Then::Speak(protocol),
-                    Ask::Reset { .. } => Then::Reset,
-                    Ask::Write { .. }
-                    | Ask::Subscribe { .. }
-                    | Ask::Unsubscribe { .. }
-                    | Ask::PubSub { .. }
-                    | Ask::Cluster { .. }
-                    | Ask::Info { .. } => Then::Nothing,
-                };
                 self.barrier = Some(Barrier {
                     seq,
+                    then: Then::of(&ask),
                     ask: Some(ask),
-                    then,
+                    behind: None,
+                    exec: None,
                 });
                 self.send_barrier();
             }
         }
+    }
+
+    /// Queues a command for `EXEC`, runs one that is not queued, or begins an `EXEC`, which goes on by itself.
+    fn in_multi(&mut self, seq: Seq, request: Checked) -> Option<Step> {
+        let bytes_max = self.env.limits.max_request_bytes;
+        if !request.spec.flags.contains(Flags::NOT_QUEUED) {
+            let queued = self
+                .conn
+                .multi
+                .get_or_insert_default()
+                .queue(request, bytes_max);
+            let queued = queued.map(|()| Reply::Simple(Bytes::from_static(b"QUEUED")));
+            return Some(queued.into());
+        }
+        match request.parse() {
+            Ok(Command::Exec) => {
+                let multi = self.conn.multi.take().unwrap_or_default();
+                self.conn.watched = Watched::default();
+                self.exec(seq, multi);
+                None
+            }
+            Ok(command) => Some(command.run(seq, &mut self.conn, &self.env)),
+            Err(text) => Some(Step::Answer(Reply::Error(text))),
+        }
+    }
+
+    /// Returns the text for a command that was refused before it could be queued: the transaction fails, if there is
+    /// one. If it was `EXEC`, it fails now.
+    fn refused(&mut self, refused: Refused) -> Bytes {
+        let exec = refused.spec.is_some_and(|spec| spec.name == "exec");
+        if exec {
+            self.conn.multi = None;
+            self.conn.watched = Watched::default();
+            return errors::exec_refused(&refused.text);
+        }
+        if let Some(multi) = &mut self.conn.multi {
+            multi.abort();
+        }
+        refused.text
     }
 
     /// Sends the barrier's ask once every earlier reply has left: from then on its slot is the only
@@ -331,7 +427,7 @@ impl Session {
     }
 
     fn done(&mut self, seq: Seq) {
-        let Some(barrier) = self.take_barrier(seq) else {
+        let Some(mut barrier) = self.take_barrier(seq) else {
             panic!("the node completed {seq:?}, which is not the barrier in flight");
         };
         let reply = match barrier.then {
@@ -346,13 +442,41 @@ impl Session {
                 Some(Reply::Simple(Bytes::from_static(b"RESET")))
             }
         };
-        self.replies.fulfil(seq, reply.as_ref(), self.conn.protocol);
+        match barrier.exec.take() {
+            Some(mut exec) => {
+                if let Some(reply) = reply {
+                    exec.answer(&reply, self.conn.protocol);
+                }
+                self.exec_goes_on(seq, *exec);
+            }
+            None => self.replies.fulfil(seq, reply.as_ref(), self.conn.protocol),
+        }
+    }
+
+    /// Takes the answer to one ask.
+    fn replied(&mut self, seq: Seq, reply: Reply) {
+        if let Some(exec) = self.execs.remove(&seq) {
+            return self.exec_written(seq, exec, reply);
+        }
+        // Either the barrier was refused, or the answer is all that it was for.
+        if let Some(Barrier {
+            exec: Some(exec),
+            behind,
+            ..
+        }) = self.take_barrier(seq)
+        {
+            return self.exec_answered(seq, behind, *exec, reply);
+        }
+        self.replies.fulfil(seq, Some(&reply), self.conn.protocol);
     }
 
     /// Ends the connection on the node's word. The command behind a barrier has no outcome that the
     /// client could act on, so that the closing error stands for its reply.
     fn close(&mut self, error: Option<Bytes>) {
-        self.replies.abandon(usize::from(self.barrier.is_some()));
+        // Unless it is a transaction, whose writes may be under way.
+        let writes = |barrier: &Barrier| barrier.exec.as_ref().is_some_and(|e| e.group_asked());
+        let barrier = self.barrier.as_ref().filter(|barrier| !writes(barrier));
+        self.replies.abandon(usize::from(barrier.is_some()));
         if let Some(text) = error {
             let reply = Reply::Error(text);
             self.replies

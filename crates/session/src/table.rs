@@ -5,7 +5,9 @@
 //! the documentation and the tests are made from these rows. To add a command: a row here, a parser
 //! and an action in `commands`.
 
-use crate::commands::{Args, Command, acl, client, cluster, command, connection, pubsub, server};
+use crate::commands::{
+    Args, Command, acl, client, cluster, command, connection, pubsub, server, transaction,
+};
 use crate::errors::ErrorText;
 use crate::keys::{ChannelSpec, KeyFlags, KeySpec};
 use corgi_base::SubscriptionKind::{Channel, Pattern, Shard};
@@ -32,17 +34,22 @@ impl Flags {
     pub const ALLOW_BUSY: Self = Self(1 << 6);
     /// Changes how the server runs.
     pub const ADMIN: Self = Self(1 << 8);
+    /// Not in the slow log: what it runs is.
+    pub const SKIP_SLOWLOG: Self = Self(1 << 14);
+    /// Not queued between `MULTI` and `EXEC`. Not shown by `COMMAND INFO`.
+    pub const NOT_QUEUED: Self = Self(1 << 15);
     /// Also in RESP2's subscribed mode. Not shown by `COMMAND INFO`.
     pub const IN_SUBSCRIBED: Self = Self(1 << 7);
 
     const NONE: Self = Self(0);
     /// In the order in which Redis lists them.
-    const NAMES: [(Self, &'static str); 8] = [
+    const NAMES: [(Self, &'static str); 9] = [
         (Self::ADMIN, "admin"),
         (Self::PUBSUB, "pubsub"),
         (Self::NOSCRIPT, "noscript"),
         (Self::LOADING, "loading"),
         (Self::STALE, "stale"),
+        (Self::SKIP_SLOWLOG, "skip_slowlog"),
         (Self::FAST, "fast"),
         (Self::NO_AUTH, "no_auth"),
         (Self::ALLOW_BUSY, "allow_busy"),
@@ -189,11 +196,16 @@ const LISTEN: Flags = ANY_TIME
     .with(Flags::PUBSUB)
     .with(Flags::NOSCRIPT)
     .with(Flags::IN_SUBSCRIBED);
+const AROUND_EXEC: Flags = QUICK
+    .with(Flags::NOSCRIPT)
+    .with(Flags::ALLOW_BUSY)
+    .with(Flags::NOT_QUEUED);
 const CHANGE: Flags = ANY_TIME.with(Flags::ADMIN);
 const CHANGE_USERS: Flags = CHANGE.with(Flags::NOSCRIPT);
 const COUNT: Flags = ANY_TIME.with(Flags::PUBSUB);
 
 const FAST_CONNECTION: &[&str] = &["@fast", "@connection"];
+const FAST_TRANSACTION: &[&str] = &["@fast", "@transaction"];
 const SLOW_CONNECTION: &[&str] = &["@slow", "@connection"];
 const SLOW_PUBSUB: &[&str] = &["@pubsub", "@slow"];
 
@@ -230,7 +242,24 @@ static COMMANDS: &[Spec] = &[
             UNORDERED,
         )
     },
+    row(
+        "discard",
+        1,
+        AROUND_EXEC,
+        FAST_TRANSACTION,
+        transaction::parse_discard,
+    ),
     row("echo", 2, QUICK, FAST_CONNECTION, connection::parse_echo),
+    row(
+        "exec",
+        1,
+        ANY_TIME
+            .with(Flags::NOSCRIPT)
+            .with(Flags::SKIP_SLOWLOG)
+            .with(Flags::NOT_QUEUED),
+        &["@slow", "@transaction"],
+        transaction::parse_exec,
+    ),
     row(
         "hello",
         -1,
@@ -247,6 +276,13 @@ static COMMANDS: &[Spec] = &[
             server::parse_info,
         ),
         PER_SHARD,
+    ),
+    row(
+        "multi",
+        1,
+        AROUND_EXEC,
+        FAST_TRANSACTION,
+        transaction::parse_multi,
     ),
     with_tips(
         row(
@@ -281,14 +317,14 @@ static COMMANDS: &[Spec] = &[
     row(
         "quit",
         -1,
-        HANDSHAKE.with(Flags::IN_SUBSCRIBED),
+        HANDSHAKE.with(Flags::IN_SUBSCRIBED).with(Flags::NOT_QUEUED),
         FAST_CONNECTION,
         connection::parse_quit,
     ),
     row(
         "reset",
         1,
-        HANDSHAKE.with(Flags::IN_SUBSCRIBED),
+        HANDSHAKE.with(Flags::IN_SUBSCRIBED).with(Flags::NOT_QUEUED),
         FAST_CONNECTION,
         connection::parse_reset,
     ),
@@ -343,6 +379,23 @@ static COMMANDS: &[Spec] = &[
     row("unsubscribe", -1, LISTEN, SLOW_PUBSUB, |args| {
         pubsub::parse_unsubscribe(Channel, args)
     }),
+    row(
+        "unwatch",
+        1,
+        QUICK.with(Flags::NOSCRIPT).with(Flags::ALLOW_BUSY),
+        FAST_TRANSACTION,
+        transaction::parse_unwatch,
+    ),
+    with_keys(
+        row(
+            "watch",
+            -2,
+            AROUND_EXEC,
+            FAST_TRANSACTION,
+            transaction::parse_watch,
+        ),
+        &[KeySpec::range(KeyFlags::RO, 1, -1)],
+    ),
 ];
 
 static ACL: &[Spec] = &[

@@ -2,11 +2,11 @@
 //!
 //! | command | does |
 //! |---|---|
-//! | `open [requirepass=…] [commands=…] [bytes=…] ["user rule …" …]` | accepts client 7, with limits and users |
+//! | `open [requirepass=…] [commands=…] [bytes=…] [request=…] ["user rule …" …]` | accepts client 7, with limits and users |
 //! | `send WORD…` | the client sends one request; every word is one argument |
 //! | `pipeline "WORD …"…` | the client sends several requests in one piece |
 //! | `raw TEXT…` | the client sends these bytes |
-//! | `tell reply SEQ REPLY` | the node answers; `+`, `-`, `:` or `$` says with what |
+//! | `tell reply SEQ REPLY` | the node answers; `+`, `-`, `:`, `$` or `*` says with what |
 //! | `tell deliver CHANNEL PAYLOAD` | the node delivers a message |
 //! | `tell subscribed\|unsubscribed KIND NAME COUNT` | it confirms; KIND: `channel`, `pattern`, `shard` |
 //! | `tell done SEQ` | the node is done with a barrier |
@@ -59,6 +59,9 @@ scripts! {
     client_names_itself
     close_by_the_node_says_what_is_unknown
     cluster_asks_the_node
+    exec_is_one_step
+    exec_runs_commands_of_the_node_in_their_order
+    exec_that_is_refused_or_lost
     command_describes_the_table
     full_output_holds_commands_back
     hello_answers_at_once_without_a_change
@@ -66,6 +69,8 @@ scripts! {
     hello_refuses_what_it_does_not_know
     help_texts
     http_executes_nothing
+    multi_queues_and_discards
+    multi_memory_is_bounded
     info_and_pubsub_see_earlier_commands
     noauth_limits
     own_message_follows_publish_reply
@@ -134,6 +139,9 @@ impl Client {
         let mut users = Vec::new();
         if let Some(secret) = args.take_key("requirepass") {
             users.extend(require_pass(secret.as_bytes()));
+        }
+        if let Some(count) = args.take_key("request") {
+            env.limits.max_request_bytes = count.parse()?;
         }
         if let Some(count) = args.take_key("commands") {
             env.max_outstanding_commands = count.parse()?;
@@ -240,13 +248,20 @@ impl Client {
     fn state(&mut self) -> Result<String> {
         let session = self.session()?;
         let text = |value: Option<&Bytes>| value.map_or_else(|| "none".to_owned(), |v| escaped(v));
+        let mut multi = String::new();
+        if let Some(queued) = session.multi() {
+            write!(multi, " multi={queued}/{}", session.multi_bytes())?;
+        }
+        if session.watched() > 0 {
+            write!(multi, " watch={}", session.watched())?;
+        }
         let shards = session.shard_subscriptions();
         let mut subscriptions = session.subscriptions().to_string();
         if shards > 0 {
             write!(subscriptions, "+{shards}")?;
         }
         Ok(format!(
-            "{:?} {:?} authenticated={} db={} subscriptions={} name={} lib={} {}\n",
+            "{:?} {:?} authenticated={} db={} subscriptions={} name={} lib={} {}{multi}\n",
             session.id(),
             session.protocol(),
             session.authenticated(),
@@ -297,11 +312,15 @@ fn request(words: &[String]) -> Vec<u8> {
 fn reply(text: &str) -> Result<Reply> {
     let rest = bytes(text.get(1..).ok_or("a reply has a type")?);
     Ok(match text.as_bytes()[0] {
+        b'*' => {
+            let items = text[1..].split_whitespace().map(reply);
+            Reply::Array(items.collect::<Result<_>>()?)
+        }
         b'+' => Reply::Simple(rest),
         b'-' => Reply::Error(rest),
         b'$' => Reply::Bulk(rest),
         b':' => Reply::Integer(text[1..].parse()?),
-        _ => return Err("a reply starts with +, -, : or $".into()),
+        _ => return Err("a reply starts with +, -, :, $ or *".into()),
     })
 }
 
@@ -317,6 +336,7 @@ fn show(ask: &Ask) -> String {
             seq,
             op: Op::ShardPublish { channel, payload },
         } => format!("{} spublish {channel:?} {payload:?}", seq.0),
+        Ask::WriteAll { seq, ops } => format!("{} all {ops:?}", seq.0),
         Ask::Subscribe { seq, kind, names } => {
             format!("{} subscribe {kind:?} {names:?}", seq.0)
         }

@@ -73,6 +73,23 @@ impl Run {
 
     fn told(&mut self, ask: &Ask) -> Vec<Told> {
         match ask {
+            Ask::WriteAll { seq, ops } => {
+                let (mut replies, mut messages) = (Vec::new(), Vec::new());
+                for op in ops {
+                    for told in self.told(&Ask::Write {
+                        seq: *seq,
+                        op: op.clone(),
+                    }) {
+                        match told {
+                            Told::Reply { reply, .. } => replies.push(reply),
+                            message => messages.push(message),
+                        }
+                    }
+                }
+                let reply = Reply::Array(replies);
+                messages.insert(0, Told::Reply { seq: *seq, reply });
+                messages
+            }
             Ask::Write { seq, op } => {
                 let (kind, via, channel, payload) = match op {
                     Op::Publish { channel, payload } => {
@@ -181,6 +198,14 @@ fn request() -> impl Strategy<Value = Vec<u8>> {
         "INFO",
         "COMMAND COUNT",
         "RESET",
+        "MULTI",
+        "MULTI",
+        "EXEC",
+        "EXEC",
+        "EXEC",
+        "DISCARD",
+        "WATCH a",
+        "UNWATCH",
         "nosuch a b",
     ]);
     let words = known.prop_map(|line| line.split(' ').map(|w| w.as_bytes().to_vec()).collect());

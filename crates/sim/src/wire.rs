@@ -66,7 +66,7 @@ struct Server {
     /// Bytes that the client's side takes before it must read.
     window: usize,
     /// What the session has asked and has no answer to.
-    writes: BTreeMap<Seq, Bytes>,
+    writes: BTreeMap<Seq, Vec<Bytes>>,
     subscribes: BTreeMap<Seq, Vec<Topic>>,
     /// This connection is having its turn.
     busy: bool,
@@ -204,11 +204,12 @@ impl World {
         match &told {
             Told::Reply { seq, reply } => {
                 let refused = matches!(reply, Reply::Error(_));
-                if let Some(payload) = server.writes.remove(seq)
+                if let Some(payloads) = server.writes.remove(seq)
                     && !refused
                 {
                     let node = self.machines[node].id;
-                    records.push(Record::Acked { node, payload });
+                    let acked = |payload| Record::Acked { node, payload };
+                    records.extend(payloads.into_iter().map(acked));
                 }
                 for topic in server.subscribes.remove(seq).unwrap_or_default() {
                     if open {
@@ -430,7 +431,7 @@ impl Server {
             };
             self.session.tell(told);
             if let Some(counted) = counted {
-                let end = self.written + self.session.output().len() as u64;
+                let end = self.written + self.session.unwritten() as u64;
                 self.ends.push_back((end, counted));
             }
         }
@@ -438,9 +439,9 @@ impl Server {
 
     fn note(&mut self, ask: &Ask) {
         match ask {
-            Ask::Write { seq, op } => {
-                let (Op::Publish { payload, .. } | Op::ShardPublish { payload, .. }) = op;
-                self.writes.insert(*seq, payload.clone());
+            Ask::Write { seq, op } => drop(self.writes.insert(*seq, vec![payload(op)])),
+            Ask::WriteAll { seq, ops } => {
+                self.writes.insert(*seq, ops.iter().map(payload).collect());
             }
             Ask::Subscribe { seq, kind, names } => {
                 let topic = |name: &Bytes| Topic {
@@ -476,6 +477,11 @@ impl Server {
         }
         (bytes.freeze(), drained)
     }
+}
+
+fn payload(op: &Op) -> Bytes {
+    let (Op::Publish { payload, .. } | Op::ShardPublish { payload, .. }) = op;
+    payload.clone()
 }
 
 /// What the trace shows of bytes: enough to recognise them.

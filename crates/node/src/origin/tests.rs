@@ -20,6 +20,7 @@ fn waiter(seq: u64) -> Waiter {
     Waiter {
         client: ClientId(1),
         seq: Seq(seq),
+        wants: Wants::One,
     }
 }
 
@@ -32,7 +33,7 @@ fn op(bytes: usize) -> Op {
 }
 
 fn write(origin: &mut Origin, now_ms: u64, seq: u64, bytes: usize) -> bool {
-    origin.write(now_ms, waiter(seq), &op(bytes))
+    origin.write(now_ms, waiter(seq), &[op(bytes)])
 }
 
 /// Sends all that may be sent; returns numbers and operation counts.
@@ -47,6 +48,51 @@ fn send(origin: &mut Origin) -> Vec<(u64, u32)> {
 
 fn waiters(seqs: impl IntoIterator<Item = u64>) -> Vec<Waiter> {
     seqs.into_iter().map(waiter).collect()
+}
+
+/// Writes so many operations of so many bytes as one.
+fn write_all(origin: &mut Origin, now_ms: u64, seq: u64, ops: &[usize]) -> bool {
+    let wants = Wants::All(u32::try_from(ops.len()).unwrap());
+    let ops: Vec<Op> = ops.iter().map(|bytes| op(*bytes)).collect();
+    origin.write(
+        now_ms,
+        Waiter {
+            wants,
+            ..waiter(seq)
+        },
+        &ops,
+    )
+}
+
+#[test]
+fn what_was_written_together_is_in_one_batch() {
+    let mut origin = origin();
+    assert!(write(&mut origin, 0, 0, 20));
+    assert!(write_all(&mut origin, 0, 1, &[10, 10, 10]));
+    assert!(write(&mut origin, 0, 2, 10));
+    assert!(write_all(&mut origin, 0, 3, &[10, 10]));
+    origin.cut();
+    assert_eq!(send(&mut origin), [(1, 1), (2, 4)], "a group is not split");
+    assert_eq!(origin.applied(BatchNumber(1)), waiters([0]));
+    let asked: Vec<_> = origin
+        .applied(BatchNumber(2))
+        .iter()
+        .map(|w| w.wants)
+        .collect();
+    assert_eq!(asked, [Wants::All(3), Wants::One]);
+}
+
+#[test]
+fn a_group_larger_than_a_batch_has_one_for_itself() {
+    let mut origin = origin();
+    assert!(
+        write_all(&mut origin, 0, 0, &[30; 5]),
+        "alone it may be larger than all that may wait"
+    );
+    assert!(!write(&mut origin, 0, 1, 10));
+    origin.cut();
+    assert_eq!(send(&mut origin), [(1, 5)]);
+    assert_eq!(origin.pending_bytes(), 0);
 }
 
 #[test]

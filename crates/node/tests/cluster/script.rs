@@ -502,6 +502,8 @@ scripts! {
     duplicate_forward_is_ignored
     emptied_folder_is_refused
     emptied_folder_is_refused_during_birth
+    exec_is_one_group_in_one_entry
+    exec_subscribes_and_publishes
     feature_level_is_raised_when_all_members_can
     forwarded_batch_lost_is_sent_again_once
     founder_dies_before_its_cluster_is_on_disk

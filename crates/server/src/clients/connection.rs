@@ -199,7 +199,7 @@ impl Connection {
         };
         self.session.tell(told);
         if let Some(counted) = counted {
-            self.ledger.counted(counted, self.session.output().len());
+            self.ledger.counted(counted, self.session.unwritten());
         }
     }
 

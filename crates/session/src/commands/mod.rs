@@ -11,11 +11,12 @@ pub(crate) mod command;
 pub(crate) mod connection;
 pub(crate) mod pubsub;
 pub(crate) mod server;
+pub(crate) mod transaction;
 
 use crate::ask::{Ask, ClusterAsk, PubSubQuery, Seq};
 use crate::connection::Connection;
 use crate::env::Env;
-use crate::errors::ErrorText;
+use crate::errors::{self, ErrorText};
 use bytes::Bytes;
 use corgi_base::{Op, SubscriptionKind};
 use corgi_resp::Reply;
@@ -42,20 +43,15 @@ pub(crate) enum Command {
     TableCount,
     TableInfo(Vec<Bytes>),
     TableList(command::Filter),
+    Discard,
     Echo(Bytes),
+    Exec,
     Hello(connection::Hello),
     Help(&'static [&'static str]),
     Info(Vec<Bytes>),
+    Multi,
     Ping(Option<Bytes>),
     PubSub(PubSubQuery),
-    Publish {
-        channel: Bytes,
-        payload: Bytes,
-    },
-    ShardPublish {
-        channel: Bytes,
-        payload: Bytes,
-    },
     Quit,
     Reset,
     Select(i32),
@@ -67,6 +63,10 @@ pub(crate) enum Command {
         kind: SubscriptionKind,
         names: Vec<Bytes>,
     },
+    Unwatch,
+    Watch(Vec<Bytes>),
+    /// An operation that the log records.
+    Write(Op),
 }
 
 /// What follows from a command.
@@ -77,7 +77,7 @@ pub(crate) enum Step {
     /// It is done; after this reply the connection ends.
     Leave(Reply),
     /// The node records it, together with what comes before and after.
-    Record(Ask),
+    Write(Op),
     /// The node acts on it alone: after all that came before, and before anything that comes after.
     Barrier(Ask),
 }
@@ -104,20 +104,16 @@ impl Command {
             Self::TableCount => Step::Answer(command::count()),
             Self::TableInfo(names) => Step::Answer(command::info(&names)),
             Self::TableList(filter) => Step::Answer(command::list(&filter)),
+            Self::Discard => transaction::discard(conn).into(),
             Self::Echo(text) => Step::Answer(Reply::Bulk(text)),
+            // With a `MULTI` before it, it is a matter of the session.
+            Self::Exec => Step::Answer(Reply::error(errors::EXEC_WITHOUT_MULTI)),
             Self::Hello(hello) => connection::hello(seq, conn, env, hello),
             Self::Help(lines) => Step::Answer(help(lines)),
             Self::Info(sections) => Step::Barrier(Ask::Info { seq, sections }),
+            Self::Multi => transaction::multi(conn).into(),
             Self::Ping(text) => Step::Answer(connection::ping(conn, text)),
             Self::PubSub(query) => Step::Barrier(Ask::PubSub { seq, query }),
-            Self::Publish { channel, payload } => Step::Record(Ask::Write {
-                seq,
-                op: Op::Publish { channel, payload },
-            }),
-            Self::ShardPublish { channel, payload } => Step::Record(Ask::Write {
-                seq,
-                op: Op::ShardPublish { channel, payload },
-            }),
             Self::Quit => Step::Leave(Reply::ok()),
             Self::Reset => Step::Barrier(Ask::Reset { seq }),
             Self::Select(database) => connection::select(conn, env, database).into(),
@@ -125,6 +121,9 @@ impl Command {
             Self::Unsubscribe { kind, names } => {
                 Step::Barrier(Ask::Unsubscribe { seq, kind, names })
             }
+            Self::Unwatch => Step::Answer(transaction::unwatch(conn)),
+            Self::Watch(keys) => transaction::watch(conn, env, keys).into(),
+            Self::Write(op) => Step::Write(op),
         }
     }
 }

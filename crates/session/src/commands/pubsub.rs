@@ -5,7 +5,7 @@ use super::{Args, Command, owned, required};
 use crate::ask::PubSubQuery;
 use crate::errors::{self, ErrorText};
 use bytes::Bytes;
-use corgi_base::SubscriptionKind;
+use corgi_base::{Op, SubscriptionKind};
 
 const HELP: &[&str] = &[
     "PUBSUB <subcommand> [<arg> [value] [opt] ...]. Subcommands are:",
@@ -46,18 +46,18 @@ pub(crate) fn parse_unsubscribe(
 
 /// `PUBLISH channel message`.
 pub(crate) fn parse_publish(args: &mut Args) -> Result<Command, ErrorText> {
-    Ok(Command::Publish {
+    Ok(Command::Write(Op::Publish {
         channel: required(args),
         payload: required(args),
-    })
+    }))
 }
 
 /// `SPUBLISH shardchannel message`.
 pub(crate) fn parse_spublish(args: &mut Args) -> Result<Command, ErrorText> {
-    Ok(Command::ShardPublish {
+    Ok(Command::Write(Op::ShardPublish {
         channel: required(args),
         payload: required(args),
-    })
+    }))
 }
 
 /// `PUBSUB CHANNELS [pattern]`.

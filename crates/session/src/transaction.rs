@@ -1,0 +1,311 @@
+//! Transactions: what is queued between `MULTI` and `EXEC`, and what becomes of it.
+//!
+//! ```text
+//!   MULTI ─ QUEUED ─ QUEUED ─ EXEC ─▶ each command in its order ─┬─ the session's own: at once
+//!                                                                ├─ a write: part of one group, one entry of the log
+//!                                                                └─ the node's: asked alone, EXEC waits
+//! ```
+//!
+//! All writes of a transaction are asked of the node as one group, which is in the log as a whole or not at all,
+//! and which no other message comes between. Most transactions hold nothing but writes and commands that the session
+//! answers itself; such an `EXEC` is pipelined as a single write is. One that holds a command for the node
+//! (`SUBSCRIBE`, `PUBSUB`, `HELLO` with another version, …) is a barrier. Its commands run in their order, but all
+//! its writes take effect in the place of the first one: to come in parts would be to not be a transaction.
+//!
+//! The replies are gathered, and leave as one array, whatever protocol version each of them was written in. As in
+//! Redis a confirmation of a subscription is written where the reply would be, one for each name.
+
+use crate::acl::User;
+use crate::commands::Command;
+use crate::dispatch::Checked;
+use crate::errors::{self, ErrorText};
+use bytes::{BufMut, Bytes, BytesMut};
+use corgi_base::{Op, Protocol, SubscriptionKind};
+use corgi_resp::{Reply, encode, request_bytes};
+use std::collections::BTreeSet;
+use std::vec::IntoIter;
+
+/// What a queued command takes besides its arguments, and a watched key besides its name.
+const QUEUED_BYTES: usize = 64;
+
+/// The keys of `WATCH`. There are no keys yet that could change: an `EXEC` never fails for it.
+#[derive(Debug, Default)]
+pub(crate) struct Watched {
+    keys: BTreeSet<Bytes>,
+    bytes: usize,
+}
+
+impl Watched {
+    /// Adds keys; what was watched stays watched.
+    ///
+    /// # Errors
+    /// The text of the refusal if there are too many; those before it are watched then.
+    pub(crate) fn add(&mut self, keys: Vec<Bytes>, bytes_max: usize) -> Result<(), ErrorText> {
+        for key in keys {
+            let bytes = key.len() + QUEUED_BYTES;
+            if self.bytes + bytes > bytes_max {
+                return Err(errors::too_many_watched(bytes_max));
+            }
+            if self.keys.insert(key) {
+                self.bytes += bytes;
+            }
+        }
+        Ok(())
+    }
+
+    /// Returns how many keys are watched.
+    pub(crate) fn len(&self) -> usize {
+        self.keys.len()
+    }
+}
+
+/// The commands since `MULTI`.
+#[derive(Debug, Default)]
+pub(crate) struct Multi {
+    queued: Vec<Checked>,
+    bytes: usize,
+    aborted: bool,
+}
+
+impl Multi {
+    /// Adds a command.
+    ///
+    /// # Errors
+    /// The text of the refusal if the transaction is too large; it is aborted then.
+    pub(crate) fn queue(
+        &mut self,
+        mut command: Checked,
+        bytes_max: usize,
+    ) -> Result<(), ErrorText> {
+        if self.aborted {
+            // Nothing of it will run, so that nothing need be kept.
+            return Ok(());
+        }
+        let bytes = request_bytes(&command.args) + QUEUED_BYTES;
+        if self.bytes + bytes > bytes_max {
+            self.abort();
+            return Err(errors::transaction_too_large(bytes_max));
+        }
+        self.bytes += bytes;
+        command.args = copied(&command.args);
+        self.queued.push(command);
+        Ok(())
+    }
+
+    /// Lets `EXEC` fail: a command was refused.
+    pub(crate) fn abort(&mut self) {
+        *self = Self {
+            aborted: true,
+            ..Self::default()
+        };
+    }
+
+    /// Returns how many commands are queued.
+    pub(crate) fn len(&self) -> usize {
+        self.queued.len()
+    }
+
+    /// Returns what the queued commands take.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Begins to run the commands.
+    ///
+    /// # Errors
+    /// The text with which `EXEC` fails; nothing has run then.
+    pub(crate) fn exec(self, user: &User, bytes_max: usize) -> Result<Exec, ErrorText> {
+        if self.aborted {
+            return Err(Bytes::from_static(errors::EXEC_ABORTED));
+        }
+        // What was permitted when it was queued need not be any more.
+        let parse = |queued: Checked| match queued.denied(user) {
+            None => queued.parse(),
+            Some(denied) => Err(errors::no_permission_any_more(&denied)),
+        };
+        let commands: Vec<_> = self.queued.into_iter().map(parse).collect();
+        let mut ops = Vec::new();
+        for command in commands.iter().flatten() {
+            if let Command::Write(op) = command {
+                ops.push(op.clone());
+            }
+        }
+        if ops.iter().map(Op::encoded_len).sum::<usize>() > bytes_max {
+            return Err(errors::exec_refused(&errors::transaction_too_large(
+                bytes_max,
+            )));
+        }
+        Ok(Exec {
+            count: commands.len(),
+            commands: commands.into_iter(),
+            parts: Vec::new(),
+            queued_bytes: self.bytes,
+            reply_bytes: 0,
+            bytes_max,
+            group: Group::Open(ops),
+            held: Vec::new(),
+            held_bytes: 0,
+        })
+    }
+}
+
+/// Copies arguments into one allocation: as slices of the read buffer they would keep all of it alive.
+fn copied(args: &[Bytes]) -> Vec<Bytes> {
+    let mut all = BytesMut::with_capacity(args.iter().map(Bytes::len).sum());
+    args.iter().for_each(|arg| all.extend_from_slice(arg));
+    let mut all = all.freeze();
+    args.iter().map(|arg| all.split_to(arg.len())).collect()
+}
+
+/// Whether the transaction's writes are decided.
+#[derive(Debug)]
+enum Group {
+    /// They have not been asked.
+    Open(Vec<Op>),
+    /// The node has them.
+    Asked,
+    /// One reply for each of them, or why there was none written.
+    Decided(Result<IntoIter<Reply>, ErrorText>),
+}
+
+/// A part of the array.
+#[derive(Debug)]
+enum Part {
+    /// Replies and confirmations, encoded.
+    Encoded(BytesMut),
+    /// The reply of a write.
+    Written,
+}
+
+/// An `EXEC` under way.
+#[derive(Debug)]
+pub(crate) struct Exec {
+    count: usize,
+    commands: IntoIter<Result<Command, ErrorText>>,
+    parts: Vec<Part>,
+    queued_bytes: usize,
+    /// What the encoded parts take, which is bounded too.
+    reply_bytes: usize,
+    bytes_max: usize,
+    group: Group,
+    /// Messages that came after the writes were decided: they follow the array.
+    held: Vec<Bytes>,
+    held_bytes: usize,
+}
+
+impl Exec {
+    /// Takes the next command, or the text of its syntax error. Once there are too many bytes of replies, whatever does
+    /// not belong to the group gives an error.
+    pub(crate) fn next(&mut self) -> Option<Result<Command, ErrorText>> {
+        let command = self.commands.next()?;
+        let full = self.reply_bytes > self.bytes_max;
+        Some(match command {
+            Ok(Command::Write(op)) => Ok(Command::Write(op)),
+            Ok(Command::Subscribe {
+                kind: SubscriptionKind::Shard,
+                ..
+            }) => Err(Bytes::from_static(errors::SSUBSCRIBE_IN_EXEC)),
+            _ if full => Err(errors::exec_replies_too_large(self.bytes_max)),
+            command => command,
+        })
+    }
+
+    /// Adds the reply of a command.
+    pub(crate) fn answer(&mut self, reply: &Reply, protocol: Protocol) {
+        self.append(|out| encode(reply, protocol, out));
+    }
+
+    /// Adds bytes that stand in the place of a reply.
+    pub(crate) fn append(&mut self, write: impl FnOnce(&mut BytesMut)) {
+        if !matches!(self.parts.last(), Some(Part::Encoded(_))) {
+            self.parts.push(Part::Encoded(BytesMut::new()));
+        }
+        if let Some(Part::Encoded(out)) = self.parts.last_mut() {
+            let before = out.len();
+            write(out);
+            self.reply_bytes += out.len() - before;
+        }
+    }
+
+    /// Adds a place for the reply of the next operation.
+    pub(crate) fn written(&mut self) {
+        self.parts.push(Part::Written);
+    }
+
+    /// Takes the operations if one of them must be asked of the node now.
+    pub(crate) fn take_group(&mut self) -> Option<Vec<Op>> {
+        let due = self.parts.iter().any(|part| matches!(part, Part::Written));
+        match &mut self.group {
+            Group::Open(ops) if due => {
+                let ops = std::mem::take(ops);
+                self.group = Group::Asked;
+                Some(ops)
+            }
+            Group::Open(_) | Group::Asked | Group::Decided(_) => None,
+        }
+    }
+
+    /// Returns whether the operations are with the node: their fate is not known.
+    pub(crate) fn group_asked(&self) -> bool {
+        matches!(self.group, Group::Asked)
+    }
+
+    /// Returns whether the fate of the operations is known.
+    pub(crate) fn group_decided(&self) -> bool {
+        matches!(self.group, Group::Decided(_))
+    }
+
+    /// Takes the node's answer to the group: an array with a reply for each operation, or an error.
+    pub(crate) fn decide(&mut self, answer: Reply) {
+        self.group = Group::Decided(match answer {
+            Reply::Error(text) => Err(text),
+            Reply::Array(replies) => Ok(replies.into_iter()),
+            one => Ok(vec![one].into_iter()),
+        });
+    }
+
+    /// Keeps a message back if it has to follow the array; gives it back if not.
+    pub(crate) fn hold(&mut self, message: Bytes) -> Option<Bytes> {
+        if self.group_decided() {
+            self.held_bytes += message.len();
+            self.held.push(message);
+            return None;
+        }
+        Some(message)
+    }
+
+    /// Returns how many bytes of messages are kept back.
+    pub(crate) fn held_bytes(&self) -> usize {
+        self.held_bytes
+    }
+
+    /// Returns what the transaction takes while it waits.
+    pub(crate) fn bytes(&self) -> usize {
+        self.queued_bytes + self.reply_bytes
+    }
+
+    /// Ends it. Returns its array, and the messages that follow.
+    pub(crate) fn finish(self) -> (Bytes, Vec<Bytes>) {
+        let mut written = match self.group {
+            Group::Decided(result) => result,
+            Group::Open(_) | Group::Asked => Ok(Vec::new().into_iter()),
+        };
+        let mut out = BytesMut::with_capacity(self.reply_bytes);
+        out.put_slice(format!("*{}\r\n", self.count).as_bytes());
+        for part in self.parts {
+            let reply = match (part, &mut written) {
+                (Part::Encoded(bytes), _) => {
+                    out.put_slice(&bytes);
+                    continue;
+                }
+                (Part::Written, Err(text)) => Reply::Error(text.clone()),
+                (Part::Written, Ok(replies)) => {
+                    replies.next().expect("the node answers each operation")
+                }
+            };
+            // An error or a number, which are the same in both versions.
+            encode(&reply, Protocol::Resp2, &mut out);
+        }
+        (out.freeze(), self.held)
+    }
+}
