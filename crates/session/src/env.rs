@@ -1,6 +1,7 @@
 //! What all sessions of a listener share.
 
 use crate::acl::Users;
+use crate::scripts::Scripts;
 use bytes::Bytes;
 use corgi_resp::Limits;
 use std::fmt;
@@ -22,6 +23,8 @@ pub struct Env {
     pub users: Users,
     /// What `ACL GENPASS` is made from: random, and told to nobody.
     pub secret: Secret,
+    /// The scripts that `EVALSHA` finds. Not shared by the nodes of a cluster, as the replicas of Redis do not share them.
+    pub scripts: Scripts,
     /// `SELECT` accepts 0 to one less. Channels are the same in all of them, as in Redis.
     pub databases: u32,
     /// What `HELLO` gives as `version`; client libraries gate features on it.
@@ -47,6 +50,7 @@ impl Default for Env {
         Self {
             users: Users::default(),
             secret: Secret::default(),
+            scripts: Scripts::default(),
             databases: 16,
             redis_version: Bytes::from_static(b"7.4.0"),
             corgi_version: Bytes::from_static(env!("CARGO_PKG_VERSION").as_bytes()),

@@ -46,8 +46,17 @@ pub(crate) const DISCARD_WITHOUT_MULTI: &[u8] = b"ERR DISCARD without MULTI";
 pub(crate) const WATCH_IN_MULTI: &[u8] = b"ERR WATCH inside MULTI is not allowed";
 pub(crate) const EXEC_ABORTED: &[u8] =
     b"EXECABORT Transaction discarded because of previous errors.";
+pub(crate) const WRITES_DECIDED: &[u8] =
+    b"ERR not run, because the other writes of this EXEC were decided before";
 pub(crate) const SSUBSCRIBE_IN_EXEC: &[u8] =
     b"ERR SSUBSCRIBE isn't allowed for a DENY BLOCKING client";
+
+pub(crate) const NEGATIVE_KEYS: &[u8] = b"ERR Number of keys can't be negative";
+pub(crate) const TOO_MANY_KEYS: &[u8] = b"ERR Number of keys can't be greater than number of args";
+pub(crate) const NO_SCRIPT: &[u8] = b"NOSCRIPT No matching script. Please use EVAL.";
+pub(crate) const SCRIPT_FLUSH: &[u8] = b"ERR SCRIPT FLUSH only support SYNC|ASYNC option";
+pub(crate) const NO_LUA: &[u8] = b"ERR Corgi does not run Lua: the only script it knows is the loop of \
+    redis.call('publish', ARGV[i], ARGV[1]) that Laravel sends. Use MULTI and EXEC for what must happen together";
 
 /// The fate of a write is unknown because its connection ends first (P5). Not a code that client
 /// libraries retry on.
@@ -188,6 +197,12 @@ pub(crate) fn no_permission_any_more(denied: &Denied) -> ErrorText {
           no longer allowed for the following reason: ",
         reason,
     ])
+}
+
+/// A script would do what its user may not.
+pub(crate) fn denied_in_script(denied: &Denied, user: &[u8]) -> ErrorText {
+    let why = denial(denied, user, "publish");
+    text(&[b"ERR ACL failure in script: ", &why])
 }
 
 /// What a user may not do, in full, without a code.

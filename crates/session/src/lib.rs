@@ -37,6 +37,7 @@
 //! | `keys` | which arguments of a command are keys or channels |
 //! | `commands` | parsers and actions, one file a group |
 //! | `transaction` | `MULTI` to `EXEC` |
+//! | `scripts` | the one script that `EVAL` knows |
 //! | `connection`, `env` | what one connection and what all of them know |
 //! | `errors` | every error text |
 //!
@@ -63,6 +64,7 @@ mod errors;
 mod keys;
 mod output;
 mod replies;
+mod scripts;
 mod session;
 mod table;
 mod transaction;
@@ -74,5 +76,6 @@ pub use corgi_resp::{Reply, encode_message};
 pub use env::{Env, Secret};
 pub use keys::{BeginSearch, ChannelSpec, ChannelUse, FindKeys, KeyFlags, KeySpec};
 pub use output::Output;
+pub use scripts::Scripts;
 pub use session::Session;
 pub use table::{Flags, Spec, commands};

@@ -34,6 +34,15 @@ struct Barrier {
     exec: Option<Box<Exec>>,
 }
 
+/// What a client waits for that wrote several operations as one step.
+#[derive(Debug)]
+enum Group {
+    /// An `EXEC`.
+    Exec(Exec),
+    /// An `EVAL`, whose reply is nil.
+    Script,
+}
+
 /// What the session itself does when the node is done with a barrier.
 #[derive(Clone, Copy, Debug)]
 enum Then {
@@ -78,8 +87,8 @@ pub struct Session {
     next: Seq,
     replies: Replies,
     barrier: Option<Barrier>,
-    /// Transactions whose writes are with the node.
-    execs: BTreeMap<Seq, Exec>,
+    /// Writes of several operations that are with the node.
+    groups: BTreeMap<Seq, Group>,
     asks: Vec<Ask>,
     /// Requests are buffered that may not run yet.
     held_back: bool,
@@ -103,7 +112,7 @@ impl Session {
             next: Seq(0),
             replies: Replies::default(),
             barrier: None,
-            execs: BTreeMap::new(),
+            groups: BTreeMap::new(),
             asks: Vec::new(),
             held_back: false,
             ending: false,
@@ -352,6 +361,11 @@ impl Session {
                 self.replies.wait(seq, cost);
                 self.asks.push(Ask::Write { seq, op });
             }
+            Step::Script(ops) => {
+                self.replies.wait(seq, cost);
+                self.asks.push(Ask::WriteAll { seq, ops });
+                self.groups.insert(seq, Group::Script);
+            }
             Step::Barrier(ask) => {
                 self.replies.wait(seq, cost);
                 self.barrier = Some(Barrier {
@@ -455,8 +469,8 @@ impl Session {
 
     /// Takes the answer to one ask.
     fn replied(&mut self, seq: Seq, reply: Reply) {
-        if let Some(exec) = self.execs.remove(&seq) {
-            return self.exec_written(seq, exec, reply);
+        if let Some(group) = self.groups.remove(&seq) {
+            return self.group_written(seq, group, reply);
         }
         // Either the barrier was refused, or the answer is all that it was for.
         if let Some(Barrier {

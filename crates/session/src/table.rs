@@ -6,16 +6,17 @@
 //! and an action in `commands`.
 
 use crate::commands::{
-    Args, Command, acl, client, cluster, command, connection, pubsub, server, transaction,
+    Args, Command, acl, client, cluster, command, connection, pubsub, scripting, server,
+    transaction,
 };
 use crate::errors::ErrorText;
-use crate::keys::{ChannelSpec, KeyFlags, KeySpec};
+use crate::keys::{BeginSearch, ChannelSpec, FindKeys, KeyFlags, KeySpec};
 use corgi_base::SubscriptionKind::{Channel, Pattern, Shard};
 use std::fmt;
 
 /// Properties of a command, as `COMMAND INFO` shows them, and where it may run.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub struct Flags(u16);
+pub struct Flags(u32);
 
 impl Flags {
     /// Concerns channels.
@@ -34,6 +35,12 @@ impl Flags {
     pub const ALLOW_BUSY: Self = Self(1 << 6);
     /// Changes how the server runs.
     pub const ADMIN: Self = Self(1 << 8);
+    /// Not shown to `MONITOR`: what it runs is.
+    pub const SKIP_MONITOR: Self = Self(1 << 16);
+    /// May have no keys although it has a place for them.
+    pub const NO_MANDATORY_KEYS: Self = Self(1 << 17);
+    /// Where the keys are depends on other arguments.
+    pub const MOVABLEKEYS: Self = Self(1 << 18);
     /// Not in the slow log: what it runs is.
     pub const SKIP_SLOWLOG: Self = Self(1 << 14);
     /// Not queued between `MULTI` and `EXEC`. Not shown by `COMMAND INFO`.
@@ -43,15 +50,18 @@ impl Flags {
 
     const NONE: Self = Self(0);
     /// In the order in which Redis lists them.
-    const NAMES: [(Self, &'static str); 9] = [
+    const NAMES: [(Self, &'static str); 12] = [
         (Self::ADMIN, "admin"),
         (Self::PUBSUB, "pubsub"),
         (Self::NOSCRIPT, "noscript"),
         (Self::LOADING, "loading"),
         (Self::STALE, "stale"),
+        (Self::SKIP_MONITOR, "skip_monitor"),
         (Self::SKIP_SLOWLOG, "skip_slowlog"),
         (Self::FAST, "fast"),
         (Self::NO_AUTH, "no_auth"),
+        (Self::NO_MANDATORY_KEYS, "no_mandatory_keys"),
+        (Self::MOVABLEKEYS, "movablekeys"),
         (Self::ALLOW_BUSY, "allow_busy"),
     ];
 
@@ -200,6 +210,11 @@ const AROUND_EXEC: Flags = QUICK
     .with(Flags::NOSCRIPT)
     .with(Flags::ALLOW_BUSY)
     .with(Flags::NOT_QUEUED);
+const SCRIPTED: Flags = Flags::NOSCRIPT
+    .with(Flags::STALE)
+    .with(Flags::SKIP_MONITOR)
+    .with(Flags::NO_MANDATORY_KEYS)
+    .with(Flags::MOVABLEKEYS);
 const CHANGE: Flags = ANY_TIME.with(Flags::ADMIN);
 const CHANGE_USERS: Flags = CHANGE.with(Flags::NOSCRIPT);
 const COUNT: Flags = ANY_TIME.with(Flags::PUBSUB);
@@ -207,9 +222,21 @@ const COUNT: Flags = ANY_TIME.with(Flags::PUBSUB);
 const FAST_CONNECTION: &[&str] = &["@fast", "@connection"];
 const FAST_TRANSACTION: &[&str] = &["@fast", "@transaction"];
 const SLOW_CONNECTION: &[&str] = &["@slow", "@connection"];
+const SCRIPTING: &[&str] = &["@slow", "@scripting"];
 const SLOW_PUBSUB: &[&str] = &["@pubsub", "@slow"];
 
 const ADMIN: &[&str] = &["@admin", "@slow", "@dangerous"];
+
+/// As many keys as an argument says, and no telling what is done with them.
+const SCRIPT_KEYS: &[KeySpec] = &[KeySpec {
+    flags: KeyFlags::RW.with(KeyFlags::ACCESS).with(KeyFlags::UPDATE),
+    begin: BeginSearch::Index(2),
+    find: FindKeys::KeyNum {
+        number: 0,
+        first: 1,
+        step: 1,
+    },
+}];
 
 /// A shard channel is routed by its slot, as a key is.
 const SHARD_CHANNEL: &[KeySpec] = &[KeySpec::one(KeyFlags::NOT_KEY, 1)];
@@ -250,6 +277,14 @@ static COMMANDS: &[Spec] = &[
         transaction::parse_discard,
     ),
     row("echo", 2, QUICK, FAST_CONNECTION, connection::parse_echo),
+    with_keys(
+        row("eval", -3, SCRIPTED, SCRIPTING, scripting::parse_eval),
+        SCRIPT_KEYS,
+    ),
+    with_keys(
+        row("evalsha", -3, SCRIPTED, SCRIPTING, scripting::parse_evalsha),
+        SCRIPT_KEYS,
+    ),
     row(
         "exec",
         1,
@@ -335,6 +370,7 @@ static COMMANDS: &[Spec] = &[
         &["@admin", "@fast", "@dangerous"],
         cluster::parse_role,
     ),
+    container("script", &["@slow"], SCRIPT),
     row(
         "select",
         2,
@@ -542,6 +578,43 @@ static PUBSUB: &[Spec] = &[
         COUNT,
         SLOW_PUBSUB,
         pubsub::parse_shardnumsub,
+    ),
+];
+
+static SCRIPT: &[Spec] = &[
+    with_tips(
+        row(
+            "script|exists",
+            -3,
+            Flags::NOSCRIPT,
+            SCRIPTING,
+            scripting::parse_exists,
+        ),
+        &[
+            "request_policy:all_shards",
+            "response_policy:agg_logical_and",
+        ],
+    ),
+    with_tips(
+        row(
+            "script|flush",
+            -2,
+            Flags::NOSCRIPT,
+            SCRIPTING,
+            scripting::parse_flush,
+        ),
+        ALL_NODES,
+    ),
+    row("script|help", 2, ANY_TIME, SCRIPTING, scripting::parse_help),
+    with_tips(
+        row(
+            "script|load",
+            3,
+            Flags::NOSCRIPT.with(Flags::STALE),
+            SCRIPTING,
+            scripting::parse_load,
+        ),
+        ALL_NODES,
     ),
 ];
 

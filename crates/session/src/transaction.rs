@@ -16,13 +16,14 @@
 //! Redis a confirmation of a subscription is written where the reply would be, one for each name.
 
 use crate::acl::User;
-use crate::commands::Command;
+use crate::ask::Ask;
+use crate::commands::{Command, Step};
 use crate::dispatch::Checked;
 use crate::errors::{self, ErrorText};
 use bytes::{BufMut, Bytes, BytesMut};
 use corgi_base::{Op, Protocol, SubscriptionKind};
 use corgi_resp::{Reply, encode, request_bytes};
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 use std::vec::IntoIter;
 
 /// What a queued command takes besides its arguments, and a watched key besides its name.
@@ -120,33 +121,34 @@ impl Multi {
         }
         // What was permitted when it was queued need not be any more.
         let parse = |queued: Checked| match queued.denied(user) {
-            None => queued.parse(),
-            Some(denied) => Err(errors::no_permission_any_more(&denied)),
+            None => match queued.parse() {
+                Ok(command) => Item::Command(command),
+                Err(text) => Item::error(text),
+            },
+            Some(denied) => Item::error(errors::no_permission_any_more(&denied)),
         };
-        let commands: Vec<_> = self.queued.into_iter().map(parse).collect();
-        let mut ops = Vec::new();
-        for command in commands.iter().flatten() {
-            if let Command::Write(op) = command {
-                ops.push(op.clone());
-            }
-        }
-        if ops.iter().map(Op::encoded_len).sum::<usize>() > bytes_max {
-            return Err(errors::exec_refused(&errors::transaction_too_large(
-                bytes_max,
-            )));
-        }
+        let items: VecDeque<Item> = self.queued.into_iter().map(parse).collect();
         Ok(Exec {
-            count: commands.len(),
-            commands: commands.into_iter(),
+            count: items.len(),
+            items,
             parts: Vec::new(),
             queued_bytes: self.bytes,
             reply_bytes: 0,
             bytes_max,
-            group: Group::Open(ops),
+            group: Group::Open {
+                ops: Vec::new(),
+                bytes: 0,
+            },
+            due: false,
             held: Vec::new(),
             held_bytes: 0,
         })
     }
+}
+
+/// Whether a command writes, if it does anything.
+fn writes(command: &Command) -> bool {
+    matches!(command, Command::Write(_) | Command::Eval { .. })
 }
 
 /// Copies arguments into one allocation: as slices of the read buffer they would keep all of it alive.
@@ -160,8 +162,8 @@ fn copied(args: &[Bytes]) -> Vec<Bytes> {
 /// Whether the transaction's writes are decided.
 #[derive(Debug)]
 enum Group {
-    /// They have not been asked.
-    Open(Vec<Op>),
+    /// They have not been asked: these are known so far.
+    Open { ops: Vec<Op>, bytes: usize },
     /// The node has them.
     Asked,
     /// One reply for each of them, or why there was none written.
@@ -174,40 +176,118 @@ enum Part {
     /// Replies and confirmations, encoded.
     Encoded(BytesMut),
     /// The reply of a write.
-    Written,
+    Written(Written),
+}
+
+/// How a write is answered.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Written {
+    /// By the reply of its operation.
+    One,
+    /// A script of so many operations: by nil, as this version writes it.
+    Script(usize, Protocol),
+}
+
+/// What is to be done next.
+#[derive(Debug)]
+pub(crate) enum Item {
+    /// To run a command.
+    Command(Command),
+    /// To go on with one that has run.
+    Ran(Outcome),
+}
+
+impl Item {
+    fn error(text: impl Into<Bytes>) -> Self {
+        Self::Ran(Outcome::Answered(Reply::error(text)))
+    }
+}
+
+/// What came of a command.
+#[derive(Debug)]
+pub(crate) enum Outcome {
+    /// This is its reply.
+    Answered(Reply),
+    /// It is in the group.
+    Written(Written),
+    /// The node must be asked.
+    Ask(Ask),
 }
 
 /// An `EXEC` under way.
 #[derive(Debug)]
 pub(crate) struct Exec {
     count: usize,
-    commands: IntoIter<Result<Command, ErrorText>>,
+    items: VecDeque<Item>,
     parts: Vec<Part>,
     queued_bytes: usize,
     /// What the encoded parts take, which is bounded too.
     reply_bytes: usize,
     bytes_max: usize,
     group: Group,
+    /// A write's place has been passed.
+    due: bool,
     /// Messages that came after the writes were decided: they follow the array.
     held: Vec<Bytes>,
     held_bytes: usize,
 }
 
 impl Exec {
-    /// Takes the next command, or the text of its syntax error. Once there are too many bytes of replies, whatever does
-    /// not belong to the group gives an error.
-    pub(crate) fn next(&mut self) -> Option<Result<Command, ErrorText>> {
-        let command = self.commands.next()?;
+    /// Takes what is to be done next. Once there are too many bytes of replies, commands that write nothing give an
+    /// error.
+    pub(crate) fn next(&mut self) -> Option<Item> {
         let full = self.reply_bytes > self.bytes_max;
-        Some(match command {
-            Ok(Command::Write(op)) => Ok(Command::Write(op)),
-            Ok(Command::Subscribe {
+        Some(match self.items.pop_front()? {
+            Item::Command(Command::Subscribe {
                 kind: SubscriptionKind::Shard,
                 ..
-            }) => Err(Bytes::from_static(errors::SSUBSCRIBE_IN_EXEC)),
-            _ if full => Err(errors::exec_replies_too_large(self.bytes_max)),
-            command => command,
+            }) => Item::error(errors::SSUBSCRIBE_IN_EXEC),
+            Item::Command(command) if full && !writes(&command) => {
+                Item::error(errors::exec_replies_too_large(self.bytes_max))
+            }
+            item => item,
         })
+    }
+
+    /// Runs the writes that are still to come, because the group must be asked before another command: it is one step,
+    /// in the place of its first operation.
+    pub(crate) fn gather(&mut self, mut run: impl FnMut(Command) -> Step, protocol: Protocol) {
+        for item in std::mem::take(&mut self.items) {
+            let item = match item {
+                Item::Command(command) if writes(&command) => {
+                    Item::Ran(self.ran(run(command), protocol))
+                }
+                item => item,
+            };
+            self.items.push_back(item);
+        }
+    }
+
+    /// Takes what a command has come to; its operations go into the group.
+    pub(crate) fn ran(&mut self, step: Step, protocol: Protocol) -> Outcome {
+        match step {
+            Step::Answer(reply) | Step::Leave(reply) => Outcome::Answered(reply),
+            Step::Write(op) => self.add(vec![op], Written::One),
+            Step::Script(ops) => {
+                let written = Written::Script(ops.len(), protocol);
+                self.add(ops, written)
+            }
+            Step::Barrier(ask) => Outcome::Ask(ask),
+        }
+    }
+
+    fn add(&mut self, new: Vec<Op>, written: Written) -> Outcome {
+        let Group::Open { ops, bytes } = &mut self.group else {
+            return Outcome::Answered(Reply::error(errors::WRITES_DECIDED));
+        };
+        let more: usize = new.iter().map(Op::encoded_len).sum();
+        if *bytes + more > self.bytes_max {
+            let text = errors::transaction_too_large(self.bytes_max);
+            return Outcome::Answered(Reply::Error(text));
+        }
+        *bytes += more;
+        ops.extend(new);
+        Outcome::Written(written)
     }
 
     /// Adds the reply of a command.
@@ -227,21 +307,22 @@ impl Exec {
         }
     }
 
-    /// Adds a place for the reply of the next operation.
-    pub(crate) fn written(&mut self) {
-        self.parts.push(Part::Written);
+    /// Adds a place for the reply of a write.
+    pub(crate) fn written(&mut self, written: Written) {
+        self.parts.push(Part::Written(written));
+        self.due = true;
     }
 
-    /// Takes the operations if one of them must be asked of the node now.
-    pub(crate) fn take_group(&mut self) -> Option<Vec<Op>> {
-        let due = self.parts.iter().any(|part| matches!(part, Part::Written));
-        match &mut self.group {
-            Group::Open(ops) if due => {
-                let ops = std::mem::take(ops);
-                self.group = Group::Asked;
-                Some(ops)
-            }
-            Group::Open(_) | Group::Asked | Group::Decided(_) => None,
+    /// Returns whether the group must be asked before another command of the node.
+    pub(crate) fn group_due(&self) -> bool {
+        self.due && matches!(self.group, Group::Open { .. })
+    }
+
+    /// Takes the operations to ask the node for them.
+    pub(crate) fn take_group(&mut self) -> Vec<Op> {
+        match std::mem::replace(&mut self.group, Group::Asked) {
+            Group::Open { ops, .. } => ops,
+            Group::Asked | Group::Decided(_) => Vec::new(),
         }
     }
 
@@ -288,23 +369,28 @@ impl Exec {
     pub(crate) fn finish(self) -> (Bytes, Vec<Bytes>) {
         let mut written = match self.group {
             Group::Decided(result) => result,
-            Group::Open(_) | Group::Asked => Ok(Vec::new().into_iter()),
+            Group::Open { .. } | Group::Asked => Ok(Vec::new().into_iter()),
         };
         let mut out = BytesMut::with_capacity(self.reply_bytes);
         out.put_slice(format!("*{}\r\n", self.count).as_bytes());
         for part in self.parts {
-            let reply = match (part, &mut written) {
+            let (reply, protocol) = match (part, &mut written) {
                 (Part::Encoded(bytes), _) => {
                     out.put_slice(&bytes);
                     continue;
                 }
-                (Part::Written, Err(text)) => Reply::Error(text.clone()),
-                (Part::Written, Ok(replies)) => {
-                    replies.next().expect("the node answers each operation")
+                // An error and a number are the same in both versions.
+                (Part::Written(_), Err(text)) => (Reply::Error(text.clone()), Protocol::Resp2),
+                (Part::Written(Written::One), Ok(replies)) => {
+                    let reply = replies.next().expect("the node answers each operation");
+                    (reply, Protocol::Resp2)
+                }
+                (Part::Written(Written::Script(ops, protocol)), Ok(replies)) => {
+                    replies.by_ref().take(ops).for_each(drop);
+                    (Reply::Null, protocol)
                 }
             };
-            // An error or a number, which are the same in both versions.
-            encode(&reply, Protocol::Resp2, &mut out);
+            encode(&reply, protocol, &mut out);
         }
         (out.freeze(), self.held)
     }

@@ -59,6 +59,7 @@ scripts! {
     client_names_itself
     close_by_the_node_says_what_is_unknown
     cluster_asks_the_node
+    eval_knows_one_script
     exec_is_one_step
     exec_runs_commands_of_the_node_in_their_order
     exec_that_is_refused_or_lost

@@ -10,6 +10,7 @@ pub(crate) mod cluster;
 pub(crate) mod command;
 pub(crate) mod connection;
 pub(crate) mod pubsub;
+pub(crate) mod scripting;
 pub(crate) mod server;
 pub(crate) mod transaction;
 
@@ -45,6 +46,10 @@ pub(crate) enum Command {
     TableList(command::Filter),
     Discard,
     Echo(Bytes),
+    Eval {
+        script: scripting::Script,
+        arguments: Vec<Bytes>,
+    },
     Exec,
     Hello(connection::Hello),
     Help(&'static [&'static str]),
@@ -54,6 +59,9 @@ pub(crate) enum Command {
     PubSub(PubSubQuery),
     Quit,
     Reset,
+    ScriptExists(Vec<Bytes>),
+    ScriptFlush,
+    ScriptLoad(Bytes),
     Select(i32),
     Subscribe {
         kind: SubscriptionKind,
@@ -78,6 +86,8 @@ pub(crate) enum Step {
     Leave(Reply),
     /// The node records it, together with what comes before and after.
     Write(Op),
+    /// The node records them as one step; then the reply is nil.
+    Script(Vec<Op>),
     /// The node acts on it alone: after all that came before, and before anything that comes after.
     Barrier(Ask),
 }
@@ -106,6 +116,7 @@ impl Command {
             Self::TableList(filter) => Step::Answer(command::list(&filter)),
             Self::Discard => transaction::discard(conn).into(),
             Self::Echo(text) => Step::Answer(Reply::Bulk(text)),
+            Self::Eval { script, arguments } => scripting::eval(conn, env, &script, arguments),
             // With a `MULTI` before it, it is a matter of the session.
             Self::Exec => Step::Answer(Reply::error(errors::EXEC_WITHOUT_MULTI)),
             Self::Hello(hello) => connection::hello(seq, conn, env, hello),
@@ -116,6 +127,12 @@ impl Command {
             Self::PubSub(query) => Step::Barrier(Ask::PubSub { seq, query }),
             Self::Quit => Step::Leave(Reply::ok()),
             Self::Reset => Step::Barrier(Ask::Reset { seq }),
+            Self::ScriptExists(names) => Step::Answer(scripting::exists(env, &names)),
+            Self::ScriptFlush => {
+                env.scripts.flush();
+                Step::Answer(Reply::ok())
+            }
+            Self::ScriptLoad(script) => scripting::load(env, &script).into(),
             Self::Select(database) => connection::select(conn, env, database).into(),
             Self::Subscribe { kind, names } => Step::Barrier(Ask::Subscribe { seq, kind, names }),
             Self::Unsubscribe { kind, names } => {

@@ -1,9 +1,9 @@
 //! `EXEC`, as far as it concerns the order of replies and what the node is asked.
 
-use super::{Barrier, Session, Then};
+use super::{Barrier, Group, Session, Then};
 use crate::ask::{Ask, Seq};
-use crate::commands::Step;
-use crate::transaction::{Exec, Multi};
+use crate::commands::Command;
+use crate::transaction::{Exec, Item, Multi, Outcome};
 use corgi_resp::Reply;
 
 /// Where an `EXEC` stands among the commands of its connection.
@@ -32,44 +32,46 @@ impl Session {
     }
 
     fn advance(&mut self, seq: Seq, mut exec: Exec, place: Place) {
-        while let Some(command) = exec.next() {
-            let step = match command {
-                Ok(command) => command.run(seq, &mut self.conn, &self.env),
-                Err(text) => Step::Answer(Reply::Error(text)),
-            };
-            match step {
-                Step::Answer(reply) | Step::Leave(reply) => {
-                    exec.answer(&reply, self.conn.protocol);
+        while let Some(item) = exec.next() {
+            let outcome = match item {
+                Item::Ran(outcome) => outcome,
+                Item::Command(command) => {
+                    let step = command.run(seq, &mut self.conn, &self.env);
+                    exec.ran(step, self.conn.protocol)
                 }
-                Step::Write(_) => exec.written(),
-                Step::Barrier(ask) => {
+            };
+            match outcome {
+                Outcome::Answered(reply) => exec.answer(&reply, self.conn.protocol),
+                Outcome::Written(written) => exec.written(written),
+                Outcome::Ask(ask) => {
                     if place == Place::New {
                         self.replies.wait(seq, exec.bytes());
                     }
-                    let (first, behind) = match exec.take_group() {
-                        Some(ops) => (Ask::WriteAll { seq, ops }, Some(ask)),
-                        None => (ask, None),
-                    };
-                    return self.ask_alone(seq, first, behind, exec);
+                    if !exec.group_due() {
+                        return self.ask_alone(seq, ask, None, exec);
+                    }
+                    let protocol = self.conn.protocol;
+                    let run = |command: Command| command.run(seq, &mut self.conn, &self.env);
+                    exec.gather(run, protocol);
+                    let ops = exec.take_group();
+                    return self.ask_alone(seq, Ask::WriteAll { seq, ops }, Some(ask), exec);
                 }
             }
         }
         self.decoder.set_authenticated(self.conn.may_run());
-        match (exec.take_group(), place) {
-            (Some(ops), Place::New) => {
-                self.replies.wait(seq, exec.bytes());
-                self.asks.push(Ask::WriteAll { seq, ops });
-                self.execs.insert(seq, exec);
-            }
-            (Some(ops), Place::Alone) => {
-                self.ask_alone(seq, Ask::WriteAll { seq, ops }, None, exec);
-            }
-            (None, place) => {
-                if place == Place::New {
-                    self.replies.wait(seq, exec.bytes());
-                }
-                self.end_exec(seq, exec);
-            }
+        if place == Place::New {
+            self.replies.wait(seq, exec.bytes());
+        }
+        if !exec.group_due() {
+            return self.end_exec(seq, exec);
+        }
+        let ops = exec.take_group();
+        let ask = Ask::WriteAll { seq, ops };
+        if place == Place::New {
+            self.asks.push(ask);
+            self.groups.insert(seq, Group::Exec(exec));
+        } else {
+            self.ask_alone(seq, ask, None, exec);
         }
     }
 
@@ -103,15 +105,22 @@ impl Session {
         }
     }
 
-    /// Takes the node's answer to the writes of a transaction that did not run alone.
-    pub(super) fn exec_written(&mut self, seq: Seq, mut exec: Exec, reply: Reply) {
-        if matches!(reply, Reply::Error(_)) {
+    /// Takes the node's answer to writes that were asked as one step.
+    pub(super) fn group_written(&mut self, seq: Seq, group: Group, reply: Reply) {
+        match group {
             // Nothing was written, or nobody knows. What the session did itself cannot be of use without it.
-            self.replies.fulfil(seq, Some(&reply), self.conn.protocol);
-            return;
+            _ if matches!(reply, Reply::Error(_)) => {
+                self.replies.fulfil(seq, Some(&reply), self.conn.protocol);
+            }
+            Group::Script => {
+                self.replies
+                    .fulfil(seq, Some(&Reply::Null), self.conn.protocol);
+            }
+            Group::Exec(mut exec) => {
+                exec.decide(reply);
+                self.end_exec(seq, exec);
+            }
         }
-        exec.decide(reply);
-        self.end_exec(seq, exec);
     }
 
     fn end_exec(&mut self, seq: Seq, exec: Exec) {
