@@ -67,6 +67,31 @@ def test_a_message_reaches_channel_and_pattern_subscribers_on_every_node(cluster
         assert {message["pattern"] for message in messages} == {f"py.*.{protocol}"}
 
 
+def test_publish_and_pubsub_count_the_subscribers_of_all_nodes(cluster, protocol):
+    channel = f"py.counted.{protocol}"
+    clients = [client(port, protocol) for port in cluster.ports]
+    patterns = clients[0].pubsub_numpat()
+    pubsubs = [subscribed(port, protocol, channel=channel) for port in cluster.ports]
+    # Right after the confirmation, on the node that is asked least.
+    pubsubs.append(subscribed(cluster.ports[0], protocol, pattern=f"{channel}*"))
+    pubsubs.append(subscribed(cluster.ports[1], protocol, pattern=f"{channel}*"))
+    for each in clients:
+        assert each.publish(channel, "x") == 5
+        assert each.publish(f"{channel}.more", "x") == 2
+        assert each.pubsub_numsub(channel) == [(channel, 3)]
+        assert each.pubsub_channels(f"{channel}*") == [channel]
+        assert each.pubsub_numpat() == patterns + 1
+    pubsubs[0].unsubscribe()
+    while pubsubs[0].get_message(timeout=10)["type"] != "unsubscribe":
+        pass
+    assert [each.publish(channel, "x") for each in clients] == [4, 4, 4]
+    for pubsub in pubsubs:
+        pubsub.close()
+    # A closed connection has nobody to be confirmed to.
+    for each in clients:
+        until("nobody is counted", lambda each=each: each.publish(channel, "x") == 0)
+
+
 def test_ten_thousand_pipelined_messages_arrive_in_order_on_every_node(cluster, protocol):
     channel = f"py.pipelined.{protocol}"
     subscribers = [subscribed(port, protocol, channel=channel) for port in cluster.ports]

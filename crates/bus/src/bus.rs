@@ -1,6 +1,7 @@
 //! The clients of a node and what they listen to.
 
 use crate::Encoder;
+use crate::elsewhere::{KINDS, Nodes, Others};
 use crate::fan_out::{FanOut, Mark};
 use crate::patterns::Patterns;
 use crate::topics::{ClientSlot, Left, Place, TopicSlot, Topics, slot};
@@ -25,6 +26,8 @@ pub struct Options {
     /// bus encode a large message once for each of thousands of patterns. `usize::MAX` turns it
     /// off.
     pub client_batch_bytes_max: usize,
+    /// What names may cost that other nodes have told of; more are not counted.
+    pub elsewhere_bytes_max: usize,
 }
 
 /// A client as the fan-out sees it.
@@ -83,16 +86,18 @@ impl Channels {
         }
     }
 
-    /// Returns the clients that listen to a channel.
-    pub(crate) fn subscribers(&self, channel: &[u8]) -> &[ClientSlot] {
-        let topic = self.by_name.get(channel);
-        topic.map_or(&[], |topic| self.topics.subscribers(*topic))
+    /// Returns how many clients of all nodes listen to a channel.
+    fn count(&self, channel: &[u8], nodes: &Nodes) -> u64 {
+        self.by_name.get(channel).map_or(0, |topic| {
+            self.topics.subscribers(*topic).len() as u64 + self.topics.elsewhere(*topic, nodes)
+        })
     }
 
     /// Returns the names, those that match the pattern if there is one, in byte order.
-    fn names(&self, pattern: Option<&[u8]>) -> Vec<Bytes> {
+    fn names(&self, pattern: Option<&[u8]>, nodes: &Nodes) -> Vec<Bytes> {
         let asked = |name: &&Bytes| pattern.is_none_or(|pattern| matches(pattern, name));
-        let mut names: Vec<Bytes> = self.topics.names().filter(asked).cloned().collect();
+        let names = self.topics.names(nodes);
+        let mut names: Vec<Bytes> = names.filter(asked).cloned().collect();
         names.sort_unstable();
         names
     }
@@ -129,7 +134,7 @@ impl Route {
     }
 }
 
-/// Who listens on this node. See the crate's page for what it keeps to.
+/// Who listens on this node, and how many do on others. See the crate's page for what it keeps to.
 ///
 /// A client that is not open has no subscriptions: questions about it and taking from it are
 /// answered as for a client that subscribed to nothing.
@@ -145,6 +150,10 @@ pub struct Bus {
     marks: Vec<Mark>,
     epoch: u64,
     client_batch_bytes_max: usize,
+    pub(crate) others: Others,
+    pub(crate) elsewhere_bytes_max: usize,
+    /// Names that clients of this node have ceased to listen to.
+    pub(crate) left: Vec<(SubscriptionKind, Bytes)>,
 }
 
 impl Bus {
@@ -163,6 +172,9 @@ impl Bus {
             marks: Vec::new(),
             epoch: 0,
             client_batch_bytes_max: options.client_batch_bytes_max,
+            others: Others::default(),
+            elsewhere_bytes_max: options.elsewhere_bytes_max,
+            left: Vec::new(),
         }
     }
 
@@ -251,43 +263,23 @@ impl Bus {
             .by_id
             .get(&client)
             .expect("only an open client subscribes");
-        let found = self.clients[at as usize]
-            .as_mut()
-            .expect("an id leads to a client");
+        let found = self.client(client).expect("an id leads to a client");
         if found.subscriptions(kind).contains_key(name) {
             return found.count(kind);
         }
-        let (topics, topic) = match kind {
-            SubscriptionKind::Channel => (
-                &mut self.channels.topics,
-                self.channels.by_name.get(name).copied(),
-            ),
-            SubscriptionKind::Pattern => (&mut self.patterns.topics, self.patterns.index.get(name)),
-            SubscriptionKind::Shard => (
-                &mut self.shards.topics,
-                self.shards.by_name.get(name).copied(),
-            ),
-        };
-        let (name, place) = match topic {
-            Some(topic) => (topics.name(topic).clone(), topics.join(topic, at)),
+        let (name, place) = match self.topic(kind, name) {
+            Some(topic) => {
+                let topics = self.topics_mut(kind);
+                (topics.name(topic).clone(), topics.join(topic, at))
+            }
             None => {
                 let name = Bytes::copy_from_slice(name);
-                let place = topics.insert(name.clone(), at);
-                match kind {
-                    SubscriptionKind::Channel => {
-                        self.channels.by_name.insert(name.clone(), place.topic);
-                    }
-                    SubscriptionKind::Pattern => {
-                        self.patterns.index.insert(name.clone(), place.topic);
-                    }
-                    SubscriptionKind::Shard => {
-                        self.shards.by_name.insert(name.clone(), place.topic);
-                    }
-                }
-                self.route.valid = false;
+                let place = self.topics_mut(kind).insert(name.clone(), at);
+                self.name_came(kind, name.clone(), place.topic);
                 (name, place)
             }
         };
+        let found = self.client_mut(client).expect("it was there");
         found.subscriptions_mut(kind).insert(name, place);
         found.count(kind)
     }
@@ -345,7 +337,7 @@ impl Bus {
     /// (<https://redis.io/docs/latest/commands/pubsub-channels/>).
     #[must_use]
     pub fn channels(&self, pattern: Option<&[u8]>) -> Vec<Bytes> {
-        self.channels.names(pattern)
+        self.channels.names(pattern, &self.others.nodes)
     }
 
     /// Returns the shard channels that somebody listens to, and that match the pattern if there is
@@ -353,28 +345,40 @@ impl Bus {
     /// (<https://redis.io/docs/latest/commands/pubsub-shardchannels/>).
     #[must_use]
     pub fn shard_channels(&self, pattern: Option<&[u8]>) -> Vec<Bytes> {
-        self.shards.names(pattern)
+        self.shards.names(pattern, &self.others.nodes)
     }
 
     /// Returns how many clients listen to a channel by its exact name: `PUBSUB NUMSUB`
     /// (<https://redis.io/docs/latest/commands/pubsub-numsub/>).
     #[must_use]
     pub fn numsub(&self, channel: &[u8]) -> u64 {
-        self.channels.subscribers(channel).len() as u64
+        self.channels.count(channel, &self.others.nodes)
     }
 
     /// Returns how many clients listen to a shard channel: `PUBSUB SHARDNUMSUB`
     /// (<https://redis.io/docs/latest/commands/pubsub-shardnumsub/>).
     #[must_use]
     pub fn shard_numsub(&self, channel: &[u8]) -> u64 {
-        self.shards.subscribers(channel).len() as u64
+        self.shards.count(channel, &self.others.nodes)
     }
 
     /// Returns how many different patterns somebody listens to: `PUBSUB NUMPAT`
     /// (<https://redis.io/docs/latest/commands/pubsub-numpat/>).
     #[must_use]
     pub fn numpat(&self) -> u64 {
-        self.patterns.topics.len() as u64
+        self.count_names(SubscriptionKind::Pattern)
+    }
+
+    /// Returns how many different channels, patterns or shard channels somebody listens to.
+    #[must_use]
+    pub fn count_names(&self, kind: SubscriptionKind) -> u64 {
+        let topics = self.topics(kind);
+        let count = if self.others.is_swept() {
+            topics.len()
+        } else {
+            topics.names(&self.others.nodes).count()
+        };
+        count as u64
     }
 
     /// Returns how many literal prefixes and patterns publishes have looked at since the start: a
@@ -398,6 +402,7 @@ impl Bus {
                 channels: &self.channels,
                 patterns: &mut self.patterns,
                 shards: &self.shards,
+                nodes: &self.others.nodes,
                 route: &mut self.route,
             },
             crate::fan_out::Marks {
@@ -424,11 +429,7 @@ impl Bus {
         let Some(at) = self.by_id.get(&client).copied() else {
             return;
         };
-        for kind in [
-            SubscriptionKind::Channel,
-            SubscriptionKind::Pattern,
-            SubscriptionKind::Shard,
-        ] {
+        for kind in KINDS {
             while let Some(found) = self.clients[at as usize].as_mut()
                 && let Some((name, place)) = found.subscriptions_mut(kind).pop_first()
             {
@@ -439,12 +440,8 @@ impl Bus {
 
     /// Takes a client out of a topic's list, and forgets the topic if it was the last.
     fn leave(&mut self, kind: SubscriptionKind, name: &Bytes, place: Place) {
-        let left = match kind {
-            SubscriptionKind::Channel => self.channels.topics.leave(place),
-            SubscriptionKind::Pattern => self.patterns.topics.leave(place),
-            SubscriptionKind::Shard => self.shards.topics.leave(place),
-        };
-        match left {
+        self.left.push((kind, name.clone()));
+        match self.topics_mut(kind).leave(place) {
             Left::Kept => {}
             Left::Moved(client) => {
                 let moved = self.clients[client as usize]
@@ -455,19 +452,62 @@ impl Bus {
                     .get_mut(name)
                     .expect("subscribers know their topics") = place;
             }
-            Left::Gone => {
-                match kind {
-                    SubscriptionKind::Channel => {
-                        self.channels.by_name.remove(name);
-                    }
-                    SubscriptionKind::Pattern => self.patterns.index.remove(name),
-                    SubscriptionKind::Shard => {
-                        self.shards.by_name.remove(name);
-                    }
-                }
-                self.route.valid = false;
+            Left::Gone => self.name_went(kind, name),
+        }
+    }
+
+    /// Returns the number of a name that is kept.
+    pub(crate) fn topic(&self, kind: SubscriptionKind, name: &[u8]) -> Option<TopicSlot> {
+        match kind {
+            SubscriptionKind::Channel => self.channels.by_name.get(name).copied(),
+            SubscriptionKind::Pattern => self.patterns.index.get(name),
+            SubscriptionKind::Shard => self.shards.by_name.get(name).copied(),
+        }
+    }
+
+    pub(crate) fn topics(&self, kind: SubscriptionKind) -> &Topics {
+        match kind {
+            SubscriptionKind::Channel => &self.channels.topics,
+            SubscriptionKind::Pattern => &self.patterns.topics,
+            SubscriptionKind::Shard => &self.shards.topics,
+        }
+    }
+
+    pub(crate) fn topics_mut(&mut self, kind: SubscriptionKind) -> &mut Topics {
+        match kind {
+            SubscriptionKind::Channel => &mut self.channels.topics,
+            SubscriptionKind::Pattern => &mut self.patterns.topics,
+            SubscriptionKind::Shard => &mut self.shards.topics,
+        }
+    }
+
+    /// Lets a name that has become a topic be found.
+    pub(crate) fn name_came(&mut self, kind: SubscriptionKind, name: Bytes, topic: TopicSlot) {
+        self.others.one_more();
+        match kind {
+            SubscriptionKind::Channel => {
+                self.channels.by_name.insert(name, topic);
+            }
+            SubscriptionKind::Pattern => self.patterns.index.insert(name, topic),
+            SubscriptionKind::Shard => {
+                self.shards.by_name.insert(name, topic);
             }
         }
+        self.route.valid = false;
+    }
+
+    /// Forgets a name whose topic is gone.
+    pub(crate) fn name_went(&mut self, kind: SubscriptionKind, name: &[u8]) {
+        match kind {
+            SubscriptionKind::Channel => {
+                self.channels.by_name.remove(name);
+            }
+            SubscriptionKind::Pattern => self.patterns.index.remove(name),
+            SubscriptionKind::Shard => {
+                self.shards.by_name.remove(name);
+            }
+        }
+        self.route.valid = false;
     }
 }
 

@@ -2,6 +2,7 @@
 
 use crate::Encoder;
 use crate::bus::{Channels, Client, PatternTopics, Route};
+use crate::elsewhere::Nodes;
 use crate::topics::{ClientSlot, slot};
 use bytes::{Bytes, BytesMut};
 use corgi_base::{ClientId, Protocol, Via};
@@ -67,7 +68,7 @@ pub struct Delivery {
 ///     }
 /// }
 ///
-/// let mut bus = Bus::new(Options { hash_seed: 0, client_batch_bytes_max: 1 << 20 });
+/// let mut bus = Bus::new(Options { hash_seed: 0, client_batch_bytes_max: 1 << 20, elsewhere_bytes_max: 0 });
 /// let (publisher, other) = (ClientId(1), ClientId(2));
 /// for client in [publisher, other] {
 ///     bus.open(client, Protocol::Resp3);
@@ -100,6 +101,7 @@ pub struct Delivery {
 pub struct FanOut<'b, E: ?Sized> {
     listeners: Listeners<'b>,
     frames: Frames<'b, E>,
+    delivered: u64,
 }
 
 impl<'b, E: Encoder + ?Sized> FanOut<'b, E> {
@@ -119,11 +121,15 @@ impl<'b, E: Encoder + ?Sized> FanOut<'b, E> {
             parts: Vec::new(),
             op: 0,
         };
-        Self { listeners, frames }
+        Self {
+            listeners,
+            frames,
+            delivered: 0,
+        }
     }
 
-    /// Takes the message of operation `op` of the batch. Returns how many subscriptions of this
-    /// node receive it, which is what `PUBLISH` counts: the clients on the channel, and for every
+    /// Takes the message of operation `op` of the batch. Returns how many subscriptions of all nodes
+    /// receive it, which is what `PUBLISH` counts: the clients on the channel, and for every
     /// matching pattern the clients on it (<https://redis.io/docs/latest/commands/publish/>).
     ///
     /// # Panics
@@ -134,11 +140,13 @@ impl<'b, E: Encoder + ?Sized> FanOut<'b, E> {
             clients,
             channels,
             patterns,
+            nodes,
             route,
             ..
         } = &mut self.listeners;
         route.find(channel, channels, patterns);
-        let mut receivers = 0;
+        let mut here = 0;
+        let mut elsewhere = 0;
         if let Some(topic) = route.exact {
             let message = Message {
                 via: Via::Channel,
@@ -146,7 +154,8 @@ impl<'b, E: Encoder + ?Sized> FanOut<'b, E> {
                 payload,
             };
             let subscribers = channels.topics.subscribers(topic);
-            receivers += self.frames.deliver(clients, subscribers, message);
+            here += self.frames.deliver(clients, subscribers, message);
+            elsewhere += channels.topics.elsewhere(topic, nodes);
         }
         for topic in &route.patterns {
             let message = Message {
@@ -155,27 +164,45 @@ impl<'b, E: Encoder + ?Sized> FanOut<'b, E> {
                 payload,
             };
             let subscribers = patterns.topics.subscribers(*topic);
-            receivers += self.frames.deliver(clients, subscribers, message);
+            here += self.frames.deliver(clients, subscribers, message);
+            elsewhere += patterns.topics.elsewhere(*topic, nodes);
         }
-        receivers
+        self.delivered += here;
+        here + elsewhere
     }
 
     /// Takes the message of operation `op` of the batch, which is for a shard channel. Returns how
-    /// many clients receive it, which is what `SPUBLISH` counts
+    /// many clients of all nodes receive it, which is what `SPUBLISH` counts
     /// (<https://redis.io/docs/latest/commands/spublish/>).
     ///
     /// # Panics
     /// As [`FanOut::publish`].
     pub fn publish_shard(&mut self, op: u32, channel: &[u8], payload: &[u8]) -> u64 {
         self.frames.begin(op);
+        let Listeners {
+            clients,
+            shards,
+            nodes,
+            ..
+        } = &self.listeners;
+        let Some(topic) = shards.by_name.get(channel).copied() else {
+            return 0;
+        };
         let message = Message {
             via: Via::Shard,
             channel,
             payload,
         };
-        let subscribers = self.listeners.shards.subscribers(channel);
-        self.frames
-            .deliver(self.listeners.clients, subscribers, message)
+        let subscribers = shards.topics.subscribers(topic);
+        let here = self.frames.deliver(clients, subscribers, message);
+        self.delivered += here;
+        here + shards.topics.elsewhere(topic, nodes)
+    }
+
+    /// Returns to how many subscriptions of this node messages have gone so far.
+    #[must_use]
+    pub fn delivered(&self) -> u64 {
+        self.delivered
     }
 
     /// Ends the batch. Returns one delivery per client that receives anything, by client id.
@@ -208,6 +235,7 @@ pub(crate) struct Listeners<'b> {
     pub(crate) channels: &'b Channels,
     pub(crate) patterns: &'b mut PatternTopics,
     pub(crate) shards: &'b Channels,
+    pub(crate) nodes: &'b Nodes,
     pub(crate) route: &'b mut Route,
 }
 

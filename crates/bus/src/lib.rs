@@ -1,4 +1,4 @@
-//! Who listens on this node: channels, patterns, and the fan-out of applied batches.
+//! Who listens: channels, patterns, the fan-out of applied batches, and counts over all nodes.
 //!
 //! ```text
 //!   session ── subscribe, unsubscribe, close ──▶ ┌─────┐
@@ -13,6 +13,9 @@
 //!
 //! A client that reads too slowly is detached: the fan-out leaves it out, and the node reads what it
 //! misses from the log and puts it through a [`Replay`] for it alone, until it is attached again.
+//!
+//! What other nodes say of their subscribers is counted ([`Bus::count_elsewhere`]) with the names that
+//! they listen to: the same lookup finds those on this node and the number of those on others.
 //!
 //! Invariants
 //! - A replayed operation gives a client the same frames in the same order as the fan-out would.
@@ -33,7 +36,7 @@
 //!   the read buffer alive out of which it was parsed.
 //!
 //! Not here: what a frame looks like (the caller passes an [`Encoder`]), queues and their limits
-//! (`node`; a [`Delivery`] knows its size), counts of other nodes, permissions, Raft, the disk.
+//! (`node`; a [`Delivery`] knows its size), how nodes tell each other, permissions, Raft, the disk.
 //!
 //! Tests: `tests/model.rs` compares random histories with a naive model, `tests/fan_out.rs` runs
 //! the golden scripts in `scripts/`, `tests/cost.rs` counts what a publish looks at and what it
@@ -41,6 +44,7 @@
 #![deny(clippy::iter_over_hash_type)]
 
 mod bus;
+mod elsewhere;
 mod fan_out;
 mod patterns;
 mod topics;

@@ -12,6 +12,7 @@ fn bus() -> Bus {
     Bus::new(Options {
         hash_seed: 1,
         client_batch_bytes_max: usize::MAX,
+        elsewhere_bytes_max: 1 << 20,
     })
 }
 
@@ -113,6 +114,7 @@ fn a_client_with_many_patterns_makes_the_bus_encode_no_more_than_its_limit() {
     let mut bus = Bus::new(Options {
         hash_seed: 1,
         client_batch_bytes_max: 10_000,
+        elsewhere_bytes_max: 1 << 20,
     });
     bus.open(ClientId(1), Protocol::Resp2);
     for stars in 1..=1_000 {

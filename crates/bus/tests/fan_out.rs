@@ -3,11 +3,11 @@
 //! `UPDATE_GOLDENFILES=1 cargo test -p corgi-bus` writes the outputs anew; read the difference.
 //! Clients are prefixes, subscribers of `>[…]` speak RESP3. A batch lists its messages as
 //! `channel=payload`, for a shard channel `s/channel=payload`, and its repliers as tags:
-//! `batch a=x b=y [c1]`.
+//! `batch a=x b=y [c1]`. `elsewhere 2 a=3 p/a*=1` is what node 2 says of its subscribers.
 
 mod support;
 
-use corgi_base::{ClientId, Protocol, SubscriptionKind};
+use corgi_base::{ClientId, NodeId, Protocol, SubscriptionKind};
 use corgi_bus::{Bus, Options};
 use goldenscript::{Argument, ArgumentConsumer, Command, Context};
 use std::collections::BTreeSet;
@@ -38,6 +38,7 @@ scripts! {
     counts_and_questions
     cut_at_the_limit
     exact_before_patterns
+    other_nodes_are_counted
     own_messages_follow_replies
     protocols_side_by_side
     shard_channels_are_apart
@@ -53,6 +54,7 @@ fn run(script: &str) {
     let options = Options {
         hash_seed: 1,
         client_batch_bytes_max: usize::MAX,
+        elsewhere_bytes_max: 1 << 20,
     };
     let mut runner = Runner {
         bus: Bus::new(options),
@@ -81,6 +83,7 @@ impl goldenscript::Runner for Runner {
                 self.bus = Bus::new(Options {
                     hash_seed: 1,
                     client_batch_bytes_max: max,
+                    elsewhere_bytes_max: 1 << 20,
                 });
                 Ok(String::new())
             }
@@ -111,6 +114,7 @@ impl goldenscript::Runner for Runner {
                 }
                 Ok(out)
             }
+            "elsewhere" => self.elsewhere(&mut args),
             "numpat" => Ok(format!("{}\n", self.bus.numpat())),
             name => Err(format!("unknown command {name}").into()),
         }
@@ -118,6 +122,32 @@ impl goldenscript::Runner for Runner {
 }
 
 impl Runner {
+    /// What another node says: `elsewhere 2 begin|complete|forget`, `elsewhere 2 channel=N p/pattern=N s/shard=N`.
+    fn elsewhere(&mut self, args: &mut ArgumentConsumer<'_>) -> Output {
+        let node = args.next_pos().ok_or("which node?")?.parse()?;
+        let node = NodeId::new(node).ok_or("nodes are 1, 2, …")?;
+        match args.next_pos() {
+            Some("begin") => self.bus.begin_node(node),
+            Some("complete") => self.bus.complete_node(node),
+            Some("forget") => self.bus.forget_node(node),
+            Some(step) => return Err(format!("unknown step {step}").into()),
+            None => {}
+        }
+        let mut out = String::new();
+        while let Some((name, count)) = args.next_key() {
+            let (kind, plain) = match name.split_at_checked(2) {
+                Some(("p/", plain)) => (SubscriptionKind::Pattern, plain),
+                Some(("s/", plain)) => (SubscriptionKind::Shard, plain),
+                _ => (SubscriptionKind::Channel, name),
+            };
+            let bus = &mut self.bus;
+            if !bus.count_elsewhere(node, kind, plain.as_bytes(), count.parse()?) {
+                writeln!(out, "{name} is one too many")?;
+            }
+        }
+        Ok(out)
+    }
+
     fn client(&mut self, client: ClientId, name: &str, args: &mut ArgumentConsumer<'_>) -> Output {
         let mut out = String::new();
         let mut protocol = || match args.next_pos() {
@@ -219,6 +249,7 @@ fn a_detached_client_counts_and_is_left_out_until_it_is_attached() {
     let mut bus = Bus::new(Options {
         hash_seed: 1,
         client_batch_bytes_max: usize::MAX,
+        elsewhere_bytes_max: 1 << 20,
     });
     let (slow, fast) = (ClientId(1), ClientId(2));
     for client in [slow, fast] {
@@ -259,6 +290,7 @@ fn what_is_not_wanted_is_left_out_of_a_replay() {
     let mut bus = Bus::new(Options {
         hash_seed: 1,
         client_batch_bytes_max: usize::MAX,
+        elsewhere_bytes_max: 1 << 20,
     });
     let client = ClientId(1);
     bus.open(client, Protocol::Resp3);

@@ -5,7 +5,7 @@ mod support;
 
 use bytes::{Bytes, BytesMut};
 use corgi_base::glob::matches;
-use corgi_base::{ClientId, Protocol, SubscriptionKind, Via};
+use corgi_base::{ClientId, NodeId, Protocol, SubscriptionKind, Via};
 use corgi_bus::{Bus, Delivery, Encoder, Options};
 use proptest::collection::{btree_set, vec};
 use proptest::prelude::*;
@@ -35,6 +35,11 @@ enum Step {
     Reset(ClientId),
     Subscribe(ClientId, SubscriptionKind, &'static str),
     Unsubscribe(ClientId, SubscriptionKind, &'static str),
+    Begin(NodeId),
+    Complete(NodeId),
+    Forget(NodeId),
+    Elsewhere(NodeId, SubscriptionKind, &'static str, u64),
+    Sweep(usize),
     Batch {
         repliers: BTreeSet<ClientId>,
         messages: Vec<Message>,
@@ -43,6 +48,10 @@ enum Step {
 
 fn client() -> impl Strategy<Value = ClientId> {
     (1_u64..=5).prop_map(ClientId)
+}
+
+fn node() -> impl Strategy<Value = NodeId> {
+    (2_u64..=3).prop_map(|id| NodeId::new(id).expect("not 0"))
 }
 
 fn protocol() -> impl Strategy<Value = Protocol> {
@@ -86,6 +95,12 @@ fn step() -> impl Strategy<Value = Step> {
         1 => client().prop_map(Step::Reset),
         12 => (client(), name()).prop_map(|(c, (kind, name))| Step::Subscribe(c, kind, name)),
         5 => (client(), name()).prop_map(|(c, (kind, name))| Step::Unsubscribe(c, kind, name)),
+        1 => node().prop_map(Step::Begin),
+        1 => node().prop_map(Step::Complete),
+        1 => node().prop_map(Step::Forget),
+        6 => (node(), name(), 0_u64..3)
+            .prop_map(|(node, (kind, name), count)| Step::Elsewhere(node, kind, name, count)),
+        1 => (0_usize..30).prop_map(Step::Sweep),
         8 => (btree_set(client(), 0..3), messages())
             .prop_map(|(repliers, messages)| Step::Batch { repliers, messages }),
     ]
@@ -95,6 +110,8 @@ fn step() -> impl Strategy<Value = Step> {
 struct Model {
     clients: BTreeMap<ClientId, Protocol>,
     subscriptions: BTreeSet<(ClientId, SubscriptionKind, &'static str)>,
+    /// What nodes say: whether it is left from before they began anew, and how many.
+    elsewhere: BTreeMap<(NodeId, SubscriptionKind, &'static str), (bool, u64)>,
 }
 
 /// What the model expects for one client: its frames with their operations, and whether it was cut.
@@ -123,11 +140,29 @@ impl Model {
     }
 
     fn listened(&self, kind: SubscriptionKind) -> BTreeSet<&'static str> {
-        self.subscriptions
-            .iter()
-            .filter(|(_, k, _)| *k == kind)
-            .map(|(.., name)| *name)
+        let here = self.subscriptions.iter().map(|(_, k, name)| (*k, *name));
+        let elsewhere = self.elsewhere.keys().map(|(_, k, name)| (*k, *name));
+        here.chain(elsewhere)
+            .filter(|(k, _)| *k == kind)
+            .map(|(_, name)| name)
             .collect()
+    }
+
+    /// How many listen to a name on other nodes.
+    fn elsewhere(&self, kind: SubscriptionKind, name: &str) -> u64 {
+        let of_name = self
+            .elsewhere
+            .iter()
+            .filter(|((_, k, n), _)| (*k, *n) == (kind, name));
+        of_name.map(|(_, (_, count))| count).sum()
+    }
+
+    fn here(&self, kind: SubscriptionKind, name: &str) -> u64 {
+        let of_name = self
+            .subscriptions
+            .iter()
+            .filter(|(_, k, n)| (*k, *n) == (kind, name));
+        of_name.count() as u64
     }
 
     fn publish(
@@ -162,7 +197,18 @@ impl Model {
             part.bytes += frame.len();
             part.frames.push((op, frame.freeze()));
         }
-        receivers
+        receivers + self.receivers_elsewhere(shard, channel)
+    }
+
+    fn receivers_elsewhere(&self, shard: bool, channel: &str) -> u64 {
+        if shard {
+            return self.elsewhere(SubscriptionKind::Shard, channel);
+        }
+        let kind = SubscriptionKind::Pattern;
+        let patterns = PATTERNS.iter();
+        let matching = patterns.filter(|pattern| matches(pattern.as_bytes(), channel.as_bytes()));
+        let by_pattern: u64 = matching.map(|pattern| self.elsewhere(kind, pattern)).sum();
+        self.elsewhere(SubscriptionKind::Channel, channel) + by_pattern
     }
 }
 
@@ -170,8 +216,10 @@ fn run(steps: Vec<Step>, max: usize) -> Result<(), TestCaseError> {
     let mut bus = Bus::new(Options {
         hash_seed: 7,
         client_batch_bytes_max: max,
+        elsewhere_bytes_max: usize::MAX,
     });
     let mut model = Model::default();
+    let mut here: BTreeMap<(SubscriptionKind, &str), u64> = BTreeMap::new();
     for step in steps {
         match step {
             Step::Open(client, protocol) => {
@@ -211,12 +259,51 @@ fn run(steps: Vec<Step>, max: usize) -> Result<(), TestCaseError> {
                 let count = bus.unsubscribe(client, kind, name.as_bytes());
                 prop_assert_eq!(count, model.count(client, kind));
             }
+            Step::Begin(node) => {
+                bus.begin_node(node);
+                let of_node = model.elsewhere.iter_mut().filter(|(key, _)| key.0 == node);
+                of_node.for_each(|(_, (old, _))| *old = true);
+            }
+            Step::Complete(node) => {
+                bus.complete_node(node);
+                model
+                    .elsewhere
+                    .retain(|(of, ..), (old, _)| *of != node || !*old);
+            }
+            Step::Forget(node) => {
+                bus.forget_node(node);
+                model.elsewhere.retain(|(of, ..), _| *of != node);
+            }
+            Step::Elsewhere(node, kind, name, count) => {
+                prop_assert!(bus.count_elsewhere(node, kind, name.as_bytes(), count));
+                if count == 0 {
+                    model.elsewhere.remove(&(node, kind, name));
+                } else {
+                    model.elsewhere.insert((node, kind, name), (false, count));
+                }
+            }
+            Step::Sweep(topics) => bus.sweep(topics),
             Step::Batch { repliers, messages } => {
                 check_batch(&mut bus, &model, &repliers, &messages, max)?;
             }
         }
         check_questions(&bus, &model)?;
+        let all_left = bus.take_left();
+        let names = CHANNELS.iter().chain(PATTERNS);
+        let names = names.flat_map(|name| KINDS.map(|kind| (kind, *name)));
+        for (kind, name) in names {
+            let now = model.here(kind, name);
+            let before = here.insert((kind, name), now);
+            if before.is_some_and(|before| before > now) {
+                let left = (kind, Bytes::from_static(name.as_bytes()));
+                prop_assert!(all_left.contains(&left), "{:?} is not told", left);
+            }
+        }
     }
+    bus.sweep(usize::MAX);
+    check_questions(&bus, &model)?;
+    let kept = model.elsewhere.keys().map(|(.., name)| 160 + name.len());
+    prop_assert_eq!(bus.elsewhere_bytes(), kept.sum::<usize>());
     Ok(())
 }
 
@@ -249,10 +336,9 @@ fn check_questions(bus: &Bus, model: &Model) -> Result<(), TestCaseError> {
             prop_assert_eq!(asked(Some(pattern)), wanted.copied().collect::<Vec<_>>());
         }
         for channel in CHANNELS {
-            let same = |(_, k, name): &&(ClientId, SubscriptionKind, &str)| {
-                (*k, *name) == (kind, *channel)
-            };
-            let count = model.subscriptions.iter().filter(same).count() as u64;
+            let here = model.here(kind, channel);
+            prop_assert_eq!(bus.count_here(kind, channel.as_bytes()), here);
+            let count = here + model.elsewhere(kind, channel);
             let channel = channel.as_bytes();
             let counted = match shard {
                 true => bus.shard_numsub(channel),
@@ -265,6 +351,14 @@ fn check_questions(bus: &Bus, model: &Model) -> Result<(), TestCaseError> {
         bus.numpat(),
         model.listened(SubscriptionKind::Pattern).len() as u64
     );
+    for kind in KINDS {
+        prop_assert_eq!(bus.count_names(kind), model.listened(kind).len() as u64);
+        let names = (0..bus.slots(kind)).filter_map(|number| bus.name_here(kind, number));
+        let names: BTreeSet<&[u8]> = names.map(|name| &name[..]).collect();
+        let here = model.subscriptions.iter().filter(|(_, k, _)| *k == kind);
+        let here: BTreeSet<&[u8]> = here.map(|(.., name)| name.as_bytes()).collect();
+        prop_assert_eq!(names, here);
+    }
     Ok(())
 }
 

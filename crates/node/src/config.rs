@@ -46,6 +46,8 @@ pub struct Limits {
     pub clients_queue_bytes_max: u64,
     /// Feeding from the log.
     pub cursors: CursorLimits,
+    /// Bytes that names may take which clients of other nodes listen to; more are not counted.
+    pub counts_bytes_max: usize,
     /// Payload bytes of one append message to a follower.
     pub append_bytes_max: u64,
     /// Append messages under way to one follower.

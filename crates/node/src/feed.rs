@@ -266,8 +266,7 @@ impl Shared {
             "client" => ?client, "first" => %first);
         self.cursors.end(client);
         self.bus.reset(client);
-        // A subscription that waits must not listen for a connection that ends.
-        self.reads.forget(client);
+        self.forget_reads(client);
         let error = Some(errors::lagged(first));
         self.clients.tell(client, Told::Close { error });
     }

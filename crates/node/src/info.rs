@@ -46,7 +46,7 @@ pub(crate) struct NodeFacts {
     pub(crate) disk_low: bool,
     pub(crate) pending_bytes: usize,
     pub(crate) batches_in_flight: usize,
-    pub(crate) channels: usize,
+    pub(crate) channels: u64,
     pub(crate) patterns: u64,
     pub(crate) published: u64,
     pub(crate) delivered: u64,

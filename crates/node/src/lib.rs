@@ -22,6 +22,7 @@
 //! | `vitals` | what nodes know of each other's clocks, disks and versions |
 //! | `log_time` | which time a leader stamps on batches |
 //! | `room` | when the disk is too full for new writes (P10) |
+//! | `counts` | who listens on all nodes together (P6) |
 //! | `reads` | from which position a subscription counts (P3) |
 //! | `agreement` | whether all nodes have the same state (I16) |
 //! | `quorum` | whether a majority answers this node (P8) |
@@ -38,8 +39,7 @@
 //! - Everything told to a client is told in the order of the log, its own replies before its own messages.
 //! - Equal inputs give equal outputs: no clock, no randomness, no hash order.
 //!
-//! Not here: bytes of clients (`session`), encoding, sockets, threads, RocksDB. Not yet: counts over the whole cluster
-//! (`PUBLISH` and `PUBSUB` count this node's subscribers), snapshots.
+//! Not here: bytes of clients (`session`), encoding, sockets, threads, RocksDB. Not yet: snapshots.
 //!
 //! Tests: `tests/` has golden scripts over whole clusters of nodes, and unit tests of the parts.
 #![deny(clippy::iter_over_hash_type)]
@@ -49,6 +49,7 @@ mod agreement;
 mod birth;
 mod clients;
 mod config;
+mod counts;
 mod cursors;
 mod errors;
 mod feed;
@@ -69,6 +70,8 @@ mod running;
 mod shared;
 mod stalls;
 mod succession;
+#[cfg(test)]
+mod testing;
 mod vitals;
 
 pub use config::{CursorLimits, InitialMember, Limits, NodeConfig, NodeStart, Timeouts};
@@ -77,6 +80,6 @@ pub use info::Facts;
 pub use members::Change;
 pub use node::{Node, NodeStartError};
 pub use outputs::{DiskJob, Outputs, Probe};
-pub use peer::{Lane, PeerHello, PeerMessage, Refusal, RefusalKind, Vitals};
+pub use peer::{Lane, NameCount, PeerHello, PeerMessage, Refusal, RefusalKind, Vitals};
 pub use queued::QueuedBytes;
 pub use room::DiskSpace;

@@ -12,7 +12,9 @@ use crate::room::DiskSpace;
 use crate::running::Running;
 use crate::shared::{AboutCluster, Shared};
 use corgi_base::codec::DecodeError;
-use corgi_base::{Boot, ClientId, Formation, LogIndex, NodeId, Now, Protocol, Term};
+use corgi_base::{
+    Boot, ClientId, Formation, LogIndex, NodeId, Now, Protocol, SubscriptionKind, Term,
+};
 use corgi_consensus::storage::LogReader;
 use corgi_consensus::{PersistToken, Role, StartError};
 use corgi_session::{Ask, Reply};
@@ -200,6 +202,7 @@ impl<R: LogReader> Node<R> {
     pub fn peer_up(&mut self, now: Now, hello: PeerHello) {
         self.shared.peers_up.insert(hello.id);
         self.shared.heard.insert(&hello);
+        self.shared.counts.peer_up(now.mono_ms, hello.id);
         self.shared.tell_vitals(now, Some(hello.id));
         match (&mut self.stage, hello.formation) {
             (Stage::Running(running), theirs) => {
@@ -254,6 +257,7 @@ impl<R: LogReader> Node<R> {
     /// Takes note that messages to a peer cannot be sent any more.
     pub fn peer_down(&mut self, now: Now, peer: NodeId) {
         self.shared.peers_up.remove(&peer);
+        self.shared.counts.peer_down(now.mono_ms, peer);
         if matches!(self.stage, Stage::Unformed(_)) {
             self.shared.heard.remove(peer);
         }
@@ -267,6 +271,7 @@ impl<R: LogReader> Node<R> {
         if let Stage::Running(running) = &mut self.stage {
             running.hung_up(&self.shared, now, peer);
         }
+        self.shared.counts.peer_hung_up(now.mono_ms, peer);
         self.pump(now);
     }
 
@@ -303,8 +308,26 @@ impl<R: LogReader> Node<R> {
 
     /// Takes a message from a peer that has been let in.
     pub fn peer_message(&mut self, now: Now, from: NodeId, message: PeerMessage) {
+        self.shared.counts.heard(now.mono_ms, from);
         match (&mut self.stage, message) {
             (_, PeerMessage::Vitals(vitals)) => self.shared.vitals.heard(now, from, vitals),
+            (
+                _,
+                PeerMessage::Counts {
+                    boot,
+                    stream,
+                    seq,
+                    complete,
+                    counts,
+                },
+            ) => {
+                let told = (boot, stream, seq, complete);
+                self.shared.take_counts(now.mono_ms, from, told, counts);
+            }
+            (_, PeerMessage::CountsTaken { boot, stream, next }) => {
+                self.shared.counts_taken(from, boot, stream, next);
+            }
+            (_, PeerMessage::Recount) => self.shared.recount(from),
             (Stage::Running(running), message) => {
                 running.peer_message(&mut self.shared, now, from, message);
             }
@@ -475,6 +498,7 @@ impl<R: LogReader> Node<R> {
         if let Stage::Running(running) = &mut self.stage {
             running.pump(&mut self.shared, now);
         }
+        self.shared.work_on_counts(now.mono_ms);
     }
 }
 
@@ -500,7 +524,7 @@ impl NodeFacts {
             disk_low: shared.room.is_low(),
             pending_bytes: shared.origin.pending_bytes(),
             batches_in_flight: shared.origin.in_flight(),
-            channels: shared.bus.channels(None).len(),
+            channels: shared.bus.count_names(SubscriptionKind::Channel),
             patterns: shared.bus.numpat(),
             published: shared.counters.published,
             delivered: shared.counters.delivered,

@@ -13,13 +13,19 @@
 //! 0x08 changed       number:u64 ok:u8 [text:bytes]               (its answer; a text unless ok)
 //! 0x10 vitals        wall_ms:u64 level:u32 disk_low:u8           (the sender's clock, feature level, and disk)
 //! 0x11 state hash    index:u64 hash:u64                          (the sender's state after that entry)
+//! 0x30 counts        boot:u64 stream:u64 seq:u64 complete:u8 count:u32 (kind:u8 count:u32 name:bytes)*
+//!                    kind 1 channel; 2 pattern; 3 shard channel  (how many listen on the sender)
+//! 0x31 counts taken  boot:u64 stream:u64 next:u64                (the sender's answer to the receiver's counts)
+//! 0x32 recount                                                   (the sender knows nothing of the receiver's counts)
 //! ```
 
 use crate::config::InitialMember;
 use crate::members::Change;
 use bytes::Bytes;
 use corgi_base::codec::{DecodeError, Reader, put_bytes};
-use corgi_base::{BatchNumber, Boot, ClusterId, Formation, InstanceId, LogIndex, NodeId, Nonce};
+use corgi_base::{
+    BatchNumber, Boot, ClusterId, Formation, InstanceId, LogIndex, NodeId, Nonce, SubscriptionKind,
+};
 use std::fmt;
 
 const RAFT: u8 = 0x01;
@@ -35,6 +41,12 @@ const FORGET: u8 = 2;
 const MEET: u8 = 3;
 const VITALS: u8 = 0x10;
 const STATE_HASH: u8 = 0x11;
+const COUNTS: u8 = 0x30;
+const COUNTS_TAKEN: u8 = 0x31;
+const RECOUNT: u8 = 0x32;
+
+/// Names are as long as a client likes; such counts must not delay heartbeats.
+const CONTROL_BYTES_MAX: usize = 64 << 10;
 
 /// Which of the two connections to a peer a message takes. Heartbeats and votes must not wait behind entries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -111,6 +123,48 @@ pub enum PeerMessage {
         /// The state's running hash.
         hash: u64,
     },
+    /// How many clients listen on the sender, by name: all names once, then those that have changed (P6).
+    Counts {
+        /// The sender's boot.
+        boot: Boot,
+        /// Numbers the sender's streams of counts: each tells everything from the start.
+        stream: u64,
+        /// The message's number within its stream.
+        seq: u64,
+        /// Whether with this message all names have been told once.
+        complete: bool,
+        /// Names, with the counts as they are now; a later one of the same name replaces it.
+        counts: Vec<NameCount>,
+    },
+    /// The receiver's counts have been taken, all messages before one.
+    CountsTaken {
+        /// The receiver's boot.
+        boot: Boot,
+        /// The receiver's stream.
+        stream: u64,
+        /// The message that must come next.
+        next: u64,
+    },
+    /// The sender knows nothing of the receiver's counts, and would like to be told.
+    Recount,
+}
+
+/// How many clients of a node listen to a name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NameCount {
+    /// What is named.
+    pub kind: SubscriptionKind,
+    /// The channel, the pattern, or the shard channel.
+    pub name: Bytes,
+    /// How many; 0 if nobody does any more.
+    pub count: u64,
+}
+
+impl NameCount {
+    /// Returns how many bytes it takes in a message.
+    pub fn encoded_len(&self) -> usize {
+        1 + 4 + 4 + self.name.len()
+    }
 }
 
 /// How a node is: what the others go by and cannot know.
@@ -129,7 +183,11 @@ impl PeerMessage {
     pub fn lane(&self) -> Lane {
         match self {
             Self::Raft { bulk: true, .. } | Self::Forward { .. } => Lane::Bulk,
+            Self::Counts { .. } if self.payload_bytes() > CONTROL_BYTES_MAX => Lane::Bulk,
             Self::Raft { bulk: false, .. }
+            | Self::Counts { .. }
+            | Self::CountsTaken { .. }
+            | Self::Recount
             | Self::Expect { .. }
             | Self::OpenSession { .. }
             | Self::Formed(_)
@@ -146,7 +204,10 @@ impl PeerMessage {
         match self {
             Self::Raft { bytes, .. } => bytes.len(),
             Self::Forward { data, .. } => data.len(),
-            Self::Expect { .. }
+            Self::Counts { counts, .. } => counts.iter().map(NameCount::encoded_len).sum(),
+            Self::CountsTaken { .. }
+            | Self::Recount
+            | Self::Expect { .. }
             | Self::OpenSession { .. }
             | Self::Formed(_)
             | Self::Contacts(_)
@@ -231,6 +292,28 @@ impl PeerMessage {
                 head.extend_from_slice(&index.0.to_be_bytes());
                 head.extend_from_slice(&hash.to_be_bytes());
             }
+            Self::Counts {
+                boot,
+                stream,
+                seq,
+                complete,
+                counts,
+            } => {
+                head.reserve(self.payload_bytes());
+                head.push(COUNTS);
+                head.extend_from_slice(&boot.0.to_be_bytes());
+                head.extend_from_slice(&stream.to_be_bytes());
+                head.extend_from_slice(&seq.to_be_bytes());
+                head.push((*complete).into());
+                put_counts(&mut head, counts);
+            }
+            Self::CountsTaken { boot, stream, next } => {
+                head.push(COUNTS_TAKEN);
+                head.extend_from_slice(&boot.0.to_be_bytes());
+                head.extend_from_slice(&stream.to_be_bytes());
+                head.extend_from_slice(&next.to_be_bytes());
+            }
+            Self::Recount => head.push(RECOUNT),
         }
         (head, payload)
     }
@@ -304,16 +387,25 @@ impl PeerMessage {
             VITALS => Self::Vitals(Vitals {
                 wall_ms: r.u64("clock")?,
                 level: r.u32("feature level")?,
-                disk_low: match r.u8("disk")? {
-                    0 => false,
-                    1 => true,
-                    _ => return Err(DecodeError::Invalid { field: "disk" }),
-                },
+                disk_low: read_bool(&mut r, "disk")?,
             }),
             STATE_HASH => Self::StateHash {
                 index: LogIndex(r.u64("index")?),
                 hash: r.u64("state hash")?,
             },
+            COUNTS => Self::Counts {
+                boot: Boot(r.u64("boot")?),
+                stream: r.u64("stream")?,
+                seq: r.u64("sequence")?,
+                complete: read_bool(&mut r, "complete")?,
+                counts: read_counts(&mut r)?,
+            },
+            COUNTS_TAKEN => Self::CountsTaken {
+                boot: Boot(r.u64("boot")?),
+                stream: r.u64("stream")?,
+                next: r.u64("sequence")?,
+            },
+            RECOUNT => Self::Recount,
             kind => {
                 return Err(DecodeError::Unknown {
                     field: "peer message kind",
@@ -324,6 +416,53 @@ impl PeerMessage {
         r.finish()?;
         Ok(message)
     }
+}
+
+fn read_bool(r: &mut Reader, field: &'static str) -> Result<bool, DecodeError> {
+    match r.u8(field)? {
+        0 => Ok(false),
+        1 => Ok(true),
+        _ => Err(DecodeError::Invalid { field }),
+    }
+}
+
+fn put_counts(out: &mut Vec<u8>, counts: &[NameCount]) {
+    let len = u32::try_from(counts.len()).expect("a message has few names");
+    out.extend_from_slice(&len.to_be_bytes());
+    for NameCount { kind, name, count } in counts {
+        out.push(match kind {
+            SubscriptionKind::Channel => 1,
+            SubscriptionKind::Pattern => 2,
+            SubscriptionKind::Shard => 3,
+        });
+        let count = u32::try_from(*count).unwrap_or(u32::MAX);
+        out.extend_from_slice(&count.to_be_bytes());
+        put_bytes(out, name);
+    }
+}
+
+fn read_counts(r: &mut Reader) -> Result<Vec<NameCount>, DecodeError> {
+    let len = r.u32("number of names")?;
+    let mut counts = Vec::new();
+    for _ in 0..len {
+        let kind = match r.u8("kind of name")? {
+            1 => SubscriptionKind::Channel,
+            2 => SubscriptionKind::Pattern,
+            3 => SubscriptionKind::Shard,
+            value => {
+                return Err(DecodeError::Unknown {
+                    field: "kind of name",
+                    value: value.into(),
+                });
+            }
+        };
+        counts.push(NameCount {
+            kind,
+            count: r.u32("subscribers")?.into(),
+            name: r.bytes("name")?,
+        });
+    }
+    Ok(counts)
 }
 
 fn put_change(out: &mut Vec<u8>, change: &Change) {

@@ -7,6 +7,7 @@
 //! A question is also asked when nobody reads, now and then: its answer is the proof that a majority still answers
 //! (P8).
 
+use crate::counts::Until;
 use bytes::Bytes;
 use corgi_base::{Boot, ClientId, LogIndex, NodeId, SubscriptionKind};
 use corgi_consensus::{ReadGrant, ReadId};
@@ -24,6 +25,10 @@ pub(crate) struct Read {
     pub(crate) kind: SubscriptionKind,
     pub(crate) names: Vec<Bytes>,
     pub(crate) deadline_ms: u64,
+    /// The names that the others have been told of, because the client does not listen to them yet.
+    pub(crate) announced: Vec<Bytes>,
+    /// How far the others must have heard.
+    pub(crate) told: Until,
 }
 
 #[derive(Debug)]
@@ -156,26 +161,23 @@ impl Reads {
 
     /// Removes and returns the reads that have waited for too long.
     pub(crate) fn expire(&mut self, now_ms: u64) -> Vec<Read> {
-        let late = |read: &Read| now_ms >= read.deadline_ms;
-        let mut expired: Vec<Read> = self.waiting.extract_if(.., |r| late(r)).collect();
-        if let Some(question) = &mut self.question {
-            expired.extend(question.reads.extract_if(.., |r| late(r)));
-        }
-        for (_, reads) in &mut self.granted {
-            expired.extend(reads.extract_if(.., |r| late(r)));
-        }
-        expired
+        self.extract(|read| now_ms >= read.deadline_ms)
     }
 
-    /// Forgets a client that is gone.
-    pub(crate) fn forget(&mut self, client: ClientId) {
-        self.waiting.retain(|read| read.client != client);
+    /// Removes and returns the reads of a client that is gone.
+    pub(crate) fn forget(&mut self, client: ClientId) -> Vec<Read> {
+        self.extract(|read| read.client == client)
+    }
+
+    fn extract(&mut self, which: impl Fn(&Read) -> bool) -> Vec<Read> {
+        let mut reads: Vec<Read> = self.waiting.extract_if(.., |r| which(r)).collect();
         if let Some(question) = &mut self.question {
-            question.reads.retain(|read| read.client != client);
+            reads.extend(question.reads.extract_if(.., |r| which(r)));
         }
-        for (_, reads) in &mut self.granted {
-            reads.retain(|read| read.client != client);
+        for (_, granted) in &mut self.granted {
+            reads.extend(granted.extract_if(.., |r| which(r)));
         }
+        reads
     }
 }
 

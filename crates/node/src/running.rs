@@ -165,7 +165,10 @@ impl<R: LogReader> Running<R> {
             }
             PeerMessage::StateHash { index, hash } => self.agreement.heard(from, index, hash),
             // Taken before there is a cluster.
-            PeerMessage::Vitals(_) => {}
+            PeerMessage::Vitals(_)
+            | PeerMessage::Counts { .. }
+            | PeerMessage::CountsTaken { .. }
+            | PeerMessage::Recount => {}
             PeerMessage::Formed(formation) => {
                 if formation != self.formation {
                     warn!(shared.log, "a peer says that this node belongs to another cluster";
@@ -199,7 +202,7 @@ impl<R: LogReader> Running<R> {
         shared.starved = self.starved(shared);
         self.compare_states(shared, now);
         for read in shared.reads.take_ready(self.state.applied()) {
-            shared.subscribe(read);
+            shared.counts.confirm_later(read);
         }
         shared.feed();
         if let Some(write) = self.state.take_write() {

@@ -4,6 +4,7 @@ use crate::admin::{self, Admin};
 use crate::birth::Heard;
 use crate::clients::Clients;
 use crate::config::NodeConfig;
+use crate::counts::Counts;
 use crate::cursors::Cursors;
 use crate::errors;
 use crate::feed::{self, FeedCounters};
@@ -54,6 +55,7 @@ pub(crate) struct Shared {
     /// The node whose disk has no room for new writes.
     pub(crate) starved: Option<NodeId>,
     pub(crate) cursors: Cursors,
+    pub(crate) counts: Counts,
     pub(crate) heard: Heard,
     pub(crate) peers_up: BTreeSet<NodeId>,
     pub(crate) out: Outputs,
@@ -86,6 +88,7 @@ impl Shared {
             bus: Bus::new(Options {
                 hash_seed: config.seed,
                 client_batch_bytes_max,
+                elsewhere_bytes_max: config.limits.counts_bytes_max,
             }),
             origin: Origin::new(config.boot, limits),
             admin: Admin::new(config.boot),
@@ -103,6 +106,7 @@ impl Shared {
             starved: None,
             quorum: Quorum::new(config.timeouts.quorum_loss_ms),
             cursors: feed::cursors(&config.limits.cursors),
+            counts: Counts::new(config.boot, config.timeouts.quorum_loss_ms),
             heard: Heard::default(),
             peers_up: BTreeSet::new(),
             out: Outputs::default(),
@@ -126,9 +130,23 @@ impl Shared {
         if self.clients.close(client) {
             self.bus.close(client);
             self.cursors.end(client);
-            self.reads.forget(client);
+            self.forget_reads(client);
             self.admin.forget(client);
         }
+    }
+
+    /// Forgets the subscriptions of a client that wait: they must not begin for a connection that ends.
+    pub(crate) fn forget_reads(&mut self, client: ClientId) {
+        for read in self.reads.forget(client) {
+            self.counts.retract(&read);
+        }
+        self.counts.forget(client);
+    }
+
+    /// Refuses a subscription that waited.
+    fn refuse_read(&mut self, read: &Read, error: Bytes) {
+        self.counts.retract(read);
+        self.clients.error(read.client, read.seq, error);
     }
 
     /// Ends all connections, because this node has left the cluster, and then the node.
@@ -136,7 +154,7 @@ impl Shared {
         self.admin.has_left(&mut self.clients, self.config.id);
         for client in self.clients.ids().collect::<Vec<_>>() {
             self.bus.reset(client);
-            self.reads.forget(client);
+            self.forget_reads(client);
             let error = Some(errors::removed());
             self.clients.tell(client, Told::Close { error });
         }
@@ -167,16 +185,23 @@ impl Shared {
                     .error(client, seq, errors::quorum_lost(loss_ms));
             }
             Ask::Subscribe { seq, kind, names } => {
-                let deadline_ms = now.mono_ms + self.config.timeouts.write_ms;
+                let (announced, told) =
+                    self.counts
+                        .announce(now.mono_ms, &self.bus, client, kind, &names);
                 self.reads.ask(Read {
                     client,
                     seq,
                     kind,
                     names,
-                    deadline_ms,
+                    deadline_ms: now.mono_ms + self.config.timeouts.write_ms,
+                    announced,
+                    told,
                 });
             }
-            Ask::Unsubscribe { seq, kind, names } => self.unsubscribe(client, seq, kind, names),
+            Ask::Unsubscribe { seq, kind, names } => {
+                let told = self.unsubscribe(client, seq, kind, names);
+                self.confirm_unsubscribed(now.mono_ms, client, told);
+            }
             Ask::SetProtocol { seq, protocol } => {
                 self.bus.set_protocol(client, protocol);
                 self.clients.tell(client, Told::Done { seq });
@@ -232,13 +257,15 @@ impl Shared {
         self.out.send.extend(to.map(|up| (up, message.clone())));
     }
 
+    /// Ends subscriptions at once; returns what is to be told of it.
     fn unsubscribe(
         &mut self,
         client: ClientId,
         seq: Seq,
         kind: SubscriptionKind,
         names: Vec<Bytes>,
-    ) {
+    ) -> Vec<Told> {
+        let mut told = Vec::with_capacity(names.len() + 1);
         let names = if names.is_empty() {
             self.bus.names(client, kind)
         } else {
@@ -251,18 +278,18 @@ impl Shared {
             count,
         };
         if names.is_empty() {
-            self.clients
-                .tell(client, confirm(None, self.bus.count(client, kind)));
+            told.push(confirm(None, self.bus.count(client, kind)));
         }
         for name in names {
             let count = self.bus.unsubscribe(client, kind, &name);
             self.cursors.unsubscribed(client, kind, &name);
-            self.clients.tell(client, confirm(Some(name), count));
+            told.push(confirm(Some(name), count));
         }
         if !self.bus.listens(client) {
             self.end_lag(client);
         }
-        self.clients.tell(client, Told::Done { seq });
+        told.push(Told::Done { seq });
+        told
     }
 
     fn count(&self, query: PubSubQuery) -> Reply {
@@ -302,14 +329,15 @@ impl Shared {
             seq,
             kind,
             names,
+            announced,
             ..
         } = read;
-        if !self.clients.contains(client) {
-            return;
-        }
         for name in names {
             if !self.bus.is_subscribed(client, kind, &name) {
                 self.cursors.subscribed(client, kind, &name);
+                if announced.binary_search(&name).is_err() {
+                    self.counts.changed(kind, &name);
+                }
             }
             let count = self.bus.subscribe(client, kind, &name);
             let name = Some(name);
@@ -341,9 +369,10 @@ impl Shared {
                     .collect();
                 slog::warn!(self.log, "no majority answers: subscribers are closed, and new ones refused";
                     "elapsed_ms" => loss_ms, "clients" => listeners.len());
-                for read in self.reads.give_up() {
-                    let text = errors::quorum_lost(loss_ms);
-                    self.clients.error(read.client, read.seq, text);
+                let mut waiting = self.reads.give_up();
+                waiting.extend(self.counts.give_up());
+                for read in waiting {
+                    self.refuse_read(&read, errors::quorum_lost(loss_ms));
                 }
                 for client in listeners {
                     self.end_listening(client, errors::quorum_lost(loss_ms));
@@ -367,8 +396,7 @@ impl Shared {
         let wait_ms = admin::wait_ms(self);
         self.admin.expire(&mut self.clients, now, wait_ms);
         for read in self.reads.expire(now.mono_ms) {
-            self.clients
-                .error(read.client, read.seq, errors::cluster_down_read(write_ms));
+            self.refuse_read(&read, errors::cluster_down_read(write_ms));
         }
     }
 
@@ -403,10 +431,10 @@ impl Shared {
                 Op::ShardPublish { channel, payload } => fan.publish_shard(place, channel, payload),
             });
         }
+        self.counters.delivered += fan.delivered();
         let deliveries = fan.finish();
 
         self.counters.published += batch.ops.len() as u64;
-        self.counters.delivered += counts.iter().sum::<u64>();
         let mut replies: BTreeMap<ClientId, VecDeque<(u32, Seq, Reply)>> = BTreeMap::new();
         let integer = |count| Reply::Integer(i64::try_from(count).unwrap_or(i64::MAX));
         let (mut place, mut counts) = (0, counts.into_iter());
@@ -475,8 +503,7 @@ impl Shared {
     /// Closes a subscriber with a last word.
     fn end_listening(&mut self, client: ClientId, error: Bytes) {
         self.bus.reset(client);
-        // A subscription that waits must not listen for a connection that ends.
-        self.reads.forget(client);
+        self.forget_reads(client);
         let error = Some(error);
         self.clients.tell(client, Told::Close { error });
     }

@@ -379,6 +379,18 @@ fn text(message: &PeerMessage) -> String {
         PeerMessage::Changed { number, result } => format!("Changed {number} {result:?}"),
         PeerMessage::Vitals(vitals) => format!("{vitals:?}"),
         PeerMessage::StateHash { index, hash } => format!("StateHash {index} {hash:016x}"),
+        PeerMessage::Counts {
+            stream,
+            seq,
+            complete,
+            counts,
+            ..
+        } => format!(
+            "Counts {stream}.{seq} complete={complete} names={}",
+            counts.len()
+        ),
+        PeerMessage::CountsTaken { stream, next, .. } => format!("CountsTaken {stream}.{next}"),
+        PeerMessage::Recount => "Recount".to_owned(),
         PeerMessage::Formed(formation) => format!("Formed by {:?}", formation.founder),
     }
 }

@@ -193,6 +193,7 @@ fn limits(rng: &mut Rng, tiny: bool) -> Limits {
             client_queue_bytes_low: 256 << 10,
             clients_queue_bytes_max: 64 << 20,
             cursors: CursorLimits::default(),
+            counts_bytes_max: 64 << 20,
             append_bytes_max: 256 << 10,
             inflight_appends_max: 128,
             uncommitted_bytes_max: 64 << 20,
@@ -217,6 +218,8 @@ fn limits(rng: &mut Rng, tiny: bool) -> Limits {
             reads_max: rng.pick(&[1, 2, 4]) as usize,
             feed_bytes_max: rng.pick(&[1000, 10_000, 50_000]),
         },
+        // Whatever is too much is not counted, which no checker could tell from a mistake.
+        counts_bytes_max: 64 << 20,
         append_bytes_max: rng.pick(&[0, 100, 2000]),
         inflight_appends_max: rng.pick(&[1, 2, 8]),
         uncommitted_bytes_max: rng.pick(&[4000, 8000, 50_000]),

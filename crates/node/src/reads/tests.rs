@@ -20,6 +20,8 @@ fn read(client: u64, deadline_ms: u64) -> Read {
         kind: SubscriptionKind::Channel,
         names: vec![Bytes::from_static(b"a")],
         deadline_ms,
+        announced: Vec::new(),
+        told: Until::default(),
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! | command | does |
 //! |---|---|
-//! | `nodes N [write= quorum= batch= inflight= pending= queue= low= total= block= cache= reads= feed=]` | prepares empty folders; limits in bytes, `write` and `quorum` in ms |
+//! | `nodes N [write= quorum= batch= inflight= pending= queue= low= total= counts= block= cache= reads= feed=]` | prepares empty folders; limits in bytes, `write` and `quorum` in ms |
 //! | `cluster N […]` | the same, then starts all and waits until they serve, without a word |
 //! | `start NAME… [initial=1,2] [at=N]` | starts a process; `at` another node's address |
 //! | `wait NAME…` | starts a node on an empty folder that waits to be let into a cluster |
@@ -28,6 +28,7 @@
 //! | `big CLIENT CHANNEL BYTES` | publishes a large payload |
 //! | `reads hold\|release NAME`, `reads work NAME [COUNT]` | stops reads of the log for those that lag, or runs them |
 //! | `lose NAME INDEX` | the log loses its entries up to one |
+//! | `counts show\|hide` | shows what nodes tell each other of their counts, or no longer |
 //! | `lagging NAME` | who is fed from the log, and what that took |
 //! | `shutdown NAME` | asks a node to stop, and shows whether it may |
 //! | `status`, `log NAME [from=]`, `rows` | where the nodes stand, what is on disk, whether their states are equal |
@@ -77,6 +78,7 @@ impl goldenscript::Runner for Script {
             "status" | "log" | "rows" | "lagging" => look(world, name, &mut args)?,
             "run" | "tick" | "stabilize" | "clock" => time(world, name, &mut args)?,
             "disk" => disk(world, &mut args)?,
+            "counts" => world.shows_counts = args.next_pos() == Some("show"),
             "reads" | "lose" => reads(world, name, &mut args)?,
             name => processes(world, name, &mut args)?,
         }
@@ -108,6 +110,7 @@ fn prepare(args: &mut ArgumentConsumer<'_>) -> Result<World> {
             reads_max: number(args, "reads", 2)?,
             feed_bytes_max: number(args, "feed", 1 << 20)?,
         },
+        counts_bytes_max: number(args, "counts", 1 << 20)?,
         append_bytes_max: 1 << 20,
         inflight_appends_max: 64,
         uncommitted_bytes_max: 1 << 26,
@@ -489,6 +492,11 @@ scripts! {
     behind_what_the_log_has_is_closed_with_the_first_available_id
     birth_goes_on_under_another_leader
     birth_of_three
+    counts_are_told_before_a_subscription_is_confirmed
+    counts_of_a_node_that_dies_are_dropped_soon
+    counts_of_too_many_names_are_bounded
+    counts_survive_a_link_that_comes_and_goes
+    counts_wait_for_no_peer_that_is_silent
     dead_node_is_replaced_in_one_step
     failover_makes_a_follower_lead
     isolated_old_leader_changes_nothing

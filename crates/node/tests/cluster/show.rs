@@ -2,9 +2,9 @@
 
 use bytes::Bytes;
 use corgi_base::op::decode_ops;
-use corgi_base::{EntryHead, Op};
+use corgi_base::{EntryHead, Op, SubscriptionKind};
 use corgi_consensus::storage::{EntryType, LogEntry};
-use corgi_node::PeerMessage;
+use corgi_node::{NameCount, PeerMessage};
 
 /// Returns operations as scripts show them: one word each, `channel:payload`.
 pub(crate) fn operations(count: u32, data: &Bytes) -> String {
@@ -27,7 +27,10 @@ pub(crate) fn message(message: &PeerMessage) -> Option<String> {
         PeerMessage::Raft { .. }
         | PeerMessage::Contacts(_)
         | PeerMessage::Vitals(_)
-        | PeerMessage::StateHash { .. } => None,
+        | PeerMessage::StateHash { .. }
+        | PeerMessage::Counts { .. }
+        | PeerMessage::CountsTaken { .. }
+        | PeerMessage::Recount => None,
         PeerMessage::Forward {
             boot,
             number,
@@ -46,6 +49,38 @@ pub(crate) fn message(message: &PeerMessage) -> Option<String> {
         }),
         PeerMessage::Formed(formation) => Some(format!("formed by {:?}", formation.founder)),
     }
+}
+
+/// Returns a message that is about counts.
+pub(crate) fn counts(message: &PeerMessage) -> Option<String> {
+    match message {
+        PeerMessage::Counts {
+            stream,
+            seq,
+            complete,
+            counts,
+            ..
+        } => {
+            let shown: Vec<_> = counts.iter().map(count).collect();
+            let all = if *complete { " complete" } else { "" };
+            let shown = shown.join(" ");
+            Some(format!("counts {stream}.{seq} [{shown}]{all}"))
+        }
+        PeerMessage::CountsTaken { stream, next, .. } => {
+            Some(format!("counts taken {stream}.{next}"))
+        }
+        PeerMessage::Recount => Some("recount".to_owned()),
+        _ => None,
+    }
+}
+
+fn count(count: &NameCount) -> String {
+    let kind = match count.kind {
+        SubscriptionKind::Channel => "",
+        SubscriptionKind::Pattern => "p/",
+        SubscriptionKind::Shard => "s/",
+    };
+    format!("{kind}{}={}", text(&count.name), count.count)
 }
 
 /// Returns an entry of the log.

@@ -99,6 +99,8 @@ pub(crate) struct World {
     joined: BTreeSet<Name>,
     pub(crate) lines: Vec<String>,
     pub(crate) quiet: bool,
+    /// Whether messages that are about counts are shown.
+    pub(crate) shows_counts: bool,
     /// Those that stop once their clients have been told.
     leavers: Vec<Name>,
     clients_opened: u64,
@@ -128,6 +130,7 @@ impl World {
             joined: BTreeSet::new(),
             lines: Vec::new(),
             quiet: false,
+            shows_counts: false,
             leavers: Vec::new(),
             clients_opened: 0,
             starts: 0,
@@ -538,7 +541,8 @@ impl World {
             .map(|l| l.1.clone())
             .collect();
         let apart = targets.iter().all(|t| self.cut.contains(t)) || self.cut.contains(from);
-        if let Some(shown) = show::message(&message) {
+        let counts = show::counts(&message).filter(|_| self.shows_counts);
+        if let Some(shown) = counts.or_else(|| show::message(&message)) {
             let lost = if targets.is_empty() || apart {
                 " (lost)"
             } else {

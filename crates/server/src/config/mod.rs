@@ -241,6 +241,8 @@ impl Config {
             client_queue_bytes_low: self.pubsub_output.low,
             clients_queue_bytes_max: self.clients_output_bytes_max,
             cursors: CursorLimits::default(),
+            // For two others with a million channels each, which take about 200 bytes.
+            counts_bytes_max: 512 << 20,
             append_bytes_max: 256 << 10,
             inflight_appends_max: 128,
             uncommitted_bytes_max: 64 << 20,
