@@ -23,6 +23,12 @@ pub struct Facts {
     pub stats: Vec<String>,
     /// Section `CPU`.
     pub cpu: Vec<String>,
+    /// Section `Commandstats`.
+    pub commandstats: Vec<String>,
+    /// Section `Errorstats`.
+    pub errorstats: Vec<String>,
+    /// Section `Latencystats`.
+    pub latencystats: Vec<String>,
 }
 
 /// What the node knows of itself.
@@ -54,30 +60,40 @@ pub(crate) struct NodeFacts {
     pub(crate) feed: FeedCounters,
 }
 
-const SECTIONS: [&str; 8] = [
-    "server",
-    "clients",
-    "memory",
-    "persistence",
-    "stats",
-    "replication",
-    "cpu",
-    "raft",
+/// The sections in Redis' order, and whether they are shown when none is asked for. `Raft` comes last, because Redis has
+/// none.
+const SECTIONS: [(&str, bool); 14] = [
+    ("server", true),
+    ("clients", true),
+    ("memory", true),
+    ("persistence", true),
+    ("stats", true),
+    ("replication", true),
+    ("cpu", true),
+    ("modules", true),
+    ("commandstats", false),
+    ("errorstats", true),
+    ("latencystats", false),
+    ("cluster", true),
+    ("keyspace", true),
+    ("raft", true),
 ];
 
-/// Writes the sections asked for, in Redis' order; none means all, as do `all`, `default` and `everything`. Unknown
-/// names are left out, as in Redis.
+/// Writes the sections asked for, in Redis' order; none means the default ones. Unknown names are left out, as in Redis.
 pub(crate) fn render(facts: &Facts, node: &NodeFacts, asked: &[Bytes]) -> Bytes {
-    let wanted = |section: &str| {
-        asked.is_empty()
-            || asked.iter().any(|name| {
-                [section, "all", "default", "everything"]
-                    .iter()
-                    .any(|known| name.eq_ignore_ascii_case(known.as_bytes()))
-            })
+    let asked_for = |name: &str| {
+        asked
+            .iter()
+            .any(|asked| asked.eq_ignore_ascii_case(name.as_bytes()))
     };
+    let all = asked_for("all") || asked_for("everything");
+    let default = asked.is_empty() || asked_for("default");
+    let wanted = |section: &str, by_default| all || (default && by_default) || asked_for(section);
     let mut out = String::new();
-    for section in SECTIONS.into_iter().filter(|section| wanted(section)) {
+    let sections = SECTIONS
+        .into_iter()
+        .filter(|(section, by_default)| wanted(section, *by_default));
+    for (section, _) in sections {
         if !out.is_empty() {
             out.push_str("\r\n");
         }
@@ -102,15 +118,34 @@ fn lines(section: &str, facts: &Facts, node: &NodeFacts) -> Vec<String> {
         "persistence" => facts.persistence.clone(),
         "stats" => [facts.stats.clone(), stats(node)].concat(),
         "cpu" => facts.cpu.clone(),
+        "commandstats" => facts.commandstats.clone(),
+        "errorstats" => facts.errorstats.clone(),
+        "latencystats" => facts.latencystats.clone(),
+        // On the port that looks like one Redis it is none of a Redis Cluster, and modules there are none.
+        "cluster" => vec!["cluster_enabled:0".to_owned()],
+        "modules" | "keyspace" => Vec::new(),
         // On this surface every node looks like the one Redis that there is.
         "replication" => vec![
             "role:master".to_owned(),
             "connected_slaves:0".to_owned(),
             "master_failover_state:no-failover".to_owned(),
+            format!("master_replid:{}", replication_id(node)),
+            format!("master_replid2:{:040}", 0),
             format!("master_repl_offset:{}", node.applied),
+            "second_repl_offset:-1".to_owned(),
+            "repl_backlog_active:0".to_owned(),
+            "repl_backlog_size:0".to_owned(),
+            "repl_backlog_first_byte_offset:0".to_owned(),
+            "repl_backlog_histlen:0".to_owned(),
         ],
         _ => raft(node),
     }
+}
+
+/// 40 digits as in Redis: the cluster's, because all its nodes have one history.
+fn replication_id(node: &NodeFacts) -> String {
+    let id = node.cluster.map(|id| id.to_string()).unwrap_or_default();
+    format!("{id:0>40}")
 }
 
 fn stats(node: &NodeFacts) -> Vec<String> {

@@ -26,7 +26,9 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use corgi_base::{ClientId, NodeId, Now};
 use corgi_consensus::PersistToken;
 use corgi_consensus::storage::LogReader;
-use corgi_node::{InitialMember, Node, Outputs, PeerHello, PeerMessage, QueuedBytes, Refusal};
+use corgi_node::{
+    Facts, InitialMember, Node, Outputs, PeerHello, PeerMessage, QueuedBytes, Refusal,
+};
 use corgi_session::Ask;
 
 use crate::clients::{Host, Outbox};
@@ -49,11 +51,6 @@ impl Clock {
         Self {
             started: Instant::now(),
         }
-    }
-
-    /// Returns how long ago it was started.
-    pub(crate) fn elapsed(self) -> Duration {
-        self.started.elapsed()
     }
 
     /// Reads it.
@@ -247,6 +244,10 @@ impl<R: LogReader + 'static> Host for Core<R> {
             inner.outboxes.remove(&client);
             inner.node.client_closed(client);
         });
+    }
+
+    fn set_facts(&self, facts: Facts) {
+        self.enter(|node, _| node.set_facts(facts));
     }
 }
 

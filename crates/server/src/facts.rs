@@ -1,20 +1,21 @@
 //! What only the process knows of itself, for `INFO`
 //! (<https://redis.io/docs/latest/commands/info/>).
 //!
-//! Names and units are Redis', because dashboards and client libraries read them; what Corgi has no
-//! counterpart for is left out rather than made up, except for the few lines that clients refuse to
-//! start without (`loading:0`).
+//! Names and units are Redis', because dashboards and client libraries read them. What Corgi has no
+//! counterpart for has the value of a Redis in which it does not happen if dashboards show it, and is
+//! left out if not.
 
 use std::path::PathBuf;
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::Mutex;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use corgi_node::Facts;
+use corgi_session::ClientFilter;
 
-use crate::clients::Counters;
+use crate::local::{Local, line};
 
 /// What does not change while the process runs.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Process {
     /// `redis_version`, as `HELLO` gives it.
     pub(crate) redis_version: String,
@@ -28,23 +29,160 @@ pub(crate) struct Process {
     pub(crate) hz: u64,
     /// The file given on the command line, if any.
     pub(crate) config_file: Option<PathBuf>,
-    /// What is counted over all connections.
-    pub(crate) counters: Arc<Counters>,
 }
 
-impl Process {
-    /// Reads everything anew. `up` is how long the process runs.
-    pub(crate) fn facts(&self, up: Duration) -> Facts {
+impl Local {
+    /// Reads everything anew.
+    pub(crate) fn facts(&self) -> Facts {
+        let clients = self.sums();
         Facts {
-            server: self.server(up),
-            clients: self.clients(),
-            memory: memory(&Status::read()),
-            persistence: persistence(),
-            stats: self.stats(),
+            server: self.process.server(self.uptime()),
+            clients: self.clients_lines(&clients),
+            memory: memory(&Status::read(), system_memory(), clients.memory),
+            persistence: self.persistence_lines(),
+            stats: self.stats_lines(),
             cpu: cpu(),
+            commandstats: self.stats.command_lines(),
+            errorstats: self.stats.error_lines(),
+            latencystats: self.stats.latency_lines(),
         }
     }
 
+    fn sums(&self) -> Sums {
+        let mut sums = Sums::default();
+        for (_, seen) in self
+            .registry
+            .select(&ClientFilter::default(), Instant::now())
+        {
+            sums.memory += line::memory(&seen);
+            sums.input_max = sums.input_max.max(seen.input);
+            sums.output_max = sums.output_max.max(seen.view.output);
+            sums.paused += u64::from(seen.view.paused);
+            sums.watching += u64::from(seen.view.watched > 0);
+            sums.watched += seen.view.watched;
+            sums.listening += u64::from(line::listens(&seen));
+        }
+        sums
+    }
+
+    fn clients_lines(&self, sums: &Sums) -> Vec<String> {
+        lines(&[
+            ("connected_clients", &self.counters.connected()),
+            ("cluster_connections", &0),
+            ("maxclients", &self.process.clients_max),
+            ("client_recent_max_input_buffer", &sums.input_max),
+            ("client_recent_max_output_buffer", &sums.output_max),
+            ("blocked_clients", &sums.paused),
+            ("tracking_clients", &0),
+            ("pubsub_clients", &sums.listening),
+            ("watching_clients", &sums.watching),
+            ("clients_in_timeout_table", &0),
+            ("total_watched_keys", &sums.watched),
+            ("total_blocking_keys", &0),
+            ("total_blocking_keys_on_nokey", &0),
+        ])
+    }
+
+    /// Every acknowledged write is in the log on disk: nothing waits to be saved.
+    fn persistence_lines(&self) -> Vec<String> {
+        lines(&[
+            // Clients connect only to a server that is not loading; this one listens only when it has loaded.
+            ("loading", &0),
+            ("async_loading", &0),
+            ("rdb_changes_since_last_save", &0),
+            ("rdb_bgsave_in_progress", &0),
+            ("rdb_last_save_time", &self.last_save()),
+            ("rdb_last_bgsave_status", &"ok"),
+            ("rdb_last_bgsave_time_sec", &-1),
+            ("rdb_current_bgsave_time_sec", &-1),
+            ("aof_enabled", &1),
+            ("aof_rewrite_in_progress", &0),
+            ("aof_rewrite_scheduled", &0),
+            ("aof_last_rewrite_time_sec", &-1),
+            ("aof_current_rewrite_time_sec", &-1),
+            ("aof_last_bgrewrite_status", &"ok"),
+            ("aof_last_write_status", &"ok"),
+        ])
+    }
+
+    fn stats_lines(&self) -> Vec<String> {
+        let (read, written) = self.counters.bytes();
+        let now = [self.stats.processed(), read, written];
+        let [operations, input, output] = self.rates.since_last(now, self.uptime());
+        let kilobytes = |bytes: f64| format!("{:.2}", bytes / 1024.0);
+        lines(&[
+            ("total_connections_received", &self.counters.received()),
+            ("total_commands_processed", &self.stats.processed()),
+            ("instantaneous_ops_per_sec", &(operations as u64)),
+            ("total_net_input_bytes", &read),
+            ("total_net_output_bytes", &written),
+            ("total_net_repl_input_bytes", &0),
+            ("total_net_repl_output_bytes", &0),
+            ("instantaneous_input_kbps", &kilobytes(input)),
+            ("instantaneous_output_kbps", &kilobytes(output)),
+            ("rejected_connections", &self.counters.rejected()),
+            ("sync_full", &0),
+            ("sync_partial_ok", &0),
+            ("sync_partial_err", &0),
+            ("expired_keys", &0),
+            ("evicted_keys", &0),
+            ("evicted_clients", &0),
+            ("keyspace_hits", &0),
+            ("keyspace_misses", &0),
+            ("latest_fork_usec", &0),
+            ("total_forks", &0),
+            ("tracking_total_keys", &0),
+            ("tracking_total_items", &0),
+            ("tracking_total_prefixes", &0),
+            ("unexpected_error_replies", &0),
+            ("total_error_replies", &self.stats.errors()),
+        ])
+    }
+}
+
+/// Over all clients.
+#[derive(Debug, Default)]
+struct Sums {
+    memory: usize,
+    input_max: usize,
+    output_max: usize,
+    paused: u64,
+    listening: u64,
+    watching: u64,
+    watched: usize,
+}
+
+/// Turns counts into rates: from each time they are asked for to the next.
+#[derive(Debug, Default)]
+pub(crate) struct Rates(Mutex<Last>);
+
+#[derive(Debug, Default)]
+struct Last {
+    at: Duration,
+    counts: [u64; 3],
+    rates: [f64; 3],
+}
+
+impl Rates {
+    /// Returns how many there were in a second. Whoever asks again at once gets the same.
+    fn since_last(&self, counts: [u64; 3], at: Duration) -> [f64; 3] {
+        const SHORTEST: Duration = Duration::from_millis(100);
+        let mut last = self.0.lock().expect("a panic ends the process");
+        let length = at.saturating_sub(last.at);
+        if length >= SHORTEST {
+            let before = last.counts;
+            let rate = |k: usize| counts[k].saturating_sub(before[k]) as f64 / length.as_secs_f64();
+            *last = Last {
+                at,
+                counts,
+                rates: [rate(0), rate(1), rate(2)],
+            };
+        }
+        last.rates
+    }
+}
+
+impl Process {
     fn server(&self, up: Duration) -> Vec<String> {
         let seconds = up.as_secs();
         let file = self
@@ -53,40 +191,35 @@ impl Process {
             .map_or_else(String::new, |path| one_line(path));
         let executable =
             std::env::current_exe().map_or_else(|_| String::new(), |path| one_line(&path));
-        let pairs: [(&str, &dyn std::fmt::Display); 13] = [
+        let time = SystemTime::now().duration_since(UNIX_EPOCH);
+        let time = time.map_or(0, |since| since.as_micros());
+        let pairs: [(&str, &dyn std::fmt::Display); 24] = [
             ("redis_version", &self.redis_version),
             ("corgi_version", &env!("CARGO_PKG_VERSION")),
+            ("redis_git_sha1", &"00000000"),
+            ("redis_git_dirty", &0),
+            ("redis_build_id", &"0"),
             ("redis_mode", &"standalone"),
             ("os", &os()),
             ("arch_bits", &usize::BITS),
+            ("monotonic_clock", &"POSIX clock_gettime"),
+            ("multiplexing_api", &"epoll"),
+            ("atomicvar_api", &"c11-builtin"),
             ("process_id", &std::process::id()),
+            ("process_supervised", &"no"),
             ("run_id", &self.run_id),
             ("tcp_port", &self.port),
+            ("server_time_usec", &time),
             ("uptime_in_seconds", &seconds),
             ("uptime_in_days", &(seconds / 86400)),
             ("hz", &self.hz),
+            ("configured_hz", &self.hz),
+            ("lru_clock", &0),
             ("executable", &executable),
             ("config_file", &file),
+            ("io_threads_active", &1),
         ];
         lines(&pairs)
-    }
-
-    fn clients(&self) -> Vec<String> {
-        lines(&[
-            ("connected_clients", &self.counters.connected()),
-            ("maxclients", &self.clients_max),
-            ("blocked_clients", &0),
-        ])
-    }
-
-    fn stats(&self) -> Vec<String> {
-        let (read, written) = self.counters.bytes();
-        lines(&[
-            ("total_connections_received", &self.counters.received()),
-            ("rejected_connections", &self.counters.rejected()),
-            ("total_net_input_bytes", &read),
-            ("total_net_output_bytes", &written),
-        ])
     }
 }
 
@@ -140,9 +273,19 @@ impl Status {
     }
 }
 
-fn memory(status: &Status) -> Vec<String> {
+/// Returns the machine's memory from `/proc/meminfo` (proc_meminfo(5)).
+fn system_memory() -> u64 {
+    let text = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    text.lines()
+        .find_map(|line| line.strip_prefix("MemTotal:"))
+        .and_then(|rest| rest.split_ascii_whitespace().next()?.parse::<u64>().ok())
+        .map_or(0, |kilobytes| kilobytes << 10)
+}
+
+fn memory(status: &Status, system: u64, clients: usize) -> Vec<String> {
     // The allocator is not asked: what the process has from the system is what an operator must
     // provide.
+    let percent = 100.0 * status.rss as f64 / status.rss_peak.max(1) as f64;
     lines(&[
         ("used_memory", &status.rss),
         ("used_memory_human", &human(status.rss)),
@@ -150,6 +293,22 @@ fn memory(status: &Status) -> Vec<String> {
         ("used_memory_rss_human", &human(status.rss)),
         ("used_memory_peak", &status.rss_peak),
         ("used_memory_peak_human", &human(status.rss_peak)),
+        ("used_memory_peak_perc", &format!("{percent:.2}%")),
+        ("total_system_memory", &system),
+        ("total_system_memory_human", &human(system)),
+        ("used_memory_lua", &0),
+        ("used_memory_scripts", &0),
+        ("maxmemory", &0),
+        ("maxmemory_human", &human(0)),
+        ("maxmemory_policy", &"noeviction"),
+        ("mem_fragmentation_ratio", &"1.00"),
+        ("mem_fragmentation_bytes", &0),
+        ("mem_clients_slaves", &0),
+        ("mem_clients_normal", &clients),
+        ("mem_cluster_links", &0),
+        ("mem_allocator", &"libc"),
+        ("active_defrag_running", &0),
+        ("lazyfree_pending_objects", &0),
     ])
 }
 
@@ -168,16 +327,6 @@ fn human(bytes: u64) -> String {
         )
 }
 
-fn persistence() -> Vec<String> {
-    // Clients connect only to a server that is not loading; this one listens only when it has
-    // loaded.
-    lines(&[
-        ("loading", &0),
-        ("aof_enabled", &1),
-        ("aof_last_write_status", &"ok"),
-    ])
-}
-
 /// The kernel counts in hundredths of a second towards programs, on every architecture that this
 /// builds for.
 const TICKS_PER_SECOND: u64 = 100;
@@ -188,6 +337,8 @@ fn cpu() -> Vec<String> {
     lines(&[
         ("used_cpu_sys", &seconds(system)),
         ("used_cpu_user", &seconds(user)),
+        ("used_cpu_sys_children", &seconds(0)),
+        ("used_cpu_user_children", &seconds(0)),
     ])
 }
 
@@ -220,9 +371,12 @@ mod tests {
             clients_max: 10,
             hz: 100,
             config_file: Some(PathBuf::from("odd\r\nname.conf")),
-            counters: Arc::default(),
         };
-        let facts = process.facts(Duration::from_secs(90_000));
+        let server = process.server(Duration::from_secs(90_000));
+        let facts = Facts {
+            server,
+            ..Local::default().facts()
+        };
         let all = [
             &facts.server,
             &facts.clients,
@@ -243,6 +397,15 @@ mod tests {
                 .server
                 .contains(&format!("process_id:{}", std::process::id()))
         );
+    }
+
+    #[test]
+    fn rates_are_taken_between_questions() {
+        let rates = Rates::default();
+        let seconds = Duration::from_secs;
+        assert_eq!(rates.since_last([10, 0, 4], seconds(2)), [5.0, 0.0, 2.0]);
+        assert_eq!(rates.since_last([999, 9, 9], seconds(2)), [5.0, 0.0, 2.0]);
+        assert_eq!(rates.since_last([13, 0, 0], seconds(3)), [3.0, 0.0, 0.0]);
     }
 
     #[test]

@@ -43,6 +43,7 @@
 //! | [`config`] | redis.conf, command line, limits |
 //! | [`logging`] | the drain |
 //! | `facts` | what `INFO` shows of the process |
+//! | `local` | who is connected, what commands took: what only the process can answer |
 //! | `stop` | signals, the last words of a process |
 //!
 //! # What it deliberately does not do
@@ -60,6 +61,7 @@ pub mod config;
 mod core;
 mod disk;
 mod facts;
+mod local;
 pub mod logging;
 pub mod peers;
 mod readers;

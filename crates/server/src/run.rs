@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::Context;
 use bytes::Bytes;
@@ -24,11 +24,12 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use crate::clients::listen::{self, Bound, Wanted};
-use crate::clients::{Clients, Counters, Settings};
+use crate::clients::{Clients, Settings};
 use crate::config::{BindAddr, Config};
 use crate::core::{Clock, Core};
 use crate::disk::{Event, Folder, Job, Queue, Worker};
 use crate::facts::Process;
+use crate::local::Local;
 use crate::peers::join::{self, Waiting};
 use crate::peers::{PeerSettings, Peers};
 use crate::readers::{self, ReadQueue};
@@ -38,8 +39,6 @@ use crate::stop::{Signals, Stop, StopReason, disk_failed, exit_at_once};
 type ServerCore = Core<RocksLogReader>;
 type DiskQueue = Queue<Job<PersistToken>>;
 
-/// How often `INFO`'s facts are read anew.
-const FACTS_EVERY: Duration = Duration::from_secs(1);
 /// Files that are open beside the clients' sockets: the databases', the peers', the listeners'.
 const OTHER_FILES: u64 = 1024;
 
@@ -75,12 +74,10 @@ pub fn run(config: &Config, config_file: Option<PathBuf>, log: &Logger) -> anyho
     let readers = readers::start(config.limits().cursors.reads_max, &reads, &reader, &core)?;
     let space = Space::of(config.dir.clone(), core.clone(), log)?;
     let disk = disk_thread(folder, space.clone(), core.clone(), queue.clone(), log)?;
-    let counters = Arc::<Counters>::default();
+    let local = Arc::new(Local::new(process(config, config_file)?));
     let raft = RaftThread {
         core: core.clone(),
-        clock,
         tick: Duration::from_millis(config.timeouts().tick_ms),
-        process: process(config, config_file, counters.clone())?,
         peers: PeerSettings::new(
             id,
             config.cluster_secret.clone(),
@@ -96,7 +93,7 @@ pub fn run(config: &Config, config_file: Option<PathBuf>, log: &Logger) -> anyho
     let serving = Serving {
         config,
         core,
-        counters,
+        local,
         log,
     };
     let runtime = client_runtime()?;
@@ -295,11 +292,7 @@ fn bind_peers(config: &Config) -> anyhow::Result<Vec<std::net::TcpListener>> {
     bind(config, &config.peer_bind, config.peer_port).context("open the port for peers")
 }
 
-fn process(
-    config: &Config,
-    config_file: Option<PathBuf>,
-    counters: Arc<Counters>,
-) -> anyhow::Result<Process> {
+fn process(config: &Config, config_file: Option<PathBuf>) -> anyhow::Result<Process> {
     let (high, low) = (
         random_u128()?,
         getrandom::u32().context("draw a random number")?,
@@ -311,7 +304,6 @@ fn process(
         clients_max: config.maxclients as u64,
         hz: 1000 / config.timeouts().tick_ms.max(1),
         config_file,
-        counters,
     })
 }
 
@@ -355,9 +347,7 @@ fn disk_thread(
 /// number of clients can keep a heartbeat waiting.
 struct RaftThread {
     core: Arc<ServerCore>,
-    clock: Clock,
     tick: Duration,
-    process: Process,
     peers: PeerSettings,
     listeners: Vec<std::net::TcpListener>,
     log: Logger,
@@ -368,9 +358,7 @@ impl RaftThread {
     fn start(self, stop: watch::Receiver<bool>) -> anyhow::Result<JoinHandle<()>> {
         let Self {
             core,
-            clock,
             tick,
-            process,
             peers,
             listeners,
             log,
@@ -385,35 +373,23 @@ impl RaftThread {
             core.connect(peers.context("listen for peers")?);
         }
         let thread = std::thread::Builder::new().name("raft".to_owned());
-        let run = move || runtime.block_on(tick_until(stop, &core, clock, tick, &process));
+        let run = move || runtime.block_on(tick_until(stop, &core, tick));
         thread.spawn(run).context("start the raft thread")
     }
 }
 
-/// Ticks the node, and tells it the facts of `INFO`, until `stop` turns true.
-async fn tick_until(
-    mut stop: watch::Receiver<bool>,
-    core: &ServerCore,
-    clock: Clock,
-    tick: Duration,
-    process: &Process,
-) {
+/// Ticks the node until `stop` turns true.
+async fn tick_until(mut stop: watch::Receiver<bool>, core: &ServerCore, tick: Duration) {
     let mut ticks = interval(tick);
     // After a stall one tick, not all that were missed: a node that was paused must not conclude
     // that the time in which nobody could reach it was time in which nobody tried.
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut facts_due = Instant::now();
     loop {
         tokio::select! {
             _ = ticks.tick() => {}
             _ = stop.changed() => return,
         }
         core.enter(|node, now| node.tick(now));
-        if facts_due <= Instant::now() {
-            let facts = process.facts(clock.elapsed());
-            core.enter(|node, _| node.set_facts(facts));
-            facts_due = Instant::now() + FACTS_EVERY;
-        }
     }
 }
 
@@ -421,7 +397,7 @@ async fn tick_until(
 struct Serving<'a> {
     config: &'a Config,
     core: Arc<ServerCore>,
-    counters: Arc<Counters>,
+    local: Arc<Local>,
     log: &'a Logger,
 }
 
@@ -472,7 +448,7 @@ impl Serving<'_> {
             .join(" ");
         let settings = self.settings();
         let host = self.core.clone();
-        let clients = Clients::start(listeners, settings, host, self.counters.clone(), self.log);
+        let clients = Clients::start(listeners, settings, host, self.local.clone(), self.log);
         info!(self.log, "ready to accept connections"; "addr" => addrs);
         Ok(clients)
     }

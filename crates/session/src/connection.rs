@@ -1,6 +1,7 @@
 //! What a connection knows about itself between commands.
 
 use crate::acl::{Acl, User};
+use crate::commands::client::ReplyMode;
 use crate::env::Env;
 use crate::transaction::{Multi, Watched};
 use bytes::Bytes;
@@ -31,6 +32,12 @@ pub(crate) struct Connection {
     pub(crate) multi: Option<Multi>,
     /// Keys that must not change before `EXEC`.
     pub(crate) watched: Watched,
+    pub(crate) replies: ReplyMode,
+    pub(crate) monitor: bool,
+    pub(crate) no_evict: bool,
+    pub(crate) no_touch: bool,
+    /// The client can follow a redirection.
+    pub(crate) may_redirect: bool,
 }
 
 impl Connection {
@@ -53,6 +60,11 @@ impl Connection {
             lib_ver: None,
             multi: None,
             watched: Watched::default(),
+            replies: ReplyMode::On,
+            monitor: false,
+            no_evict: false,
+            no_touch: false,
+            may_redirect: false,
         }
     }
 
@@ -109,6 +121,10 @@ impl Connection {
         self.name = None;
         self.multi = None;
         self.watched = Watched::default();
+        self.replies = ReplyMode::On;
+        self.monitor = false;
+        self.no_evict = false;
+        self.no_touch = false;
     }
 
     /// Returns the reply of `HELLO` (<https://redis.io/docs/latest/commands/hello/>).

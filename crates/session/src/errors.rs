@@ -33,6 +33,17 @@ pub(crate) const PROTO_NOT_AN_INTEGER: &[u8] =
     b"ERR Protocol version is not an integer or out of range";
 pub(crate) const FORCED_FAILOVER: &[u8] =
     b"ERR FORCE and TAKEOVER are not possible: a node leads only with a majority's votes";
+pub(crate) const NOT_TRACKING: &[u8] =
+    b"ERR CLIENT CACHING can be called only when the client is in tracking mode \
+    with OPTIN or OPTOUT mode enabled";
+pub(crate) const TRACKING: &[u8] =
+    b"ERR CLIENT TRACKING ON is not possible: this server has no tracking of keys";
+pub(crate) const CLIENT_ID: &[u8] = b"ERR Invalid client ID";
+pub(crate) const CLIENT_ID_POSITIVE: &[u8] = b"ERR client-id should be greater than 0";
+pub(crate) const PAUSE_MODE: &[u8] = b"ERR CLIENT PAUSE mode must be WRITE or ALL";
+pub(crate) const TIMEOUT_NOT_AN_INTEGER: &[u8] = b"ERR timeout is not an integer or out of range";
+pub(crate) const TIMEOUT_NEGATIVE: &[u8] = b"ERR timeout is negative";
+pub(crate) const UNBLOCK_REASON: &[u8] = b"ERR CLIENT UNBLOCK reason should be TIMEOUT or ERROR";
 pub(crate) const CLIENT_NAME: &[u8] =
     b"ERR Client names cannot contain spaces, newlines or special characters.";
 
@@ -265,6 +276,28 @@ pub(crate) fn acl_no_command(name: &[u8]) -> ErrorText {
 /// `ACL CAT` of a category that does not exist.
 pub(crate) fn acl_no_category(name: &[u8]) -> ErrorText {
     text(&[b"ERR Unknown category '", &quoted(name, QUOTED_MAX), b"'"])
+}
+
+/// An option of `CLIENT LIST` that must be a whole number above 0 is none, or is not.
+pub(crate) fn client_number(option: &str, is_number: bool) -> ErrorText {
+    let wrong = if is_number {
+        " should be greater than 0"
+    } else {
+        " is not an integer or out of range"
+    };
+    text(&[b"ERR ", option.as_bytes(), wrong.as_bytes()])
+}
+
+/// `CLIENT LIST TYPE` with a kind that does not exist.
+pub(crate) fn client_type(kind: &[u8]) -> ErrorText {
+    let kind = quoted(kind, QUOTED_MAX);
+    text(&[b"ERR Unknown client type '", &kind, b"'"])
+}
+
+/// `CLIENT LIST FLAGS` with letters that are no flags.
+pub(crate) fn client_flags(flags: &[u8]) -> ErrorText {
+    let flags = quoted(flags, QUOTED_MAX);
+    text(&[b"ERR Unknown flags found in the provided filter: ", &flags])
 }
 
 /// Bytes that are not a request; `reason` starts with `Protocol error:`.

@@ -29,7 +29,7 @@
 //! # What is where
 //! | module | holds |
 //! |---|---|
-//! | `ask` | the contract with the node |
+//! | `ask`, `local` | the contracts with the node, and with the process around it |
 //! | `session` | the state machine: barriers, limits, closing |
 //! | `replies`, `output` | the order of replies; pieces to be written, large deliveries shared |
 //! | `table`, `dispatch` | one row a command; Redis' checks in Redis' order |
@@ -39,6 +39,7 @@
 //! | `transaction` | `MULTI` to `EXEC` |
 //! | `scripts` | the one script that `EVAL` knows |
 //! | `connection`, `env` | what one connection and what all of them know |
+//! | `tally`, `redact` | what became of commands; what of them others may see |
 //! | `errors` | every error text |
 //!
 //! # Not here
@@ -62,11 +63,14 @@ mod dispatch;
 mod env;
 mod errors;
 mod keys;
+mod local;
 mod output;
+mod redact;
 mod replies;
 mod scripts;
 mod session;
 mod table;
+mod tally;
 mod transaction;
 
 pub use acl::{Acl, Denied, User, Users, define, require_pass};
@@ -75,7 +79,11 @@ pub use ask::{Ask, ClusterAsk, PubSubQuery, Seq, Told};
 pub use corgi_resp::{Reply, encode_message};
 pub use env::{Env, Secret};
 pub use keys::{BeginSearch, ChannelSpec, ChannelUse, FindKeys, KeyFlags, KeySpec};
+pub use local::{
+    ClientFilter, ClientIs, ClientKind, ClientTest, ClientsAsk, LocalAsk, Pause, View,
+};
 pub use output::Output;
 pub use scripts::Scripts;
 pub use session::Session;
 pub use table::{Flags, Spec, commands};
+pub use tally::{Finished, Outcome, Shown};

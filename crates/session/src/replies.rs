@@ -25,7 +25,11 @@ use std::collections::VecDeque;
 #[derive(Debug)]
 enum Slot {
     /// The node has not answered; holds the bytes of the command.
-    Waiting { cost: usize },
+    Waiting {
+        cost: usize,
+        /// Its reply is not wanted (`CLIENT REPLY`).
+        silent: bool,
+    },
     /// Answered, behind one that waits.
     Ready {
         encoded: Bytes,
@@ -63,18 +67,18 @@ impl Replies {
     }
 
     /// Opens the slot of a command that the node answers.
-    pub(crate) fn wait(&mut self, seq: Seq, cost: usize) {
+    pub(crate) fn wait(&mut self, seq: Seq, cost: usize, silent: bool) {
         debug_assert_eq!(
             seq.0,
             self.head + self.slots.len() as u64,
             "one slot a command"
         );
         self.held += cost;
-        self.slots.push_back(Slot::Waiting { cost });
+        self.slots.push_back(Slot::Waiting { cost, silent });
     }
 
-    /// Opens the slot of a command and fills it.
-    pub(crate) fn answer(&mut self, seq: Seq, reply: &Reply, protocol: Protocol) {
+    /// Opens the slot of a command and fills it; `None` where no reply is wanted.
+    pub(crate) fn answer(&mut self, seq: Seq, reply: Option<&Reply>, protocol: Protocol) {
         debug_assert_eq!(
             seq.0,
             self.head + self.slots.len() as u64,
@@ -82,9 +86,13 @@ impl Replies {
         );
         if self.slots.is_empty() {
             self.head += 1;
-            self.output.write(|out| encode(reply, protocol, out));
+            if let Some(reply) = reply {
+                self.output.write(|out| encode(reply, protocol, out));
+            }
         } else {
-            let encoded = encoded(reply, protocol);
+            let encoded = reply
+                .map(|reply| encoded(reply, protocol))
+                .unwrap_or_default();
             self.held += encoded.len();
             self.slots.push_back(Slot::Ready {
                 encoded,
@@ -99,6 +107,9 @@ impl Replies {
     /// # Panics
     /// If that command does not wait: the node answers each ask once.
     pub(crate) fn fulfil(&mut self, seq: Seq, reply: Option<&Reply>, protocol: Protocol) {
+        // A refused write is delivered to nobody, and refusals alone overtake: they need no fence.
+        let fence = !matches!(reply, Some(Reply::Error(_)));
+        let reply = reply.filter(|_| !self.silent(seq));
         if self.is_next(seq) {
             self.take_front(seq);
             if let Some(reply) = reply {
@@ -109,8 +120,7 @@ impl Replies {
         let encoded = reply
             .map(|reply| encoded(reply, protocol))
             .unwrap_or_default();
-        // A refused write is delivered to nobody, and refusals alone overtake: they need no fence.
-        self.fill(seq, encoded, !matches!(reply, Some(Reply::Error(_))));
+        self.fill(seq, encoded, fence);
     }
 
     /// Fills the slot of a command with a reply that is encoded already. Messages that are told later must not overtake
@@ -119,6 +129,11 @@ impl Replies {
     /// # Panics
     /// If that command does not wait.
     pub(crate) fn fulfil_encoded(&mut self, seq: Seq, encoded: Bytes, fence: bool) {
+        let encoded = if self.silent(seq) {
+            Bytes::new()
+        } else {
+            encoded
+        };
         if self.is_next(seq) {
             self.take_front(seq);
             self.output.push(encoded);
@@ -128,15 +143,22 @@ impl Replies {
         }
     }
 
+    fn index(&self, seq: Seq) -> Option<usize> {
+        let distance = seq.0.checked_sub(self.head)?;
+        usize::try_from(distance).ok()
+    }
+
+    /// Returns whether a command that waits gets no reply.
+    fn silent(&self, seq: Seq) -> bool {
+        let slot = self.index(seq).and_then(|idx| self.slots.get(idx));
+        matches!(slot, Some(Slot::Waiting { silent: true, .. }))
+    }
+
     /// Returns the slot of a command, and what the command holds.
     fn waiting(&mut self, seq: Seq) -> (&mut Slot, usize) {
-        let idx = seq
-            .0
-            .checked_sub(self.head)
-            .and_then(|n| usize::try_from(n).ok());
-        let slot = idx.and_then(|idx| self.slots.get_mut(idx));
+        let slot = self.index(seq).and_then(|idx| self.slots.get_mut(idx));
         let cost = match &slot {
-            Some(Slot::Waiting { cost }) => Some(*cost),
+            Some(Slot::Waiting { cost, .. }) => Some(*cost),
             Some(Slot::Ready { .. }) | None => None,
         };
         slot.zip(cost)
@@ -186,6 +208,7 @@ impl Replies {
         for slot in self.slots.drain(..).take(answered) {
             match slot {
                 // An error is the same in both protocol versions.
+                Slot::Waiting { silent: true, .. } => {}
                 Slot::Waiting { .. } => {
                     self.output
                         .write(|out| encode(&unknown, Protocol::Resp2, out));
@@ -241,9 +264,9 @@ mod tests {
     #[test]
     fn replies_leave_from_the_front_whatever_the_order_of_answers() {
         let mut replies = Replies::default();
-        replies.wait(Seq(0), 10);
-        replies.wait(Seq(1), 10);
-        replies.answer(Seq(2), &Reply::ok(), Protocol::Resp2);
+        replies.wait(Seq(0), 10, false);
+        replies.wait(Seq(1), 10, false);
+        replies.answer(Seq(2), Some(&Reply::ok()), Protocol::Resp2);
         fulfil(&mut replies, 1, 1);
         assert_eq!(written(&mut replies), "");
         fulfil(&mut replies, 0, 0);
@@ -254,8 +277,8 @@ mod tests {
     #[test]
     fn a_delivery_does_not_overtake_a_reply_told_before_it() {
         let mut replies = Replies::default();
-        replies.wait(Seq(0), 10);
-        replies.wait(Seq(1), 10);
+        replies.wait(Seq(0), 10, false);
+        replies.wait(Seq(1), 10, false);
         replies.deliver(Bytes::from_static(b"early "));
         fulfil(&mut replies, 1, 1);
         replies.deliver(Bytes::from_static(b"late "));
@@ -269,8 +292,8 @@ mod tests {
     #[test]
     fn a_refusal_told_early_holds_no_delivery_back() {
         let mut replies = Replies::default();
-        replies.wait(Seq(0), 10);
-        replies.wait(Seq(1), 10);
+        replies.wait(Seq(0), 10, false);
+        replies.wait(Seq(1), 10, false);
         replies.fulfil(
             Seq(1),
             Some(&Reply::error("TRYAGAIN busy")),
@@ -281,10 +304,22 @@ mod tests {
     }
 
     #[test]
+    fn a_reply_that_is_not_wanted_leaves_nothing_and_holds_nothing_up() {
+        let mut replies = Replies::default();
+        replies.wait(Seq(0), 10, true);
+        replies.wait(Seq(1), 10, false);
+        replies.answer(Seq(2), None, Protocol::Resp2);
+        fulfil(&mut replies, 1, 1);
+        fulfil(&mut replies, 0, 0);
+        assert_eq!(written(&mut replies), ":1 ");
+        assert_eq!((replies.outstanding(), replies.bytes()), (0, 0));
+    }
+
+    #[test]
     #[should_panic(expected = "twice or without being asked")]
     fn a_second_answer_is_a_fault_of_the_node() {
         let mut replies = Replies::default();
-        replies.wait(Seq(0), 10);
+        replies.wait(Seq(0), 10, false);
         fulfil(&mut replies, 0, 0);
         fulfil(&mut replies, 0, 0);
     }

@@ -1,14 +1,18 @@
 //! The state machine of one connection.
 
 use crate::ask::{Ask, Seq, Told};
+use crate::commands::client::ReplyMode;
 use crate::commands::{Command, Step};
 use crate::connection::Connection;
 use crate::dispatch::{self, Checked, Refused};
 use crate::env::Env;
 use crate::errors;
+use crate::local::{LocalAsk, Pause, View};
 use crate::output::Output;
+use crate::redact::redact;
 use crate::replies::Replies;
-use crate::table::Flags;
+use crate::table::{Flags, Spec};
+use crate::tally::{Finished, Shown, Tally};
 use crate::transaction::{Exec, Multi, Watched};
 use bytes::{Bytes, BytesMut};
 use corgi_base::{ClientId, Protocol, SubscriptionKind};
@@ -26,9 +30,9 @@ const UNAUTHENTICATED_BYTES_MAX: usize = 64 << 10;
 struct Barrier {
     seq: Seq,
     /// Present until everything before it is answered.
-    ask: Option<Ask>,
+    question: Option<Question>,
     /// What is to be asked next, if this is the group of an `EXEC` that had to come first.
-    behind: Option<Ask>,
+    behind: Option<Question>,
     then: Then,
     /// The `EXEC` that the command is part of.
     exec: Option<Box<Exec>>,
@@ -43,6 +47,13 @@ enum Group {
     Script,
 }
 
+/// What must be asked, and of whom.
+#[derive(Debug)]
+pub(crate) enum Question {
+    Node(Ask),
+    Process(LocalAsk),
+}
+
 /// What the session itself does when the node is done with a barrier.
 #[derive(Clone, Copy, Debug)]
 enum Then {
@@ -52,7 +63,10 @@ enum Then {
 }
 
 impl Then {
-    fn of(ask: &Ask) -> Self {
+    fn of(question: &Question) -> Self {
+        let Question::Node(ask) = question else {
+            return Self::Nothing;
+        };
         match ask {
             Ask::SetProtocol { protocol, .. } => Self::Speak(*protocol),
             Ask::Reset { .. } => Self::Reset,
@@ -69,11 +83,13 @@ impl Then {
 
 /// One client connection. Four kinds of methods:
 ///
-/// - what came from outside: [`Session::read`] (bytes of the client), [`Session::tell`] (the node);
-/// - what the caller must now do: [`Session::take_asks`], [`Session::output`],
-///   [`Session::closing`];
+/// - what came from outside: [`Session::read`] (bytes of the client), [`Session::tell`] (the node),
+///   [`Session::set_now`], [`Session::set_pause`] (the process);
+/// - what the caller must now do: [`Session::take_asks`], [`Session::take_local_ask`],
+///   [`Session::output`], [`Session::closing`];
 /// - whether to go on: [`Session::wants_input`];
-/// - what `INFO` and logs show: [`Session::id`], [`Session::name`], …
+/// - what `INFO`, `CLIENT LIST` and logs show: [`Session::view`], [`Session::take_finished`],
+///   [`Session::id`], …
 ///
 /// After every `tell`, and after output was written, call `read` again with what is still buffered:
 /// either may have made room for commands that had to wait. `read` without anything to do costs
@@ -90,6 +106,15 @@ pub struct Session {
     /// Writes of several operations that are with the node.
     groups: BTreeMap<Seq, Group>,
     asks: Vec<Ask>,
+    local_ask: Option<(Seq, LocalAsk)>,
+    pause: Pause,
+    /// A request that waits for the end of a pause.
+    postponed: Option<Vec<Bytes>>,
+    tally: Tally,
+    /// The last command.
+    last: &'static str,
+    channels: u64,
+    patterns: u64,
     /// Requests are buffered that may not run yet.
     held_back: bool,
     /// Nothing more is read; the connection ends when all replies are out.
@@ -114,6 +139,13 @@ impl Session {
             barrier: None,
             groups: BTreeMap::new(),
             asks: Vec::new(),
+            local_ask: None,
+            pause: Pause::No,
+            postponed: None,
+            tally: Tally::default(),
+            last: "NULL",
+            channels: 0,
+            patterns: 0,
             held_back: false,
             ending: false,
             ended: false,
@@ -126,6 +158,7 @@ impl Session {
     pub fn read(&mut self, input: &mut BytesMut) {
         let asked_before = self.asks.len();
         self.held_back = false;
+        self.resume();
         while !self.ending && !self.ended {
             if self.blocked() {
                 self.held_back = !input.is_empty();
@@ -145,7 +178,7 @@ impl Session {
                     let seq = self.number();
                     let text = errors::protocol(&error.to_string());
                     self.replies
-                        .answer(seq, &Reply::Error(text), self.conn.protocol);
+                        .answer(seq, Some(&Reply::Error(text)), self.conn.protocol);
                     self.ending = true;
                 }
             }
@@ -181,12 +214,7 @@ impl Session {
                 name,
                 count,
             } => {
-                match kind {
-                    SubscriptionKind::Channel | SubscriptionKind::Pattern => {
-                        self.conn.subscriptions = count;
-                    }
-                    SubscriptionKind::Shard => self.conn.shard_subscriptions = count,
-                }
+                self.count(kind, count);
                 let mut line = BytesMut::new();
                 encode_subscription(
                     on,
@@ -213,6 +241,70 @@ impl Session {
         std::mem::take(&mut self.asks)
     }
 
+    /// Takes what the process must be asked. Answered by [`Told::Reply`].
+    #[must_use = "an ask that is lost is never answered"]
+    pub fn take_local_ask(&mut self) -> Option<(Seq, LocalAsk)> {
+        self.local_ask.take()
+    }
+
+    /// Takes what became of commands since the last time.
+    pub fn take_finished(&mut self) -> Vec<Finished> {
+        self.tally.take()
+    }
+
+    /// Says what time it is, in microseconds of any clock: commands are measured with it.
+    pub fn set_now(&mut self, micros: u64) {
+        self.tally.now = micros;
+    }
+
+    /// Says from how many microseconds on a command is slow, so that what was sent is kept for
+    /// [`Session::take_finished`].
+    pub fn set_slow(&mut self, micros: Option<u64>) {
+        self.tally.slow = micros;
+    }
+
+    /// Says whether commands are shown to others ([`Session::take_shown`]).
+    pub fn set_observed(&mut self, observed: bool) {
+        self.tally.observed = observed;
+    }
+
+    /// Takes the commands that began since the last time, for `MONITOR`.
+    pub fn take_shown(&mut self) -> Vec<Shown> {
+        self.tally.take_shown()
+    }
+
+    /// Lets commands wait, or no longer; then call [`Session::read`].
+    pub fn set_pause(&mut self, pause: Pause) {
+        self.pause = pause;
+    }
+
+    /// Returns what `CLIENT LIST` shows.
+    pub fn view(&self) -> View {
+        let multi = self.conn.multi.as_ref();
+        View {
+            name: self.conn.name.clone(),
+            lib_name: self.conn.lib_name.clone(),
+            lib_ver: self.conn.lib_ver.clone(),
+            user: self.conn.user.name().clone(),
+            database: self.conn.database,
+            protocol: self.conn.protocol,
+            channels: self.channels,
+            patterns: self.patterns,
+            shard_channels: self.conn.shard_subscriptions,
+            multi: multi.map(Multi::len),
+            multi_bytes: multi.map_or(0, Multi::bytes),
+            watched: self.conn.watched.len(),
+            command: self.last,
+            commands: self.next.0,
+            monitor: self.conn.monitor,
+            paused: self.postponed.is_some(),
+            no_evict: self.conn.no_evict,
+            no_touch: self.conn.no_touch,
+            may_redirect: self.conn.may_redirect,
+            output: self.unwritten(),
+        }
+    }
+
     /// Returns what waits to be written.
     pub fn output(&mut self) -> &mut Output {
         &mut self.replies.output
@@ -229,7 +321,7 @@ impl Session {
     /// run or of what it reads itself, and TCP shall slow it down.
     pub fn wants_input(&self) -> bool {
         let done = self.ending || self.ended;
-        let waits = self.barrier.is_some() && self.held_back;
+        let waits = (self.barrier.is_some() && self.held_back) || self.postponed.is_some();
         !done && !waits && !self.full()
     }
 
@@ -259,11 +351,6 @@ impl Session {
         self.conn.user.name()
     }
 
-    /// Returns the database that `SELECT` chose.
-    pub fn database(&self) -> u32 {
-        self.conn.database
-    }
-
     /// Returns how many channels and patterns the node last counted.
     pub fn subscriptions(&self) -> u64 {
         self.conn.subscriptions
@@ -274,43 +361,8 @@ impl Session {
         self.conn.listens()
     }
 
-    /// Returns how many shard channels the node last counted.
-    pub fn shard_subscriptions(&self) -> u64 {
-        self.conn.shard_subscriptions
-    }
-
-    /// Returns the name that `CLIENT SETNAME` or `HELLO` gave.
-    pub fn name(&self) -> Option<&Bytes> {
-        self.conn.name.as_ref()
-    }
-
-    /// Returns the client library's name, from `CLIENT SETINFO`.
-    pub fn lib_name(&self) -> Option<&Bytes> {
-        self.conn.lib_name.as_ref()
-    }
-
-    /// Returns the client library's version, from `CLIENT SETINFO`.
-    pub fn lib_ver(&self) -> Option<&Bytes> {
-        self.conn.lib_ver.as_ref()
-    }
-
-    /// Returns how many commands wait for `EXEC`; `None` without `MULTI`.
-    pub fn multi(&self) -> Option<usize> {
-        self.conn.multi.as_ref().map(Multi::len)
-    }
-
-    /// Returns how many bytes the commands take that wait for `EXEC`.
-    pub fn multi_bytes(&self) -> usize {
-        self.conn.multi.as_ref().map_or(0, Multi::bytes)
-    }
-
-    /// Returns how many keys are watched.
-    pub fn watched(&self) -> usize {
-        self.conn.watched.len()
-    }
-
     fn blocked(&self) -> bool {
-        self.barrier.is_some() || self.full()
+        self.barrier.is_some() || self.postponed.is_some() || self.full()
     }
 
     fn full(&self) -> bool {
@@ -337,71 +389,158 @@ impl Session {
             self.ending = true;
             return;
         }
-        let seq = self.number();
-        let cost = args.iter().map(Bytes::len).sum();
-        let step = match dispatch::check(&self.conn, args) {
-            Ok(request) if self.conn.multi.is_some() => match self.in_multi(seq, request) {
-                Some(step) => step,
-                None => return,
-            },
-            Ok(request) => match request.parse() {
-                Ok(command) => command.run(seq, &mut self.conn, &self.env),
-                Err(text) => Step::Answer(Reply::Error(text)),
-            },
-            Err(refused) => Step::Answer(Reply::Error(self.refused(refused))),
+        let request = match dispatch::check(&self.conn, args) {
+            Ok(request) => request,
+            Err(refused) => {
+                self.tally.rejected(refused.spec, &refused.text);
+                let (seq, silent) = (self.number(), self.silenced());
+                let reply = Reply::Error(self.refused(refused));
+                self.answer(seq, reply, silent);
+                return;
+            }
+        };
+        if self.pauses(&request) {
+            self.postponed = Some(request.args);
+            return;
+        }
+        self.run(request);
+    }
+
+    /// Checks and runs the request that a pause kept waiting anew: what its user may do can have changed.
+    fn resume(&mut self) {
+        if let Some(args) = self.postponed.take()
+            && !self.ended
+        {
+            self.execute(args);
+        }
+    }
+
+    fn pauses(&self, request: &Checked) -> bool {
+        let writes = |spec: &Spec| match &self.conn.multi {
+            Some(multi) if spec.name == "exec" => multi.writes(),
+            _ => spec.flags.contains(Flags::WRITES),
+        };
+        match self.pause {
+            Pause::No => false,
+            Pause::Writes => writes(request.spec),
+            Pause::All => true,
+        }
+    }
+
+    fn run(&mut self, request: Checked) {
+        let (seq, silent) = (self.number(), self.silenced());
+        let spec = request.spec;
+        self.last = spec.name;
+        let cost = request.args.iter().map(Bytes::len).sum();
+        let keeps = self.tally.keeps_args();
+        let kept = keeps.then(|| redact(spec, &request.args));
+        // A monitor is none any more when its RESET is done.
+        if !(self.conn.monitor && spec.name == "reset") {
+            self.tally.show(spec, self.conn.database, kept.as_ref());
+        }
+        if let Some(multi) = &mut self.conn.multi
+            && !spec.flags.contains(Flags::NOT_QUEUED)
+        {
+            let queued = multi.queue(request, self.env.limits.max_request_bytes);
+            let queued = queued.map(|()| Reply::Simple(Bytes::from_static(b"QUEUED")));
+            let reply = queued.unwrap_or_else(Reply::Error);
+            return self.answer(seq, reply, silent);
+        }
+        let begun = self.tally.begin(spec, kept);
+        let step = match request.parse() {
+            Ok(Command::Exec) if self.conn.multi.is_some() => {
+                self.tally.wait(seq, begun);
+                let multi = self.conn.multi.take().unwrap_or_default();
+                self.conn.watched = Watched::default();
+                return self.exec(seq, multi, silent);
+            }
+            Ok(command) => command.run(seq, &mut self.conn, &self.env),
+            Err(text) => Step::Answer(Reply::Error(text)),
         };
         self.decoder.set_authenticated(self.conn.may_run());
         match step {
-            Step::Answer(reply) => self.replies.answer(seq, &reply, self.conn.protocol),
+            Step::Answer(reply) => {
+                self.tally.end(begun, Some(&reply));
+                self.answer(seq, reply, silent);
+            }
+            Step::Insist(reply) => {
+                self.tally.end(begun, Some(&reply));
+                self.answer(seq, reply, false);
+            }
             Step::Leave(reply) => {
-                self.replies.answer(seq, &reply, self.conn.protocol);
+                self.tally.end(begun, Some(&reply));
+                self.answer(seq, reply, silent);
                 self.ending = true;
             }
+            Step::Silent => {
+                self.tally.end(begun, None);
+                self.replies.answer(seq, None, self.conn.protocol);
+            }
             Step::Write(op) => {
-                self.replies.wait(seq, cost);
+                self.tally.wait(seq, begun);
+                self.replies.wait(seq, cost, silent);
                 self.asks.push(Ask::Write { seq, op });
             }
             Step::Script(ops) => {
-                self.replies.wait(seq, cost);
+                self.tally.wait(seq, begun);
+                self.replies.wait(seq, cost, silent);
                 self.asks.push(Ask::WriteAll { seq, ops });
                 self.groups.insert(seq, Group::Script);
             }
             Step::Barrier(ask) => {
-                self.replies.wait(seq, cost);
-                self.barrier = Some(Barrier {
-                    seq,
-                    then: Then::of(&ask),
-                    ask: Some(ask),
-                    behind: None,
-                    exec: None,
-                });
-                self.send_barrier();
+                self.tally.wait(seq, begun);
+                self.replies.wait(seq, cost, silent);
+                self.set_barrier(seq, Question::Node(ask));
+            }
+            Step::Local(ask) => {
+                self.tally.wait(seq, begun);
+                self.replies.wait(seq, cost, silent);
+                self.set_barrier(seq, Question::Process(ask));
             }
         }
     }
 
-    /// Queues a command for `EXEC`, runs one that is not queued, or begins an `EXEC`, which goes on by itself.
-    fn in_multi(&mut self, seq: Seq, request: Checked) -> Option<Step> {
-        let bytes_max = self.env.limits.max_request_bytes;
-        if !request.spec.flags.contains(Flags::NOT_QUEUED) {
-            let queued = self
-                .conn
-                .multi
-                .get_or_insert_default()
-                .queue(request, bytes_max);
-            let queued = queued.map(|()| Reply::Simple(Bytes::from_static(b"QUEUED")));
-            return Some(queued.into());
-        }
-        match request.parse() {
-            Ok(Command::Exec) => {
-                let multi = self.conn.multi.take().unwrap_or_default();
-                self.conn.watched = Watched::default();
-                self.exec(seq, multi);
-                None
+    /// Returns whether the command that is about to run gets no reply.
+    fn silenced(&mut self) -> bool {
+        match self.conn.replies {
+            ReplyMode::On => false,
+            ReplyMode::Off => true,
+            ReplyMode::SkipNext => {
+                self.conn.replies = ReplyMode::On;
+                true
             }
-            Ok(command) => Some(command.run(seq, &mut self.conn, &self.env)),
-            Err(text) => Some(Step::Answer(Reply::Error(text))),
         }
+    }
+
+    fn answer(&mut self, seq: Seq, reply: Reply, silent: bool) {
+        let reply = (!silent).then_some(&reply);
+        self.replies.answer(seq, reply, self.conn.protocol);
+    }
+
+    fn set_barrier(&mut self, seq: Seq, question: Question) {
+        self.barrier = Some(Barrier {
+            seq,
+            then: Then::of(&question),
+            question: Some(question),
+            behind: None,
+            exec: None,
+        });
+        self.send_barrier();
+    }
+
+    /// Takes over the node's count of what the client listens to.
+    fn count(&mut self, kind: SubscriptionKind, count: u64) {
+        let of_kind = match kind {
+            SubscriptionKind::Channel => &mut self.channels,
+            SubscriptionKind::Pattern => &mut self.patterns,
+            SubscriptionKind::Shard => {
+                self.conn.shard_subscriptions = count;
+                return;
+            }
+        };
+        let before = self.conn.subscriptions;
+        self.conn.subscriptions = count;
+        *of_kind = (*of_kind + count).saturating_sub(before);
     }
 
     /// Returns the text for a command that was refused before it could be queued: the transaction fails, if there is
@@ -426,7 +565,11 @@ impl Session {
             && self.replies.is_next(barrier.seq)
             && !self.ended
         {
-            self.asks.extend(barrier.ask.take());
+            match barrier.question.take() {
+                Some(Question::Node(ask)) => self.asks.push(ask),
+                Some(Question::Process(ask)) => self.local_ask = Some((barrier.seq, ask)),
+                None => {}
+            }
         }
     }
 
@@ -434,7 +577,7 @@ impl Session {
     fn take_barrier(&mut self, seq: Seq) -> Option<Barrier> {
         let barrier = self.barrier.take_if(|barrier| barrier.seq == seq)?;
         assert!(
-            barrier.ask.is_none(),
+            barrier.question.is_none(),
             "the node answered {seq:?} before it was asked"
         );
         Some(barrier)
@@ -452,6 +595,7 @@ impl Session {
             }
             Then::Reset => {
                 self.conn.reset();
+                (self.channels, self.patterns) = (0, 0);
                 self.decoder.set_authenticated(self.conn.may_run());
                 Some(Reply::Simple(Bytes::from_static(b"RESET")))
             }
@@ -463,7 +607,10 @@ impl Session {
                 }
                 self.exec_goes_on(seq, *exec);
             }
-            None => self.replies.fulfil(seq, reply.as_ref(), self.conn.protocol),
+            None => {
+                self.tally.replied(seq, reply.as_ref());
+                self.replies.fulfil(seq, reply.as_ref(), self.conn.protocol);
+            }
         }
     }
 
@@ -481,6 +628,7 @@ impl Session {
         {
             return self.exec_answered(seq, behind, *exec, reply);
         }
+        self.tally.replied(seq, Some(&reply));
         self.replies.fulfil(seq, Some(&reply), self.conn.protocol);
     }
 

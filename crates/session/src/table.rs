@@ -5,9 +5,10 @@
 //! the documentation and the tests are made from these rows. To add a command: a row here, a parser
 //! and an action in `commands`.
 
+mod client;
+
 use crate::commands::{
-    Args, Command, acl, client, cluster, command, connection, pubsub, scripting, server,
-    transaction,
+    Args, Command, acl, cluster, command, connection, pubsub, scripting, server, transaction,
 };
 use crate::errors::ErrorText;
 use crate::keys::{BeginSearch, ChannelSpec, FindKeys, KeyFlags, KeySpec};
@@ -47,6 +48,8 @@ impl Flags {
     pub const NOT_QUEUED: Self = Self(1 << 15);
     /// Also in RESP2's subscribed mode. Not shown by `COMMAND INFO`.
     pub const IN_SUBSCRIBED: Self = Self(1 << 7);
+    /// Changes data, or what others see: waits while writes are paused. Not shown by `COMMAND INFO`.
+    pub const WRITES: Self = Self(1 << 9);
 
     const NONE: Self = Self(0);
     /// In the order in which Redis lists them.
@@ -213,10 +216,11 @@ const AROUND_EXEC: Flags = QUICK
 const SCRIPTED: Flags = Flags::NOSCRIPT
     .with(Flags::STALE)
     .with(Flags::SKIP_MONITOR)
+    .with(Flags::WRITES)
     .with(Flags::NO_MANDATORY_KEYS)
     .with(Flags::MOVABLEKEYS);
 const CHANGE: Flags = ANY_TIME.with(Flags::ADMIN);
-const CHANGE_USERS: Flags = CHANGE.with(Flags::NOSCRIPT);
+const MANAGE: Flags = CHANGE.with(Flags::NOSCRIPT);
 const COUNT: Flags = ANY_TIME.with(Flags::PUBSUB);
 
 const FAST_CONNECTION: &[&str] = &["@fast", "@connection"];
@@ -226,6 +230,7 @@ const SCRIPTING: &[&str] = &["@slow", "@scripting"];
 const SLOW_PUBSUB: &[&str] = &["@pubsub", "@slow"];
 
 const ADMIN: &[&str] = &["@admin", "@slow", "@dangerous"];
+const ADMIN_CONNECTION: &[&str] = &["@admin", "@slow", "@dangerous", "@connection"];
 
 /// As many keys as an argument says, and no telling what is done with them.
 const SCRIPT_KEYS: &[KeySpec] = &[KeySpec {
@@ -260,7 +265,7 @@ static COMMANDS: &[Spec] = &[
         FAST_CONNECTION,
         connection::parse_auth,
     ),
-    container("client", &["@slow"], CLIENT),
+    container("client", &["@slow"], client::CLIENT),
     container("cluster", &["@slow"], CLUSTER),
     Spec {
         subcommands: COMMAND,
@@ -312,6 +317,7 @@ static COMMANDS: &[Spec] = &[
         ),
         PER_SHARD,
     ),
+    row("monitor", 1, MANAGE, ADMIN, server::parse_monitor),
     row(
         "multi",
         1,
@@ -339,7 +345,7 @@ static COMMANDS: &[Spec] = &[
         row(
             "publish",
             3,
-            QUICK.with(Flags::PUBSUB),
+            QUICK.with(Flags::PUBSUB).with(Flags::WRITES),
             &["@pubsub", "@fast"],
             pubsub::parse_publish,
         ),
@@ -383,7 +389,7 @@ static COMMANDS: &[Spec] = &[
             row(
                 "spublish",
                 3,
-                QUICK.with(Flags::PUBSUB),
+                QUICK.with(Flags::PUBSUB).with(Flags::WRITES),
                 &["@pubsub", "@fast"],
                 pubsub::parse_spublish,
             ),
@@ -436,51 +442,13 @@ static COMMANDS: &[Spec] = &[
 
 static ACL: &[Spec] = &[
     row("acl|cat", -2, OF_CLIENT, &["@slow"], acl::parse_cat),
-    row("acl|dryrun", -4, CHANGE_USERS, ADMIN, acl::parse_dryrun),
+    row("acl|dryrun", -4, MANAGE, ADMIN, acl::parse_dryrun),
     row("acl|genpass", -2, OF_CLIENT, &["@slow"], acl::parse_genpass),
-    row("acl|getuser", 3, CHANGE_USERS, ADMIN, acl::parse_getuser),
+    row("acl|getuser", 3, MANAGE, ADMIN, acl::parse_getuser),
     row("acl|help", 2, ANY_TIME, &["@slow"], acl::parse_help),
-    row("acl|list", 2, CHANGE_USERS, ADMIN, acl::parse_list),
-    row("acl|users", 2, CHANGE_USERS, ADMIN, acl::parse_users),
+    row("acl|list", 2, MANAGE, ADMIN, acl::parse_list),
+    row("acl|users", 2, MANAGE, ADMIN, acl::parse_users),
     row("acl|whoami", 2, OF_CLIENT, &["@slow"], acl::parse_whoami),
-];
-
-static CLIENT: &[Spec] = &[
-    row(
-        "client|getname",
-        2,
-        OF_CLIENT,
-        SLOW_CONNECTION,
-        client::parse_getname,
-    ),
-    row(
-        "client|help",
-        2,
-        ANY_TIME,
-        SLOW_CONNECTION,
-        client::parse_help,
-    ),
-    row("client|id", 2, OF_CLIENT, SLOW_CONNECTION, client::parse_id),
-    with_tips(
-        row(
-            "client|setinfo",
-            4,
-            OF_CLIENT,
-            SLOW_CONNECTION,
-            client::parse_setinfo,
-        ),
-        ALL_NODES,
-    ),
-    with_tips(
-        row(
-            "client|setname",
-            3,
-            OF_CLIENT,
-            SLOW_CONNECTION,
-            client::parse_setname,
-        ),
-        ALL_NODES,
-    ),
 ];
 
 static CLUSTER: &[Spec] = &[

@@ -16,10 +16,11 @@
 //! Redis a confirmation of a subscription is written where the reply would be, one for each name.
 
 use crate::acl::User;
-use crate::ask::Ask;
 use crate::commands::{Command, Step};
 use crate::dispatch::Checked;
 use crate::errors::{self, ErrorText};
+use crate::session::Question;
+use crate::table::{Flags, Spec};
 use bytes::{BufMut, Bytes, BytesMut};
 use corgi_base::{Op, Protocol, SubscriptionKind};
 use corgi_resp::{Reply, encode, request_bytes};
@@ -109,6 +110,16 @@ impl Multi {
     /// Returns what the queued commands take.
     pub(crate) fn bytes(&self) -> usize {
         self.bytes
+    }
+
+    /// Returns the rows of the commands.
+    pub(crate) fn specs(&self) -> impl Iterator<Item = &'static Spec> {
+        self.queued.iter().map(|command| command.spec)
+    }
+
+    /// Returns whether any of the commands waits while writes are paused.
+    pub(crate) fn writes(&self) -> bool {
+        self.specs().any(|spec| spec.flags.contains(Flags::WRITES))
     }
 
     /// Begins to run the commands.
@@ -210,8 +221,8 @@ pub(crate) enum Outcome {
     Answered(Reply),
     /// It is in the group.
     Written(Written),
-    /// The node must be asked.
-    Ask(Ask),
+    /// The node or the process must be asked.
+    Ask(Question),
 }
 
 /// An `EXEC` under way.
@@ -266,13 +277,18 @@ impl Exec {
     /// Takes what a command has come to; its operations go into the group.
     pub(crate) fn ran(&mut self, step: Step, protocol: Protocol) -> Outcome {
         match step {
-            Step::Answer(reply) | Step::Leave(reply) => Outcome::Answered(reply),
+            Step::Answer(reply) | Step::Insist(reply) | Step::Leave(reply) => {
+                Outcome::Answered(reply)
+            }
+            // The array has a place for it.
+            Step::Silent => Outcome::Answered(Reply::ok()),
             Step::Write(op) => self.add(vec![op], Written::One),
             Step::Script(ops) => {
                 let written = Written::Script(ops.len(), protocol);
                 self.add(ops, written)
             }
-            Step::Barrier(ask) => Outcome::Ask(ask),
+            Step::Barrier(ask) => Outcome::Ask(Question::Node(ask)),
+            Step::Local(ask) => Outcome::Ask(Question::Process(ask)),
         }
     }
 

@@ -11,6 +11,7 @@
 //! | `tell subscribed\|unsubscribed KIND NAME COUNT` | it confirms; KIND: `channel`, `pattern`, `shard` |
 //! | `tell done SEQ` | the node is done with a barrier |
 //! | `tell close [TEXT]` | the node ends the connection |
+//! | `pause no\|writes\|all` | commands must wait, or no longer |
 //! | `stall`, `drain` | the client stops reading what the session writes, and reads again |
 //! | `state` | prints what the session knows about its client |
 //!
@@ -20,7 +21,7 @@
 use bytes::{Bytes, BytesMut};
 use corgi_base::{ClientId, Op, SubscriptionKind, Via};
 use corgi_resp::{Reply, encode_message};
-use corgi_session::{Acl, Ask, Env, Seq, Session, Told, Users, define, require_pass};
+use corgi_session::{Acl, Ask, Env, Pause, Seq, Session, Told, Users, define, require_pass};
 use goldenscript::{Command, Context, Runner};
 use std::error::Error;
 use std::fmt::Write as _;
@@ -57,6 +58,10 @@ scripts! {
     acl_limits_a_user
     auth_opens_the_session
     client_names_itself
+    client_reply_off_and_skip
+    client_tracking_is_off
+    clients_are_asked_of_the_process
+    pause_holds_commands_back
     close_by_the_node_says_what_is_unknown
     cluster_asks_the_node
     eval_knows_one_script
@@ -123,6 +128,15 @@ impl Runner for Client {
             "tell" => {
                 let told = self.told(&positional(command))?;
                 self.session()?.tell(told);
+            }
+            "pause" => {
+                let pause = match positional(command).join(" ").as_str() {
+                    "no" => Pause::No,
+                    "writes" => Pause::Writes,
+                    "all" => Pause::All,
+                    other => return Err(format!("unknown pause {other}").into()),
+                };
+                self.session()?.set_pause(pause);
             }
             "stall" => self.stalled = true,
             "drain" => self.stalled = false,
@@ -222,6 +236,9 @@ impl Client {
             for ask in session.take_asks() {
                 writeln!(shown, "ask {}", show(&ask))?;
             }
+            if let Some((seq, ask)) = session.take_local_ask() {
+                writeln!(shown, "ask the process {} {ask:?}", seq.0)?;
+            }
             if stalled || session.output().is_empty() {
                 break;
             }
@@ -249,28 +266,26 @@ impl Client {
     fn state(&mut self) -> Result<String> {
         let session = self.session()?;
         let text = |value: Option<&Bytes>| value.map_or_else(|| "none".to_owned(), |v| escaped(v));
+        let view = session.view();
         let mut multi = String::new();
-        if let Some(queued) = session.multi() {
-            write!(multi, " multi={queued}/{}", session.multi_bytes())?;
+        if let Some(queued) = view.multi {
+            write!(multi, " multi={queued}/{}", view.multi_bytes)?;
         }
-        if session.watched() > 0 {
-            write!(multi, " watch={}", session.watched())?;
-        }
-        let shards = session.shard_subscriptions();
-        let mut subscriptions = session.subscriptions().to_string();
-        if shards > 0 {
-            write!(subscriptions, "+{shards}")?;
+        if view.watched > 0 {
+            write!(multi, " watch={}", view.watched)?;
         }
         Ok(format!(
-            "{:?} {:?} authenticated={} db={} subscriptions={} name={} lib={} {}{multi}\n",
+            "{:?} {:?} authenticated={} db={} channels={} patterns={} shards={} name={} lib={} {}{multi}\n",
             session.id(),
             session.protocol(),
             session.authenticated(),
-            session.database(),
-            subscriptions,
-            text(session.name()),
-            text(session.lib_name()),
-            text(session.lib_ver()),
+            view.database,
+            view.channels,
+            view.patterns,
+            view.shard_channels,
+            text(view.name.as_ref()),
+            text(view.lib_name.as_ref()),
+            text(view.lib_ver.as_ref()),
         ))
     }
 }

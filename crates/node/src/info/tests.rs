@@ -55,7 +55,7 @@ fn titles(asked: &[&'static str]) -> Vec<String> {
 
 #[test]
 fn sections_come_in_redis_order_whatever_the_order_asked() {
-    let all = [
+    let default = [
         "Server",
         "Clients",
         "Memory",
@@ -63,11 +63,23 @@ fn sections_come_in_redis_order_whatever_the_order_asked() {
         "Stats",
         "Replication",
         "CPU",
+        "Modules",
+        "Errorstats",
+        "Cluster",
+        "Keyspace",
         "Raft",
     ];
-    for asked in [&[][..], &["all"], &["default"], &["EVERYTHING"]] {
+    for asked in [&[][..], &["default"], &["server", "Default"]] {
+        assert_eq!(titles(asked), default);
+    }
+    let mut all = default.to_vec();
+    all.insert(8, "Commandstats");
+    all.insert(10, "Latencystats");
+    for asked in [&["all"][..], &["EVERYTHING"], &["default", "all"]] {
         assert_eq!(titles(asked), all);
     }
+    let more = ["default", "commandstats"];
+    assert_eq!(titles(&more)[8], "Commandstats");
     assert_eq!(titles(&["raft", "server", "nonsense"]), ["Server", "Raft"]);
     assert_eq!(shown(&["nonsense"]), "");
 }
@@ -78,7 +90,9 @@ fn sections_are_set_apart_by_an_empty_line() {
     assert!(
         text.starts_with("# Server\r\nredis_version:7.4.0\r\n\r\n# Replication\r\nrole:master\r\n")
     );
-    assert!(text.ends_with("master_repl_offset:7\r\n"));
+    let id = "000000000000000000000000000000000000000a";
+    assert!(text.contains(&format!("\r\nmaster_replid:{id}\r\n")));
+    assert!(text.contains("\r\nmaster_repl_offset:7\r\n"));
 }
 
 #[test]

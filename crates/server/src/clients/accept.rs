@@ -19,8 +19,9 @@ use tokio::time::Instant;
 
 use super::connection::{self, Rules};
 use super::listen::Listener;
-use super::place::{Counters, Host, Place};
+use super::place::{Host, Place};
 use super::stream::{Stream, close_gently};
+use crate::local::Local;
 
 /// What a client reads when `maxclients` are connected; Redis' words, because clients match on
 /// them.
@@ -70,7 +71,7 @@ pub(crate) struct Clients {
 
 struct Shared {
     host: Arc<dyn Host>,
-    counters: Arc<Counters>,
+    local: Arc<Local>,
     settings: Settings,
     farewells: Arc<Semaphore>,
     log: Logger,
@@ -90,12 +91,12 @@ impl Clients {
         listeners: Vec<Listener>,
         settings: Settings,
         host: Arc<dyn Host>,
-        counters: Arc<Counters>,
+        local: Arc<Local>,
         log: &Logger,
     ) -> Self {
         let shared = Arc::new(Shared {
             host,
-            counters,
+            local,
             settings,
             farewells: Arc::new(Semaphore::new(FAREWELLS_MAX)),
             log: log.clone(),
@@ -128,7 +129,7 @@ impl Clients {
     /// Takes no longer than a connection's closing may take.
     pub(crate) async fn stop(mut self) {
         self.stop_accepting();
-        let open = self.shared.counters.connected();
+        let open = self.shared.local.counters.connected();
         if open > 0 {
             debug!(self.shared.log, "closing client connections"; "clients" => open);
         }
@@ -168,12 +169,13 @@ impl Shared {
             return;
         }
         if self.settings.protected && !local {
-            self.counters.reject();
+            self.local.counters.reject();
             self.turn_away(stream, PROTECTED);
             return;
         }
         let max = self.settings.clients_max;
-        let Some(place) = Place::take(self.host.clone(), self.counters.clone(), max) else {
+        let (host, local) = (self.host.clone(), self.local.clone());
+        let Some(place) = Place::take(host, local, stream.ends(), max) else {
             self.turn_away(stream, TOO_MANY);
             return;
         };
@@ -266,7 +268,7 @@ mod tests {
     use super::*;
     use crate::clients::Outbox;
     use corgi_base::ClientId;
-    use corgi_node::QueuedBytes;
+    use corgi_node::{Facts, QueuedBytes};
     use corgi_session::Ask;
     use slog::{Discard, o};
     use tokio::io::AsyncReadExt;
@@ -284,6 +286,8 @@ mod tests {
         fn drained(&self, _: ClientId) {}
 
         fn closed(&self, _: ClientId) {}
+
+        fn set_facts(&self, _: Facts) {}
     }
 
     #[test]
@@ -297,7 +301,7 @@ mod tests {
     async fn protected_mode_tells_clients_of_other_machines_why() {
         let shared = Arc::new(Shared {
             host: Arc::new(Nobody),
-            counters: Arc::default(),
+            local: Arc::default(),
             settings: Settings {
                 clients_max: 10,
                 idle_max: Duration::ZERO,
@@ -326,6 +330,6 @@ mod tests {
             "{said:?}"
         );
         assert_eq!(said.matches('\n').count(), 1);
-        assert_eq!(shared.counters.rejected(), 1);
+        assert_eq!(shared.local.counters.rejected(), 1);
     }
 }

@@ -32,6 +32,7 @@ use tokio::time::Instant;
 use super::ledger::Ledger;
 use super::place::Place;
 use super::stream::{Stream, close_gently, with_scratch};
+use crate::local::registry::Seen;
 
 /// How long the last replies may take to leave.
 const CLOSING_MAX: Duration = Duration::from_secs(5);
@@ -72,6 +73,9 @@ pub(crate) fn serve(
         ended: false,
         stopping: false,
         last_input: Instant::now(),
+        bytes: (0, 0),
+        monitors: false,
+        paused_until: None,
         closing_since: None,
     };
     connection.run(rules, stop, hold)
@@ -93,6 +97,12 @@ struct Connection {
     /// The server stops.
     stopping: bool,
     last_input: Instant,
+    /// Bytes read and written.
+    bytes: (u64, u64),
+    /// The registry knows that it is a monitor.
+    monitors: bool,
+    /// When commands that wait may run.
+    paused_until: Option<std::time::Instant>,
     closing_since: Option<Instant>,
 }
 
@@ -115,6 +125,10 @@ impl Connection {
             if self.turn().is_err() {
                 break End::Broken;
             }
+            // One that ended itself is closing already, after its reply.
+            if self.place.entry().killed() && self.closing_since.is_none() {
+                break End::Broken;
+            }
             if self.finished() {
                 break End::Finished;
             }
@@ -122,6 +136,7 @@ impl Connection {
             tokio::task::consume_budget().await;
             let deadline = self.deadline(rules);
             let interest = self.interest();
+            let pause_over = self.paused_until.map(Instant::from_std);
             tokio::select! {
                 biased;
                 () = self.place.outbox().news() => {}
@@ -132,6 +147,7 @@ impl Connection {
                     }
                 }
                 () = until(deadline) => break End::Broken,
+                () = until(pause_over) => {}
                 changed = stop.changed(), if !self.stopping => {
                     self.stopping = changed.is_err() || *stop.borrow_and_update();
                 }
@@ -167,24 +183,72 @@ impl Connection {
         if self.closing_since.is_none() && (self.session.closing() || self.ended || self.stopping) {
             self.closing_since = Some(Instant::now());
         }
+        self.report();
         Ok(())
+    }
+
+    /// Lets others know what has become of the client and its commands.
+    fn report(&mut self) {
+        let local = self.place.local();
+        local.count(&self.session.take_finished());
+        let view = self.session.view();
+        let waits = view
+            .paused
+            .then(|| local.registry.paused(Instant::now().into_std()).1);
+        self.paused_until = waits.flatten();
+        if view.monitor != self.monitors {
+            self.monitors = view.monitor;
+            local.registry.set_monitor(self.place.entry(), view.monitor);
+        }
+        self.place.entry().see(Seen {
+            view,
+            last_input: self.last_input.into_std(),
+            input: self.input.len(),
+            input_capacity: self.input.capacity(),
+            bytes_in: self.bytes.0,
+            bytes_out: self.bytes.1,
+        });
     }
 
     /// Lets the session and the node talk until neither has anything to say.
     fn converse(&mut self) {
         loop {
+            let local = self.place.local();
+            self.session.set_now(local.micros());
             for told in self.place.outbox().take() {
                 self.hear(told);
             }
+            let local = self.place.local();
+            if self.monitors {
+                for line in self.place.entry().take_feed() {
+                    self.session.tell(Told::Deliver(line));
+                }
+            }
             if !self.stopping {
+                let now = std::time::Instant::now();
+                self.session.set_pause(local.registry.paused(now).0);
+                self.session.set_observed(local.registry.observed());
                 self.session.read(&mut self.input);
+                local.show(self.place.entry(), &self.session.take_shown());
             }
             let asks = self.session.take_asks();
-            if asks.is_empty() {
+            let local_ask = self.session.take_local_ask();
+            if asks.is_empty() && local_ask.is_none() {
                 return;
             }
             self.unanswered += asks.len();
-            self.place.ask(asks);
+            if !asks.is_empty() {
+                self.place.ask(asks);
+            }
+            if let Some((seq, ask)) = local_ask {
+                self.report();
+                let reply = self.place.local().answer(self.place.entry(), ask);
+                self.session.tell(Told::Reply { seq, reply });
+                if self.place.entry().killed() {
+                    // It ended itself: it is told so, as in Redis.
+                    self.session.tell(Told::Close { error: None });
+                }
+            }
         }
     }
 
@@ -219,6 +283,7 @@ impl Connection {
                     self.session.output().consume(n);
                     let drained = self.ledger.left(n);
                     self.place.wrote(n);
+                    self.bytes.1 += n as u64;
                     if drained {
                         self.place.drained();
                     }
@@ -246,6 +311,7 @@ impl Connection {
             Ok(n) => {
                 self.last_input = Instant::now();
                 self.place.read(n);
+                self.bytes.0 += n as u64;
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}

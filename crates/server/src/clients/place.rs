@@ -5,10 +5,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use corgi_base::ClientId;
-use corgi_node::QueuedBytes;
+use corgi_node::{Facts, QueuedBytes};
 use corgi_session::Ask;
 
 use super::outbox::Outbox;
+use crate::local::Local;
+use crate::local::registry::{Ends, Entry};
 
 /// Who answers sessions. The seam between sockets and the node, so that either can be tested
 /// without the other.
@@ -21,6 +23,8 @@ pub(crate) trait Host: Send + Sync + 'static {
     fn drained(&self, client: ClientId);
     /// Forgets a client.
     fn closed(&self, client: ClientId);
+    /// Takes in what the process knows of itself, for `INFO`.
+    fn set_facts(&self, facts: Facts);
 }
 
 /// What `INFO` counts over all connections.
@@ -74,12 +78,19 @@ pub(crate) struct Place {
     host: Arc<dyn Host>,
     outbox: Arc<Outbox>,
     queued: QueuedBytes,
-    counters: Arc<Counters>,
+    local: Arc<Local>,
+    entry: Arc<Entry>,
 }
 
 impl Place {
     /// Takes a place if fewer than `max` are taken, under the next client id, and tells the host.
-    pub(crate) fn take(host: Arc<dyn Host>, counters: Arc<Counters>, max: u64) -> Option<Self> {
+    pub(crate) fn take(
+        host: Arc<dyn Host>,
+        local: Arc<Local>,
+        ends: Ends,
+        max: u64,
+    ) -> Option<Self> {
+        let counters = &local.counters;
         let room = |open: u64| (open < max).then_some(open + 1);
         let counted = counters
             .connected
@@ -91,13 +102,15 @@ impl Place {
         let client = ClientId(counters.received.fetch_add(1, Ordering::Relaxed) + 1);
         let outbox = Arc::new(Outbox::default());
         let queued = QueuedBytes::default();
+        let entry = local.registry.enter(client, ends, outbox.clone());
         host.opened(client, outbox.clone(), queued.clone());
         Some(Self {
             client,
             host,
             outbox,
             queued,
-            counters,
+            local,
+            entry,
         })
     }
 
@@ -116,8 +129,21 @@ impl Place {
         &self.queued
     }
 
+    /// Returns what all connections share.
+    pub(crate) fn local(&self) -> &Local {
+        &self.local
+    }
+
+    /// Returns where others find this client.
+    pub(crate) fn entry(&self) -> &Arc<Entry> {
+        &self.entry
+    }
+
     /// Puts asks to the host.
     pub(crate) fn ask(&self, asks: Vec<Ask>) {
+        if asks.iter().any(|ask| matches!(ask, Ask::Info { .. })) {
+            self.host.set_facts(self.local.facts());
+        }
         self.host.ask(self.client, asks);
     }
 
@@ -128,14 +154,16 @@ impl Place {
 
     /// Notes bytes read.
     pub(crate) fn read(&self, bytes: usize) {
-        self.counters
+        self.local
+            .counters
             .bytes_in
             .fetch_add(bytes as u64, Ordering::Relaxed);
     }
 
     /// Notes bytes written.
     pub(crate) fn wrote(&self, bytes: usize) {
-        self.counters
+        self.local
+            .counters
             .bytes_out
             .fetch_add(bytes as u64, Ordering::Relaxed);
     }
@@ -144,7 +172,11 @@ impl Place {
 impl Drop for Place {
     fn drop(&mut self) {
         self.host.closed(self.client);
-        self.counters.connected.fetch_sub(1, Ordering::Relaxed);
+        self.local.registry.leave(&self.entry);
+        self.local
+            .counters
+            .connected
+            .fetch_sub(1, Ordering::Relaxed);
     }
 }
 

@@ -2,12 +2,15 @@
 
 use std::cell::RefCell;
 use std::io::{self, IoSlice};
-use std::net::Shutdown;
+use std::net::{Shutdown, SocketAddr};
+use std::os::fd::AsRawFd;
 use std::time::Duration;
 
 use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{Interest, Ready};
 use tokio::net::{TcpStream, UnixStream};
+
+use crate::local::registry::Ends;
 
 /// Probes after which a silent peer is given up. Redis sends three, a third of the interval apart.
 const KEEPALIVE_PROBES: u32 = 3;
@@ -57,6 +60,36 @@ impl Stream {
             SockRef::from(stream).set_tcp_keepalive(&probes)?;
         }
         Ok(())
+    }
+
+    /// Returns between which addresses it is, as `CLIENT LIST` shows them. A Unix socket has the path of the listening
+    /// one on both sides, as in Redis.
+    pub(crate) fn ends(&self) -> Ends {
+        match self {
+            Self::Tcp(stream) => {
+                let shown = |addr: io::Result<SocketAddr>| {
+                    addr.map_or_else(|_| "?:0".to_owned(), |addr| addr.to_string())
+                };
+                Ends {
+                    addr: shown(stream.peer_addr()),
+                    local_addr: shown(stream.local_addr()),
+                    unix: false,
+                    fd: stream.as_raw_fd(),
+                }
+            }
+            Self::Unix(stream) => {
+                let addr = stream.local_addr().ok();
+                let path = addr.as_ref().and_then(|addr| addr.as_pathname());
+                let path = path.map_or_else(String::new, |path| path.display().to_string());
+                let addr = format!("{}:0", path.replace(char::is_whitespace, "_"));
+                Ends {
+                    addr: addr.clone(),
+                    local_addr: addr,
+                    unix: true,
+                    fd: stream.as_raw_fd(),
+                }
+            }
+        }
     }
 
     /// Waits until one of `interest` may succeed. Never returns for `None`.

@@ -2,9 +2,10 @@
 
 use super::place::Host;
 use super::*;
+use crate::local::Local;
 use bytes::Bytes;
 use corgi_base::ClientId;
-use corgi_node::QueuedBytes;
+use corgi_node::{Facts, QueuedBytes};
 use corgi_resp::Reply;
 use corgi_session::{Ask, Env, Seq, Told};
 use slog::{Discard, Logger, o};
@@ -93,13 +94,15 @@ impl Host for Script {
     fn closed(&self, client: ClientId) {
         self.change(|seen| seen.closed.push(client));
     }
+
+    fn set_facts(&self, _: Facts) {}
 }
 
 struct Server {
     addr: SocketAddr,
     script: Arc<Script>,
     clients: Clients,
-    counters: Arc<Counters>,
+    local: Arc<Local>,
 }
 
 fn settings() -> Settings {
@@ -123,15 +126,15 @@ fn start_on(socket: listen::Bound, addr: SocketAddr, settings: Settings) -> Serv
         seen: Mutex::default(),
         news: watch::channel(()).0,
     });
-    let counters = Arc::<Counters>::default();
+    let local = Arc::<Local>::default();
     let listeners = vec![socket.watched().unwrap()];
     let log = Logger::root(Discard, o!());
-    let clients = Clients::start(listeners, settings, script.clone(), counters.clone(), &log);
+    let clients = Clients::start(listeners, settings, script.clone(), local.clone(), &log);
     Server {
         addr,
         script,
         clients,
-        counters,
+        local,
     }
 }
 
@@ -236,7 +239,7 @@ async fn a_client_that_is_ahead_is_not_read_until_the_node_has_answered() {
     });
     let asks = server.script.asked(4).await;
     assert_eq!(asks.len(), 4, "no more than may be outstanding");
-    let (read, _) = server.counters.bytes();
+    let (read, _) = server.local.counters.bytes();
     assert!(
         read <= 64 << 10,
         "{read} bytes were read although 4 commands may be outstanding"
@@ -293,7 +296,10 @@ async fn a_client_too_many_is_told_and_a_place_is_free_again_when_another_leaves
     expect(&mut second, b"-ERR max number of clients reached\r\n").await;
     expect_end(&mut second).await;
     assert_eq!(
-        (server.counters.connected(), server.counters.rejected()),
+        (
+            server.local.counters.connected(),
+            server.local.counters.rejected()
+        ),
         (1, 1)
     );
     drop(first);
@@ -337,7 +343,7 @@ async fn the_node_hears_once_of_each_client_that_leaves() {
         server.script.closed(3).await,
         [ClientId(1), ClientId(2), ClientId(3)]
     );
-    assert_eq!(server.counters.received(), 3);
+    assert_eq!(server.local.counters.received(), 3);
 }
 
 #[tokio::test]
@@ -444,7 +450,7 @@ async fn a_waiting_connection_is_small() {
         seen: Mutex::default(),
         news: watch::channel(()).0,
     });
-    let place = place::Place::take(script, Arc::default(), 1).unwrap();
+    let place = place::Place::take(script, Arc::default(), Default::default(), 1).unwrap();
     let session = corgi_session::Session::new(place.client(), Arc::default());
     let rules = connection::Rules {
         idle_max: Duration::ZERO,

@@ -141,3 +141,29 @@ fn subcommands(row: &Spec) -> Reply {
         rows => Reply::Array(rows.iter().map(describe).collect()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn command_alone_describes_every_row_and_count_counts_them() {
+        let rows = table::commands().len();
+        assert_eq!(count(), Reply::Integer(rows as i64));
+        let Reply::Array(all) = info(&[]) else {
+            panic!("an array");
+        };
+        assert_eq!(all.len(), rows);
+        for row in all {
+            assert!(matches!(row, Reply::Array(elements) if elements.len() == 10));
+        }
+        let Reply::Array(names) = list(&Filter::All) else {
+            panic!("an array");
+        };
+        let subcommands: usize = table::commands()
+            .iter()
+            .map(|row| row.subcommands.len())
+            .sum();
+        assert_eq!(names.len(), rows + subcommands);
+    }
+}

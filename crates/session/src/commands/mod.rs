@@ -6,6 +6,7 @@
 
 pub(crate) mod acl;
 pub(crate) mod client;
+pub(crate) mod clients;
 pub(crate) mod cluster;
 pub(crate) mod command;
 pub(crate) mod connection;
@@ -18,6 +19,7 @@ use crate::ask::{Ask, ClusterAsk, PubSubQuery, Seq};
 use crate::connection::Connection;
 use crate::env::Env;
 use crate::errors::{self, ErrorText};
+use crate::local::LocalAsk;
 use bytes::Bytes;
 use corgi_base::{Op, SubscriptionKind};
 use corgi_resp::Reply;
@@ -33,14 +35,22 @@ pub(crate) enum Command {
         user: Option<Bytes>,
         password: Bytes,
     },
+    ClientCapa {
+        redirect: bool,
+    },
     ClientGetName,
     ClientId,
+    ClientNoEvict(bool),
+    ClientNoTouch(bool),
+    ClientReply(client::ReplyMode),
     ClientSetInfo {
         attribute: client::Attribute,
         value: Option<Bytes>,
     },
     ClientSetName(Option<Bytes>),
     Cluster(ClusterAsk),
+    /// The same answer for everybody.
+    Constant(Reply),
     TableCount,
     TableInfo(Vec<Bytes>),
     TableList(command::Filter),
@@ -55,6 +65,8 @@ pub(crate) enum Command {
     Help(&'static [&'static str]),
     Info(Vec<Bytes>),
     Multi,
+    Local(LocalAsk),
+    Monitor,
     Ping(Option<Bytes>),
     PubSub(PubSubQuery),
     Quit,
@@ -84,6 +96,12 @@ pub(crate) enum Step {
     Answer(Reply),
     /// It is done; after this reply the connection ends.
     Leave(Reply),
+    /// It is done; this is its reply even if replies are off.
+    Insist(Reply),
+    /// It is done, and has no reply.
+    Silent,
+    /// The process answers it, alone.
+    Local(LocalAsk),
     /// The node records it, together with what comes before and after.
     Write(Op),
     /// The node records them as one step; then the reply is nil.
@@ -104,13 +122,27 @@ impl Command {
         match self {
             Self::Acl(command) => command.run(seq, conn, env).into(),
             Self::Auth { user, password } => connection::auth(conn, user, &password).into(),
+            Self::ClientCapa { redirect } => {
+                conn.may_redirect |= redirect;
+                Step::Answer(Reply::ok())
+            }
             Self::ClientGetName => Step::Answer(client::name(conn)),
             Self::ClientId => Step::Answer(Reply::Integer(conn.id_number())),
+            Self::ClientNoEvict(on) => {
+                conn.no_evict = on;
+                Step::Answer(Reply::ok())
+            }
+            Self::ClientNoTouch(on) => {
+                conn.no_touch = on;
+                Step::Answer(Reply::ok())
+            }
+            Self::ClientReply(mode) => client::reply(conn, mode),
             Self::ClientSetInfo { attribute, value } => {
                 Step::Answer(client::set_info(conn, attribute, value))
             }
             Self::ClientSetName(name) => Step::Answer(client::set_name(conn, name)),
             Self::Cluster(ask) => Step::Barrier(Ask::Cluster { seq, ask }),
+            Self::Constant(reply) => Step::Answer(reply),
             Self::TableCount => Step::Answer(command::count()),
             Self::TableInfo(names) => Step::Answer(command::info(&names)),
             Self::TableList(filter) => Step::Answer(command::list(&filter)),
@@ -123,6 +155,11 @@ impl Command {
             Self::Help(lines) => Step::Answer(help(lines)),
             Self::Info(sections) => Step::Barrier(Ask::Info { seq, sections }),
             Self::Multi => transaction::multi(conn).into(),
+            Self::Local(ask) => Step::Local(ask),
+            Self::Monitor => {
+                conn.monitor = true;
+                Step::Answer(Reply::ok())
+            }
             Self::Ping(text) => Step::Answer(connection::ping(conn, text)),
             Self::PubSub(query) => Step::Barrier(Ask::PubSub { seq, query }),
             Self::Quit => Step::Leave(Reply::ok()),

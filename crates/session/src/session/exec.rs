@@ -1,28 +1,37 @@
 //! `EXEC`, as far as it concerns the order of replies and what the node is asked.
 
-use super::{Barrier, Group, Session, Then};
+use super::{Barrier, Group, Question, Session, Then};
 use crate::ask::{Ask, Seq};
 use crate::commands::Command;
 use crate::transaction::{Exec, Item, Multi, Outcome};
 use corgi_resp::Reply;
 
 /// Where an `EXEC` stands among the commands of its connection.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy)]
 enum Place {
     /// It has no slot among the replies yet.
-    New,
+    New {
+        /// Its reply is not wanted.
+        silent: bool,
+    },
     /// It runs alone: nothing that came later runs before it ends.
     Alone,
 }
 
 impl Session {
     /// Runs the commands of a transaction.
-    pub(super) fn exec(&mut self, seq: Seq, multi: Multi) {
+    pub(super) fn exec(&mut self, seq: Seq, multi: Multi, silent: bool) {
+        for spec in multi.specs() {
+            let begun = self.tally.begin(spec, None);
+            self.tally.end(begun, None);
+        }
         match multi.exec(&self.conn.user, self.env.limits.max_request_bytes) {
-            Ok(exec) => self.advance(seq, exec, Place::New),
-            Err(text) => self
-                .replies
-                .answer(seq, &Reply::Error(text), self.conn.protocol),
+            Ok(exec) => self.advance(seq, exec, Place::New { silent }),
+            Err(text) => {
+                let reply = Reply::Error(text);
+                self.tally.replied(seq, Some(&reply));
+                self.answer(seq, reply, silent);
+            }
         }
     }
 
@@ -43,43 +52,45 @@ impl Session {
             match outcome {
                 Outcome::Answered(reply) => exec.answer(&reply, self.conn.protocol),
                 Outcome::Written(written) => exec.written(written),
-                Outcome::Ask(ask) => {
-                    if place == Place::New {
-                        self.replies.wait(seq, exec.bytes());
+                Outcome::Ask(question) => {
+                    if let Place::New { silent } = place {
+                        self.replies.wait(seq, exec.bytes(), silent);
                     }
                     if !exec.group_due() {
-                        return self.ask_alone(seq, ask, None, exec);
+                        return self.ask_alone(seq, question, None, exec);
                     }
                     let protocol = self.conn.protocol;
                     let run = |command: Command| command.run(seq, &mut self.conn, &self.env);
                     exec.gather(run, protocol);
                     let ops = exec.take_group();
-                    return self.ask_alone(seq, Ask::WriteAll { seq, ops }, Some(ask), exec);
+                    let first = Question::Node(Ask::WriteAll { seq, ops });
+                    return self.ask_alone(seq, first, Some(question), exec);
                 }
             }
         }
         self.decoder.set_authenticated(self.conn.may_run());
-        if place == Place::New {
-            self.replies.wait(seq, exec.bytes());
+        if let Place::New { silent } = place {
+            self.replies.wait(seq, exec.bytes(), silent);
         }
         if !exec.group_due() {
             return self.end_exec(seq, exec);
         }
         let ops = exec.take_group();
         let ask = Ask::WriteAll { seq, ops };
-        if place == Place::New {
-            self.asks.push(ask);
-            self.groups.insert(seq, Group::Exec(exec));
-        } else {
-            self.ask_alone(seq, ask, None, exec);
+        match place {
+            Place::New { .. } => {
+                self.asks.push(ask);
+                self.groups.insert(seq, Group::Exec(exec));
+            }
+            Place::Alone => self.ask_alone(seq, Question::Node(ask), None, exec),
         }
     }
 
-    fn ask_alone(&mut self, seq: Seq, ask: Ask, behind: Option<Ask>, exec: Exec) {
+    fn ask_alone(&mut self, seq: Seq, question: Question, behind: Option<Question>, exec: Exec) {
         self.barrier = Some(Barrier {
             seq,
-            then: Then::of(&ask),
-            ask: Some(ask),
+            then: Then::of(&question),
+            question: Some(question),
             behind,
             exec: Some(Box::new(exec)),
         });
@@ -90,7 +101,7 @@ impl Session {
     pub(super) fn exec_answered(
         &mut self,
         seq: Seq,
-        behind: Option<Ask>,
+        behind: Option<Question>,
         mut exec: Exec,
         reply: Reply,
     ) {
@@ -100,7 +111,7 @@ impl Session {
             exec.answer(&reply, self.conn.protocol);
         }
         match behind {
-            Some(ask) => self.ask_alone(seq, ask, None, exec),
+            Some(question) => self.ask_alone(seq, question, None, exec),
             None => self.exec_goes_on(seq, exec),
         }
     }
@@ -110,9 +121,11 @@ impl Session {
         match group {
             // Nothing was written, or nobody knows. What the session did itself cannot be of use without it.
             _ if matches!(reply, Reply::Error(_)) => {
+                self.tally.replied(seq, Some(&reply));
                 self.replies.fulfil(seq, Some(&reply), self.conn.protocol);
             }
             Group::Script => {
+                self.tally.replied(seq, None);
                 self.replies
                     .fulfil(seq, Some(&Reply::Null), self.conn.protocol);
             }
@@ -125,6 +138,7 @@ impl Session {
 
     fn end_exec(&mut self, seq: Seq, exec: Exec) {
         // What was written is known to others too, and their messages may be on their way.
+        self.tally.replied(seq, None);
         let fence = exec.group_decided();
         let (array, messages) = exec.finish();
         self.replies.fulfil_encoded(seq, array, fence);

@@ -1,0 +1,289 @@
+//! All clients of the process, as others may see and end them.
+//!
+//! Each connection writes down at the end of each of its turns what is known of it; whoever asks reads that. So a list
+//! of all clients stops neither the node nor any of them.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use corgi_base::ClientId;
+use corgi_session::{ClientFilter, Pause, View};
+
+use super::line;
+use crate::clients::Outbox;
+
+const UNPOISONED: &str = "a panic ends the process, so nobody sees a poisoned lock";
+
+/// Where a connection comes from and goes to.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Ends {
+    /// The client's side, as Redis writes it.
+    pub(crate) addr: String,
+    /// This side.
+    pub(crate) local_addr: String,
+    /// Over a Unix socket.
+    pub(crate) unix: bool,
+    /// The number of the socket in this process.
+    pub(crate) fd: i32,
+}
+
+/// What a connection last wrote down.
+#[derive(Clone, Debug)]
+pub(crate) struct Seen {
+    /// What its session knows.
+    pub(crate) view: View,
+    /// When the client last sent something.
+    pub(crate) last_input: Instant,
+    /// Bytes that were read and not yet executed.
+    pub(crate) input: usize,
+    /// Bytes that the buffer for input could hold.
+    pub(crate) input_capacity: usize,
+    /// Bytes read from it.
+    pub(crate) bytes_in: u64,
+    /// Bytes written to it.
+    pub(crate) bytes_out: u64,
+}
+
+/// One client.
+#[derive(Debug)]
+pub(crate) struct Entry {
+    pub(crate) id: ClientId,
+    pub(crate) ends: Ends,
+    pub(crate) since: Instant,
+    seen: Mutex<Option<Seen>>,
+    killed: AtomicBool,
+    outbox: Arc<Outbox>,
+    feed: Mutex<Feed>,
+}
+
+/// Lines that a monitor has not taken yet.
+#[derive(Debug, Default)]
+struct Feed {
+    lines: Vec<Bytes>,
+    bytes: usize,
+}
+
+impl Entry {
+    /// Writes down how the client is.
+    pub(crate) fn see(&self, seen: Seen) {
+        *self.seen.lock().expect(UNPOISONED) = Some(seen);
+    }
+
+    /// Returns what was written down last; `None` before the first turn.
+    pub(crate) fn seen(&self) -> Option<Seen> {
+        self.seen.lock().expect(UNPOISONED).clone()
+    }
+
+    /// Whether the connection is to end at once.
+    pub(crate) fn killed(&self) -> bool {
+        self.killed.load(Ordering::Relaxed)
+    }
+
+    /// Ends the connection at its next turn, which is now.
+    pub(crate) fn kill(&self) {
+        self.killed.store(true, Ordering::Relaxed);
+        self.outbox.wake();
+    }
+
+    /// Takes the lines of other clients that a monitor shows.
+    pub(crate) fn take_feed(&self) -> Vec<Bytes> {
+        let mut feed = self.feed.lock().expect(UNPOISONED);
+        feed.bytes = 0;
+        std::mem::take(&mut feed.lines)
+    }
+
+    fn feed(&self, line: Bytes, bytes_max: u64) {
+        let mut feed = self.feed.lock().expect(UNPOISONED);
+        feed.bytes += line.len();
+        feed.lines.push(line);
+        let too_many = feed.bytes as u64 > bytes_max;
+        drop(feed);
+        if too_many {
+            self.killed.store(true, Ordering::Relaxed);
+        }
+        self.outbox.wake();
+    }
+}
+
+/// All clients.
+#[derive(Debug)]
+pub(crate) struct Registry {
+    clients: Mutex<BTreeMap<ClientId, Arc<Entry>>>,
+    monitors: Mutex<Vec<Arc<Entry>>>,
+    monitoring: AtomicUsize,
+    started: Instant,
+    /// The end of the pause in microseconds since the start, twice, plus whether all commands wait; 0 for none.
+    pause: AtomicU64,
+}
+
+impl Registry {
+    /// Starts with no clients.
+    pub(crate) fn new() -> Self {
+        Self {
+            clients: Mutex::default(),
+            monitors: Mutex::default(),
+            monitoring: AtomicUsize::new(0),
+            started: Instant::now(),
+            pause: AtomicU64::new(0),
+        }
+    }
+
+    /// Takes in a client.
+    pub(crate) fn enter(&self, id: ClientId, ends: Ends, outbox: Arc<Outbox>) -> Arc<Entry> {
+        let entry = Arc::new(Entry {
+            id,
+            ends,
+            since: Instant::now(),
+            seen: Mutex::default(),
+            killed: AtomicBool::new(false),
+            outbox,
+            feed: Mutex::default(),
+        });
+        self.lock().insert(id, entry.clone());
+        entry
+    }
+
+    /// Forgets a client.
+    pub(crate) fn leave(&self, entry: &Arc<Entry>) {
+        self.lock().remove(&entry.id);
+        self.set_monitor(entry, false);
+    }
+
+    /// Returns all clients, oldest first.
+    pub(crate) fn all(&self) -> Vec<Arc<Entry>> {
+        self.lock().values().cloned().collect()
+    }
+
+    /// Returns the clients that a filter lets through, each with what is known of it.
+    pub(crate) fn select(&self, filter: &ClientFilter, now: Instant) -> Vec<(Arc<Entry>, Seen)> {
+        self.all()
+            .into_iter()
+            .filter_map(|entry| Some((entry.seen()?, entry)))
+            .filter(|(seen, entry)| line::fits(filter, entry, seen, now))
+            .map(|(seen, entry)| (entry, seen))
+            .collect()
+    }
+
+    /// Lets a client see what others send, or no longer.
+    pub(crate) fn set_monitor(&self, entry: &Arc<Entry>, on: bool) {
+        let mut monitors = self.monitors.lock().expect(UNPOISONED);
+        monitors.retain(|other| other.id != entry.id);
+        if on {
+            monitors.push(entry.clone());
+        }
+        self.monitoring.store(monitors.len(), Ordering::Relaxed);
+    }
+
+    /// Whether anybody monitors.
+    pub(crate) fn observed(&self) -> bool {
+        self.monitoring.load(Ordering::Relaxed) > 0
+    }
+
+    /// Shows a line to all monitors. One that has more than `bytes_max` to read is closed.
+    pub(crate) fn show(&self, line: &Bytes, bytes_max: u64) {
+        let monitors = self.monitors.lock().expect(UNPOISONED).clone();
+        monitors
+            .iter()
+            .for_each(|entry| entry.feed(line.clone(), bytes_max));
+    }
+
+    /// Lets commands wait for so long. A pause that holds is made no shorter and no milder by it, as in Redis.
+    pub(crate) fn pause(&self, length: Duration, pause: Pause, now: Instant) {
+        let end = self.micros(now.checked_add(length).unwrap_or(now));
+        let new = (end << 1) | u64::from(pause == Pause::All);
+        let held = self.pause.load(Ordering::Relaxed);
+        let held = if held >> 1 > self.micros(now) {
+            held
+        } else {
+            0
+        };
+        let pause = (new & !1).max(held & !1) | ((new | held) & 1);
+        self.pause.store(pause, Ordering::Relaxed);
+        self.wake_all();
+    }
+
+    /// Ends the pause.
+    pub(crate) fn unpause(&self) {
+        self.pause.store(0, Ordering::Relaxed);
+        self.wake_all();
+    }
+
+    /// Returns what waits now, and until when.
+    pub(crate) fn paused(&self, now: Instant) -> (Pause, Option<Instant>) {
+        let pause = self.pause.load(Ordering::Relaxed);
+        if pause == 0 || pause >> 1 <= self.micros(now) {
+            return (Pause::No, None);
+        }
+        let what = if pause & 1 == 1 {
+            Pause::All
+        } else {
+            Pause::Writes
+        };
+        (what, Some(self.started + Duration::from_micros(pause >> 1)))
+    }
+
+    fn micros(&self, at: Instant) -> u64 {
+        let micros = at.saturating_duration_since(self.started).as_micros();
+        u64::try_from(micros).unwrap_or(u64::MAX).min(u64::MAX >> 1)
+    }
+
+    fn wake_all(&self) {
+        self.all().iter().for_each(|entry| entry.outbox.wake());
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<ClientId, Arc<Entry>>> {
+        self.clients.lock().expect(UNPOISONED)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pause_is_made_no_shorter_and_no_milder_while_it_holds() {
+        let registry = Registry::new();
+        let now = registry.started;
+        let after = |ms| now + Duration::from_millis(ms);
+        let ms = Duration::from_millis;
+        assert_eq!(registry.paused(now), (Pause::No, None));
+        registry.pause(ms(100), Pause::All, now);
+        registry.pause(ms(10), Pause::Writes, now);
+        assert_eq!(registry.paused(after(99)), (Pause::All, Some(after(100))));
+        assert_eq!(registry.paused(after(100)), (Pause::No, None));
+        registry.pause(ms(50), Pause::Writes, after(100));
+        assert_eq!(
+            registry.paused(after(120)),
+            (Pause::Writes, Some(after(150)))
+        );
+        registry.unpause();
+        assert_eq!(registry.paused(after(120)), (Pause::No, None));
+        registry.pause(Duration::from_millis(u64::MAX), Pause::All, now);
+        registry.paused(after(1));
+    }
+
+    #[test]
+    fn monitors_are_told_and_a_slow_one_is_closed() {
+        let registry = Registry::new();
+        let slow = registry.enter(ClientId(1), Ends::default(), Arc::default());
+        let quick = registry.enter(ClientId(2), Ends::default(), Arc::default());
+        assert!(!registry.observed());
+        registry.set_monitor(&slow, true);
+        registry.set_monitor(&slow, true);
+        registry.set_monitor(&quick, true);
+        assert!(registry.observed());
+        let line = Bytes::from_static(b"0123456789");
+        for _ in 0..2 {
+            registry.show(&line, 15);
+            assert_eq!(quick.take_feed(), std::slice::from_ref(&line));
+        }
+        assert_eq!((slow.killed(), quick.killed()), (true, false));
+        registry.leave(&slow);
+        registry.set_monitor(&quick, false);
+        assert!(!registry.observed());
+        assert_eq!(registry.all().len(), 1);
+    }
+}

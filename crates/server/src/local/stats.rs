@@ -1,0 +1,258 @@
+//! What became of all commands of the process: `INFO commandstats|errorstats|latencystats`.
+
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use bytes::Bytes;
+use corgi_session::{Finished, Outcome, Spec, commands};
+
+const UNPOISONED: &str = "a panic ends the process, so nobody sees a poisoned lock";
+/// More kinds of errors than this are not told apart: a client cannot make them up, but a count costs memory.
+const ERRORS_MAX: usize = 128;
+/// Parts of each power of two in a histogram.
+const PARTS: u64 = 4;
+/// Up to about twelve days.
+const BUCKETS: usize = 160;
+
+/// One command.
+#[derive(Debug)]
+struct OfCommand {
+    calls: AtomicU64,
+    micros: AtomicU64,
+    rejected: AtomicU64,
+    failed: AtomicU64,
+    took: [AtomicU64; BUCKETS],
+}
+
+impl Default for OfCommand {
+    fn default() -> Self {
+        Self {
+            calls: AtomicU64::new(0),
+            micros: AtomicU64::new(0),
+            rejected: AtomicU64::new(0),
+            failed: AtomicU64::new(0),
+            took: [const { AtomicU64::new(0) }; BUCKETS],
+        }
+    }
+}
+
+/// All commands.
+#[derive(Debug)]
+pub(crate) struct Stats {
+    commands: BTreeMap<&'static str, OfCommand>,
+    errors: Mutex<BTreeMap<Bytes, u64>>,
+    processed: AtomicU64,
+}
+
+impl Default for Stats {
+    fn default() -> Self {
+        let rows = commands().iter();
+        let names = rows.flat_map(|row: &Spec| std::iter::once(row).chain(row.subcommands));
+        Self {
+            commands: names.map(|row| (row.name, OfCommand::default())).collect(),
+            errors: Mutex::default(),
+            processed: AtomicU64::new(0),
+        }
+    }
+}
+
+impl Stats {
+    /// Counts some commands.
+    pub(crate) fn add(&self, finished: &Finished) {
+        let calls = finished.calls;
+        self.processed.fetch_add(calls, Ordering::Relaxed);
+        if let Some(error) = &finished.error {
+            let mut errors = self.errors.lock().expect(UNPOISONED);
+            if errors.len() < ERRORS_MAX || errors.contains_key(error) {
+                *errors.entry(error.clone()).or_default() += calls;
+            }
+        }
+        let Some(command) = finished.command.and_then(|name| self.commands.get(name)) else {
+            return;
+        };
+        if finished.outcome == Outcome::Rejected {
+            command.rejected.fetch_add(calls, Ordering::Relaxed);
+            return;
+        }
+        if finished.outcome == Outcome::Failed {
+            command.failed.fetch_add(calls, Ordering::Relaxed);
+        }
+        command.calls.fetch_add(calls, Ordering::Relaxed);
+        command
+            .micros
+            .fetch_add(calls * finished.micros, Ordering::Relaxed);
+        command.took[bucket(finished.micros)].fetch_add(calls, Ordering::Relaxed);
+    }
+
+    /// Returns how many commands there were.
+    pub(crate) fn processed(&self) -> u64 {
+        self.processed.load(Ordering::Relaxed)
+    }
+
+    /// Returns how many error replies there were.
+    pub(crate) fn errors(&self) -> u64 {
+        self.errors.lock().expect(UNPOISONED).values().sum()
+    }
+
+    /// Returns the lines of `INFO commandstats`.
+    pub(crate) fn command_lines(&self) -> Vec<String> {
+        self.seen()
+            .map(|(name, command)| {
+                let get = |count: &AtomicU64| count.load(Ordering::Relaxed);
+                let (calls, micros) = (get(&command.calls), get(&command.micros));
+                let each = if calls == 0 {
+                    0.0
+                } else {
+                    micros as f64 / calls as f64
+                };
+                format!(
+                    "cmdstat_{name}:calls={calls},usec={micros},usec_per_call={each:.2},rejected_calls={},\
+                     failed_calls={}",
+                    get(&command.rejected),
+                    get(&command.failed)
+                )
+            })
+            .collect()
+    }
+
+    /// Returns the lines of `INFO errorstats`.
+    pub(crate) fn error_lines(&self) -> Vec<String> {
+        let errors = self.errors.lock().expect(UNPOISONED);
+        errors
+            .iter()
+            .map(|(error, count)| {
+                // Whatever the first word of an error is, a line of INFO must stay one.
+                let name: String = String::from_utf8_lossy(error)
+                    .chars()
+                    .map(|c| {
+                        if c.is_ascii_graphic() && c != ':' {
+                            c
+                        } else {
+                            '_'
+                        }
+                    })
+                    .collect();
+                format!("errorstat_{name}:count={count}")
+            })
+            .collect()
+    }
+
+    /// Returns the lines of `INFO latencystats`.
+    pub(crate) fn latency_lines(&self) -> Vec<String> {
+        self.seen()
+            .filter(|(_, command)| command.calls.load(Ordering::Relaxed) > 0)
+            .map(|(name, command)| {
+                let at = |percent| command.percentile(percent);
+                format!(
+                    "latency_percentiles_usec_{name}:p50={}.000,p99={}.000,p99.9={}.000",
+                    at(50.0),
+                    at(99.0),
+                    at(99.9)
+                )
+            })
+            .collect()
+    }
+
+    fn seen(&self) -> impl Iterator<Item = (&'static str, &OfCommand)> {
+        self.commands
+            .iter()
+            .filter(|(_, command)| {
+                [&command.calls, &command.rejected]
+                    .iter()
+                    .any(|count| count.load(Ordering::Relaxed) > 0)
+            })
+            .map(|(name, command)| (*name, command))
+    }
+}
+
+impl OfCommand {
+    fn percentile(&self, percent: f64) -> u64 {
+        let total: u64 = self
+            .took
+            .iter()
+            .map(|count| count.load(Ordering::Relaxed))
+            .sum();
+        let wanted = (total as f64 * percent / 100.0).ceil() as u64;
+        let mut below = 0;
+        for (k, count) in self.took.iter().enumerate() {
+            below += count.load(Ordering::Relaxed);
+            if below >= wanted {
+                return upper(k);
+            }
+        }
+        upper(BUCKETS - 1)
+    }
+}
+
+/// Small numbers have a bucket each, larger ones share a quarter of a power of two.
+fn bucket(micros: u64) -> usize {
+    let index = if micros < PARTS {
+        micros
+    } else {
+        let power = u64::from(micros.ilog2());
+        let part = (micros >> (power - 2)) & (PARTS - 1);
+        PARTS + (power - 2) * PARTS + part
+    };
+    usize::try_from(index).map_or(BUCKETS - 1, |index| index.min(BUCKETS - 1))
+}
+
+/// Returns the largest number of a bucket.
+fn upper(bucket: usize) -> u64 {
+    let bucket = bucket as u64;
+    if bucket < PARTS {
+        return bucket;
+    }
+    let (power, part) = ((bucket - PARTS) / PARTS + 2, (bucket - PARTS) % PARTS);
+    (1 << power) + ((part + 1) << (power - 2)) - 1
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn finished(command: &'static str, calls: u64, micros: u64, outcome: Outcome) -> Finished {
+        Finished {
+            command: Some(command),
+            calls,
+            micros,
+            outcome,
+            error: (outcome != Outcome::Done).then(|| Bytes::from_static(b"ERR")),
+            args: None,
+        }
+    }
+
+    #[test]
+    fn every_number_is_in_the_bucket_whose_bounds_hold_it() {
+        let mut last = 0;
+        for micros in (0..5000).chain([1 << 20, (1 << 30) + 7, 1 << 40]) {
+            let bucket = bucket(micros);
+            assert!(bucket >= last, "{micros}");
+            last = bucket;
+            assert!(upper(bucket) >= micros, "{micros}");
+            assert!(bucket == 0 || upper(bucket - 1) < micros, "{micros}");
+        }
+        assert_eq!(bucket(u64::MAX), BUCKETS - 1);
+    }
+
+    #[test]
+    fn commands_are_counted_as_redis_counts_them() {
+        let stats = Stats::default();
+        stats.add(&finished("publish", 3, 10, Outcome::Done));
+        stats.add(&finished("publish", 1, 30, Outcome::Failed));
+        stats.add(&finished("client|id", 2, 0, Outcome::Rejected));
+        assert_eq!(
+            stats.command_lines(),
+            [
+                "cmdstat_client|id:calls=0,usec=0,usec_per_call=0.00,rejected_calls=2,failed_calls=0",
+                "cmdstat_publish:calls=4,usec=60,usec_per_call=15.00,rejected_calls=0,failed_calls=1",
+            ]
+        );
+        assert_eq!(stats.error_lines(), ["errorstat_ERR:count=3"]);
+        assert_eq!(
+            stats.latency_lines(),
+            ["latency_percentiles_usec_publish:p50=11.000,p99=31.000,p99.9=31.000"]
+        );
+        assert_eq!((stats.processed(), stats.errors()), (6, 3));
+    }
+}

@@ -1,0 +1,162 @@
+//! What a session asks of the process around its node: who else is connected, how the server is configured, what it
+//! measured. None of it is agreed with other nodes, so the node never sees it.
+//!
+//! A local ask is a barrier. It is answered by [`crate::Told::Reply`] to the same session.
+
+use bytes::Bytes;
+use corgi_base::Protocol;
+
+/// One question to the process.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LocalAsk {
+    /// About the clients of this process.
+    Clients(ClientsAsk),
+}
+
+/// `CLIENT …`, as far as it concerns other clients than the one that asks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ClientsAsk {
+    /// `CLIENT INFO`: the line of the one that asks.
+    Info,
+    /// `CLIENT KILL addr:port`: one client, or an error.
+    KillAddr(Bytes),
+    /// `CLIENT KILL` with filters: how many were closed.
+    Kill(ClientFilter),
+    /// `CLIENT LIST`.
+    List(ClientFilter),
+    /// `CLIENT PAUSE`: for so many milliseconds.
+    Pause {
+        /// How long.
+        ms: u64,
+        /// What waits.
+        pause: Pause,
+    },
+    /// `CLIENT UNBLOCK`: 1 if that client was blocked.
+    Unblock {
+        /// Whom.
+        id: u64,
+        /// With an error rather than as if its time were up.
+        error: bool,
+    },
+    /// `CLIENT UNPAUSE`.
+    Unpause,
+}
+
+/// Which commands of clients wait (`CLIENT PAUSE`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Pause {
+    /// None.
+    #[default]
+    No,
+    /// Those that write.
+    Writes,
+    /// All.
+    All,
+}
+
+/// Which clients are meant. A client must pass every test.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ClientFilter {
+    /// The tests.
+    pub tests: Vec<ClientTest>,
+    /// Whether the one that asks is left out; `None` if it was not said.
+    pub skip_me: Option<bool>,
+}
+
+/// One test of a filter.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClientTest {
+    /// The client must not be so.
+    pub not: bool,
+    /// How it must be.
+    pub is: ClientIs,
+}
+
+/// What can be asked of a client.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ClientIs {
+    /// It came from this address.
+    Addr(Bytes),
+    /// It is connected for at least so many seconds.
+    AgeMin(u64),
+    /// It chose this database.
+    Database(u32),
+    /// It has all of these flags.
+    Flags(Bytes),
+    /// It has one of these numbers.
+    Id(Vec<u64>),
+    /// It has said nothing for at least so many seconds.
+    IdleMin(u64),
+    /// It came from this IP address.
+    Ip(Bytes),
+    /// It connected to this address.
+    LocalAddr(Bytes),
+    /// It has this library name.
+    LibName(Bytes),
+    /// It has this library version.
+    LibVer(Bytes),
+    /// It has this name.
+    Name(Bytes),
+    /// It is of this kind.
+    Kind(ClientKind),
+    /// It is this user.
+    User(Bytes),
+}
+
+/// Redis' kinds of clients. Nodes are no clients here, so that nobody is a master or a replica.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ClientKind {
+    /// Sends commands.
+    Normal,
+    /// Has subscriptions.
+    Pubsub,
+    /// Nobody.
+    Master,
+    /// Nobody.
+    Replica,
+}
+
+/// What a session knows of its client, for `CLIENT LIST`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct View {
+    /// From `CLIENT SETNAME` or `HELLO`.
+    pub name: Option<Bytes>,
+    /// From `CLIENT SETINFO`.
+    pub lib_name: Option<Bytes>,
+    /// From `CLIENT SETINFO`.
+    pub lib_ver: Option<Bytes>,
+    /// Who it is.
+    pub user: Bytes,
+    /// From `SELECT`.
+    pub database: u32,
+    /// From `HELLO`.
+    pub protocol: Protocol,
+    /// How many channels it listens to.
+    pub channels: u64,
+    /// How many patterns it listens to.
+    pub patterns: u64,
+    /// How many shard channels it listens to.
+    pub shard_channels: u64,
+    /// How many commands wait for `EXEC`; `None` without `MULTI`.
+    pub multi: Option<usize>,
+    /// How many bytes they take.
+    pub multi_bytes: usize,
+    /// How many keys are watched.
+    pub watched: usize,
+    /// The last command that it sent, subcommand included; `NULL` before the first.
+    pub command: &'static str,
+    /// How many commands it sent.
+    pub commands: u64,
+    /// `MONITOR`.
+    pub monitor: bool,
+    /// A command waits for the end of a pause.
+    pub paused: bool,
+    /// `CLIENT NO-EVICT ON`.
+    pub no_evict: bool,
+    /// `CLIENT NO-TOUCH ON`.
+    pub no_touch: bool,
+    /// `CLIENT CAPA redirect`.
+    pub may_redirect: bool,
+    /// Bytes of replies that wait to be written.
+    pub output: usize,
+}
