@@ -20,14 +20,20 @@
 //! - a backslash at the end of the pattern is itself;
 //! - the empty text is matched by the empty pattern only, not by `*`.
 //!
-//! One deliberate difference: bytes are compared as 0 to 255. In a range with one end below 128 and
-//! one above, Redis depends on whether C's `char` is signed on the machine it was built for, and
-//! all nodes of a cluster must agree.
+//! Two deliberate differences:
+//! - a match that takes more than 16 million comparisons is given up, and there is none: a pattern
+//!   and a text of a megabyte each could otherwise stop a node for minutes;
+//! - bytes are compared as 0 to 255. In a range with one end below 128 and one above, Redis depends
+//!   on whether C's `char` is signed on the machine it was built for, and all nodes of a cluster
+//!   must agree.
 //!
 //! Matching goes back only to the latest `*`. That is enough: whatever an earlier `*` could give
 //! up, the latest can take. So a match costs at most pattern length times text length steps, never
 //! exponential time, and there is no recursion. Tests: `tests/glob.rs` has a table of answers of a
 //! real server and a proptest against a recursive matcher.
+
+/// More comparisons than any match that somebody means, and fewer than a node may spend on one: some 20 ms.
+const COMPARISONS_MAX: usize = 1 << 24;
 
 /// Returns whether the whole text matches the pattern.
 ///
@@ -42,6 +48,7 @@ pub fn matches(pattern: &[u8], text: &[u8]) -> bool {
         return pattern.is_empty();
     }
     let (mut p, mut t) = (0, 0);
+    let mut comparisons = 0;
     // Behind the latest `*`, and where the text that it leaves over begins.
     let mut star: Option<(usize, usize)> = None;
     while t < text.len() {
@@ -53,10 +60,17 @@ pub fn matches(pattern: &[u8], text: &[u8]) -> bool {
             star = Some((p, t));
             continue;
         }
-        if let Some((true, next)) = one(pattern, p, text[t]) {
-            p = next;
-            t += 1;
-            continue;
+        if let Some((matched, next)) = one(pattern, p, text[t]) {
+            // A class is as many comparisons as it has bytes.
+            comparisons += next - p;
+            if comparisons > COMPARISONS_MAX {
+                return false;
+            }
+            if matched {
+                p = next;
+                t += 1;
+                continue;
+            }
         }
         let Some((behind, from)) = star else {
             return false;

@@ -124,6 +124,20 @@ fn many_stars_end_in_polynomial_time_and_without_recursion() {
     assert!(matches(&b"*".repeat(1_000_000), b"x"));
 }
 
+/// A single long piece behind a star is the costly case: it is tried at every place of the text.
+#[test]
+fn a_match_that_takes_too_long_is_given_up() {
+    let text = vec![b'a'; 1 << 20];
+    let piece = |length: usize| [b"*", &b"a".repeat(length)[..], b"b"].concat();
+    assert!(!matches(&piece(1 << 19), &text));
+    let class = [b"[", &b"b".repeat(1 << 20)[..], b"a]"].concat();
+    assert!(!matches(&class.repeat(20), &text));
+    assert!(matches(&class, b"a"));
+    // What is long and simple is still found.
+    let found = [&text[..], b"b"].concat();
+    assert!(matches(&text, &text) && matches(b"*b", &found) && matches(&piece(2), &found));
+}
+
 /// One element of a pattern, read from its bytes.
 #[derive(Debug)]
 enum Element {
