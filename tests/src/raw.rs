@@ -76,6 +76,24 @@ impl RawClient {
         }
     }
 
+    /// Reads as many bytes as `expected` has, which must be those.
+    ///
+    /// # Panics
+    /// If others come, too few within the timeout, or the connection ends first.
+    pub fn expect(&mut self, expected: &str) {
+        let mut piece = [0; 4096];
+        while self.buffer.len() < expected.len() {
+            match self.stream.read(&mut piece) {
+                Ok(0) => panic!("closed instead of {expected:?} after {:?}", self.buffer),
+                Ok(read) => self.buffer.extend_from_slice(&piece[..read]),
+                Err(error) => panic!("{error} instead of {expected:?} after {:?}", self.buffer),
+            }
+        }
+        let got: Vec<u8> = self.buffer.drain(..expected.len()).collect();
+        let got = String::from_utf8_lossy(&got);
+        assert_eq!(got, expected);
+    }
+
     /// Reads lines up to and with `line`.
     ///
     /// # Panics
