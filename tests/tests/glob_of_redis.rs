@@ -5,6 +5,7 @@ use corgi_tests::{RawClient, ports, wait};
 use proptest::collection::{btree_set, vec};
 use proptest::prelude::*;
 use proptest::sample::select;
+use std::cell::RefCell;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 use tempfile::TempDir;
@@ -78,7 +79,7 @@ fn array(client: &mut RawClient) -> Vec<Vec<u8>> {
 #[test]
 fn every_pattern_means_what_it_means_to_redis() {
     let redis = Redis::start();
-    let (mut listener, mut asker) = (redis.connect(), redis.connect());
+    let connections = RefCell::new((redis.connect(), redis.connect()));
     let text = || vec(select(BYTES), 0..8);
     let cases = (btree_set(text(), 1..40), vec(vec(select(BYTES), 0..10), 60));
     let config = ProptestConfig {
@@ -87,7 +88,7 @@ fn every_pattern_means_what_it_means_to_redis() {
     };
     let mut runner = proptest::test_runner::TestRunner::new(config);
     let result = runner.run(&cases, |(texts, patterns)| {
-        let (listener, asker) = (&mut listener, &mut asker);
+        let (listener, asker) = &mut *connections.borrow_mut();
         let mut subscribe: Vec<&[u8]> = vec![b"SUBSCRIBE"];
         subscribe.extend(texts.iter().map(Vec::as_slice));
         listener.command(&subscribe).unwrap();
