@@ -17,7 +17,7 @@ fn change(client: &mut RawClient, command: &str, word: &str, count: impl Fn(usiz
         let names: Vec<String> = (first..first + 1000).map(name).collect();
         let mut args: Vec<&[u8]> = vec![command.as_bytes()];
         args.extend(names.iter().map(|name| name.as_bytes()));
-        client.send(&encode(&args)).unwrap();
+        client.send(&encode(&args)).expect("the connection is open");
         for (n, name) in (first..).zip(&names) {
             client.expect(&format!(
                 "*3\r\n${}\r\n{word}\r\n${}\r\n{name}\r\n:{}\r\n",

@@ -57,10 +57,11 @@ pub(crate) const DISCARD_WITHOUT_MULTI: &[u8] = b"ERR DISCARD without MULTI";
 pub(crate) const WATCH_IN_MULTI: &[u8] = b"ERR WATCH inside MULTI is not allowed";
 pub(crate) const EXEC_ABORTED: &[u8] =
     b"EXECABORT Transaction discarded because of previous errors.";
-pub(crate) const WRITES_DECIDED: &[u8] =
-    b"ERR not run, because the other writes of this EXEC were decided before";
+pub(crate) const MONITOR_IN_EXEC: &[u8] = b"ERR MONITOR isn't allowed for DENY BLOCKING client";
 pub(crate) const SSUBSCRIBE_IN_EXEC: &[u8] =
     b"ERR SSUBSCRIBE isn't allowed for a DENY BLOCKING client";
+pub(crate) const WRITES_DECIDED: &[u8] =
+    b"ERR not run, because the other writes of this EXEC were decided before";
 
 pub(crate) const NEGATIVE_KEYS: &[u8] = b"ERR Number of keys can't be negative";
 pub(crate) const TOO_MANY_KEYS: &[u8] = b"ERR Number of keys can't be greater than number of args";

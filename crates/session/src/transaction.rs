@@ -249,10 +249,13 @@ impl Exec {
     pub(crate) fn next(&mut self) -> Option<Item> {
         let full = self.reply_bytes > self.bytes_max;
         Some(match self.items.pop_front()? {
+            // Redis refuses what turns a connection into something else, but for `SUBSCRIBE` and `PSUBSCRIBE`, which
+            // it once allowed.
             Item::Command(Command::Subscribe {
                 kind: SubscriptionKind::Shard,
                 ..
             }) => Item::error(errors::SSUBSCRIBE_IN_EXEC),
+            Item::Command(Command::Monitor) => Item::error(errors::MONITOR_IN_EXEC),
             Item::Command(command) if full && !writes(&command) => {
                 Item::error(errors::exec_replies_too_large(self.bytes_max))
             }
