@@ -418,7 +418,7 @@ impl Shared {
 
         let mut fan = self.bus.fan_out(&RespEncoder, &repliers);
         let mut counts = Vec::with_capacity(batch.ops.len());
-        // What was written together has one place, that of its first operation: its reply comes before all its messages.
+        // What was written together has one place, its first operation's: its reply comes before all its messages.
         let mut writes = waiters.iter().map(|waiter| waiter.wants.ops());
         let (mut place, mut end) = (0, 0);
         for (k, op) in (0u32..).zip(&batch.ops) {

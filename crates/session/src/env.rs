@@ -23,7 +23,7 @@ pub struct Env {
     pub users: Users,
     /// What `ACL GENPASS` is made from: random, and told to nobody.
     pub secret: Secret,
-    /// The scripts that `EVALSHA` finds. Not shared by the nodes of a cluster, as the replicas of Redis do not share them.
+    /// The scripts that `EVALSHA` finds. The nodes of a cluster do not share them, nor do Redis' replicas.
     pub scripts: Scripts,
     /// `SELECT` accepts 0 to one less. Channels are the same in all of them, as in Redis.
     pub databases: u32,

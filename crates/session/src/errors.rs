@@ -323,8 +323,11 @@ pub(crate) fn transaction_too_large(bytes_max: usize) -> ErrorText {
 
 /// The keys of `WATCH` take more than one request may.
 pub(crate) fn too_many_watched(bytes_max: usize) -> ErrorText {
-    format!("ERR the watched keys may take {bytes_max} bytes, which follows from proto-max-bulk-len; UNWATCH forgets them")
-        .into()
+    format!(
+        "ERR the watched keys may take {bytes_max} bytes, which follows from proto-max-bulk-len; UNWATCH forgets \
+         them"
+    )
+    .into()
 }
 
 /// The replies of a transaction take more than one request may, so that a command of it did not run.

@@ -97,7 +97,7 @@ impl Session {
         self.send_barrier();
     }
 
-    /// Takes the node's answer to the command with which a transaction that runs alone waits, or to its group of writes.
+    /// Takes the node's answer to the command for which a transaction that runs alone waits, or to its writes.
     pub(super) fn exec_answered(
         &mut self,
         seq: Seq,
