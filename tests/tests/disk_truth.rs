@@ -15,6 +15,8 @@ use std::time::{Duration, Instant};
 
 /// A process whose sync failed is gone by then.
 const GONE_WITHIN: Duration = Duration::from_secs(1);
+/// `disk-stall-timeout` of that test.
+const HANGS: Duration = Duration::from_secs(1);
 /// Far more than the syncs that succeed.
 const ATTEMPTS: usize = 2000;
 
@@ -94,6 +96,47 @@ fn a_failed_sync_ends_the_process_within_a_second_and_nothing_is_acknowledged_af
         logged.len() <= acknowledged.len() + 1,
         "and at most the one without an answer"
     );
+}
+
+#[test]
+fn a_disk_that_hangs_ends_the_process_with_one_line() {
+    if !has_strace() {
+        return;
+    }
+    let mut node = Node::single(&["--disk-stall-timeout", "1000"]);
+    let inner = node.command();
+    let mut command = Command::new("strace");
+    command.args(["-f", "-o", "/dev/null", "-e", "trace=fdatasync"]);
+    command.args(["-e", "inject=fdatasync:delay_enter=8000000:when=60+"]);
+    command.arg(inner.get_program()).args(inner.get_args());
+    node.spawn_command(command);
+    node.wait_ready();
+    let mut subscriber = RawClient::connect(node.port, node::REPLY_TIMEOUT);
+    subscriber
+        .command(&[b"SUBSCRIBE", b"b"])
+        .expect("it is there");
+    subscriber.skip_to(":1");
+    let (acknowledged, sent) = publish_until_the_end(&node);
+    // While the disk still hangs, which keeps the process from ending.
+    assert_eq!(subscriber.try_line(), None, "nobody listens to it any more");
+    let status = node.wait_exit();
+    let took = sent.elapsed();
+    assert!(!status.success(), "{status}");
+    assert!(took > HANGS, "gone {took:?} after the last request");
+    let log = node.log();
+    let lines: Vec<&str> = log.lines().filter(|line| line.contains("CRIT")).collect();
+    assert_eq!(lines.len(), 1, "one clear line: {lines:?}");
+    assert!(
+        has_all(lines[0], &["data", "hangs", "1000"]),
+        "{}",
+        lines[0]
+    );
+
+    node.start();
+    assert!(node.terminate().success());
+    let logged = dump::publishes(node.dir(), "a").into_iter();
+    let logged: Vec<String> = logged.map(|logged| logged.payload).collect();
+    assert!(logged.starts_with(&acknowledged));
 }
 
 /// The largest file of the log with the suffix.

@@ -5,6 +5,7 @@
 
 use corgi_tests::{Cluster, Load, wait};
 use rustix::process::{Pid, Signal, kill_process};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 const CHANNEL: &str = "load";
@@ -97,6 +98,61 @@ fn the_leader_is_paused() {
 fn others_go_on_without_asking(_cluster: &Cluster, old: usize, load: &Load) {
     let others: Vec<usize> = (0..3).filter(|at| *at != old).collect();
     load.wait_more(&others, STRETCH);
+}
+
+/// For how long nodes are under full load.
+fn full_load() -> Duration {
+    let set = std::env::var("CORGI_FULL_LOAD_SECONDS").ok();
+    let seconds = set.and_then(|seconds| seconds.parse().ok());
+    Duration::from_secs(seconds.unwrap_or(5))
+}
+
+/// Publishes as fast as a node takes it, until it is dropped.
+struct FullLoad(Child);
+
+impl FullLoad {
+    /// `None` if there is no redis-benchmark.
+    fn start(port: u16) -> Option<Self> {
+        let mut command = Command::new("redis-benchmark");
+        command.args(["-p", &port.to_string()]);
+        command.args(["-c", "50", "-P", "16", "-n", "1000000000", "-q"]);
+        command.args(["PUBLISH", CHANNEL, &"x".repeat(100)]);
+        command.stdout(Stdio::null()).stderr(Stdio::null());
+        command.spawn().ok().map(Self)
+    }
+}
+
+impl Drop for FullLoad {
+    fn drop(&mut self) {
+        let _ended_already = self.0.kill();
+        let _status = self.0.wait();
+    }
+}
+
+#[test]
+fn full_load_causes_no_election() {
+    let mut cluster = Cluster::start(3);
+    let leader = cluster.leader();
+    let number = |field: &str| -> u64 {
+        let value = cluster.nodes[leader].info(field);
+        value.and_then(|value| value.parse().ok()).unwrap()
+    };
+    let (term, before) = (number("raft_term"), number("published_messages"));
+    let ports = cluster.nodes.iter().map(|node| node.port);
+    let Some(load) = ports.map(FullLoad::start).collect::<Option<Vec<_>>>() else {
+        println!("skipped: there is no redis-benchmark");
+        return;
+    };
+    let since = Instant::now();
+    wait::until_true(full_load() + wait::SOON, "the time is over", || {
+        since.elapsed() >= full_load()
+    });
+    drop(load);
+    let published = number("published_messages") - before;
+    let (seconds, now) = (full_load().as_secs(), number("raft_term"));
+    println!("full load for {seconds} s, {published} messages: term {term}, then {now}");
+    assert!(published > 0);
+    assert_eq!(now, term, "nobody was elected");
 }
 
 #[test]

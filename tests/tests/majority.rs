@@ -8,6 +8,8 @@ use std::time::{Duration, Instant};
 const TOLD_WITHIN: Duration = Duration::from_secs(6);
 /// The same, less what may pass between the loss and the first look at the clock.
 const NOT_BEFORE: Duration = Duration::from_secs(2);
+/// Far less than the `write-timeout` of that test.
+const STOPPED_WITHIN: Duration = Duration::from_secs(5);
 /// How long the leader stands still.
 const PAUSE: Duration = Duration::from_secs(5);
 /// An election takes 0.6 s to 1.2 s, rarely two are needed; the rest is for a busy machine.
@@ -60,6 +62,34 @@ fn a_node_without_a_majority_closes_its_subscribers_refuses_new_ones_and_recover
         cluster.nodes[0].info("raft_quorum").as_deref() == Some("ok")
     });
     drop(subscribe(&cluster.nodes[0]));
+}
+
+#[test]
+fn a_node_without_a_majority_stops_at_once_and_says_what_became_of_its_writes() {
+    let mut cluster = Cluster::start_with(3, &["--write-timeout", "60000"]);
+    let leader = cluster.leader();
+    let mut client = RawClient::connect(cluster.nodes[leader].port, node::REPLY_TIMEOUT);
+    for other in (0..3).filter(|other| *other != leader) {
+        cluster.nodes[other].kill();
+    }
+    wait::until_true(wait::SOON, "the leader has lost the others", || {
+        cluster.nodes[leader].info("raft_peers_up").as_deref() == Some("0")
+    });
+    client
+        .command(&[b"PUBLISH", b"a", b"x"])
+        .expect("it is there");
+    wait::until_true(wait::SOON, "the write waits", || {
+        let under_way = ["raft_pending_bytes", "raft_batches_in_flight"];
+        let waits = |field| cluster.nodes[leader].info(field).is_some_and(|n| n != "0");
+        under_way.into_iter().any(waits)
+    });
+    let since = Instant::now();
+    assert!(cluster.nodes[leader].terminate().success());
+    let took = since.elapsed();
+    assert!(took < STOPPED_WITHIN, "{took:?}");
+    let reply = client.line();
+    let honest = ["-INDETERMINATE ", "-CLUSTERDOWN "];
+    assert!(honest.iter().any(|code| reply.starts_with(code)), "{reply}");
 }
 
 #[test]

@@ -591,6 +591,8 @@ impl<R: LogReader> Group<R> {
         if self.raw.raft.state != StateRole::Leader {
             return;
         }
+        // Asked again for the same node, raft-rs would go on waiting for it.
+        self.raw.raft.abort_leader_transfer();
         self.raw.transfer_leader(to.get());
         self.pin.apply(&mut self.raw);
     }

@@ -19,6 +19,10 @@ const RAFT_MEMTABLES: i32 = 3;
 /// alone.
 pub(crate) const RAFT_TAIL_CHECK_BYTES: u64 =
     (RAFT_MEMTABLE_BYTES as u64) * (RAFT_MEMTABLES as u64);
+/// So many files of the log, and of the applied state, are kept open: those that are read now. The process must not run
+/// out of files because its log has become long, and what it leaves to clients counts on this.
+const RAFT_FILES: i32 = 48;
+const STATE_FILES: i32 = 24;
 /// Rows are small and rewritten often; what is unflushed is applied again after a crash, so this
 /// bounds the replay too.
 const STATE_MEMTABLE_BYTES: usize = 32 << 20;
@@ -26,6 +30,7 @@ const STATE_MEMTABLE_BYTES: usize = 32 << 20;
 /// Returns the settings of the Raft log's database.
 pub(crate) fn raft() -> Options {
     let mut options = common();
+    options.set_max_open_files(RAFT_FILES);
     options.set_write_buffer_size(RAFT_MEMTABLE_BYTES);
     options.set_max_write_buffer_number(RAFT_MEMTABLES);
     options.set_target_file_size_base(RAFT_MEMTABLE_BYTES as u64);
@@ -47,6 +52,7 @@ pub(crate) fn raft() -> Options {
 /// Returns the settings of the applied state's database.
 pub(crate) fn state() -> Options {
     let mut options = common();
+    options.set_max_open_files(STATE_FILES);
     options.set_write_buffer_size(STATE_MEMTABLE_BYTES);
     options.set_max_write_buffer_number(3);
     options

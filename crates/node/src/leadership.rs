@@ -7,8 +7,9 @@
 //! | it leaves the cluster | the same |
 //! | `CLUSTER FAILOVER` | the node that was asked |
 //!
-//! While leadership is on its way nothing is appended: batches wait at their origins, and go to the next leader. Raft
-//! gives up after an election timeout, and so the hand-over is tried again then, and at once when the target is lost.
+//! While leadership is on its way nothing is appended: batches wait at their origins, and go to the next leader. So it
+//! is asked again soon, of another heir if there is one: the word to take over may be lost, or the target may be slow.
+//! Raft itself would give up only after an election timeout.
 
 use crate::errors;
 use crate::running::Running;
@@ -23,10 +24,13 @@ use slog::{info, warn};
 /// A follower this close to the end of the log has it all within a round trip.
 const CLOSE_ENTRIES: u64 = 1000;
 
+/// Long enough for a target that is close to catch up, campaign and win, on a busy machine.
+const AGAIN_MS: u64 = 150;
+
 /// What a member remembers of leadership.
 #[derive(Debug, Default)]
 pub(crate) struct Leadership {
-    /// To whom it is on its way, and until when raft tries.
+    /// To whom it is on its way, and when it is asked again.
     transfer: Option<(NodeId, u64)>,
     pub(crate) disk: DiskWatch,
     succession: Succession,
@@ -117,24 +121,33 @@ impl<R: LogReader> Running<R> {
         Ok(())
     }
 
+    /// Whether this node and those that are up are a majority.
+    pub(crate) fn has_majority(&self, shared: &Shared) -> bool {
+        let here = |node: &&NodeId| **node == shared.config.id || shared.peers_up.contains(node);
+        let voters = self.state.voters();
+        voters.iter().filter(here).count() * 2 > voters.len()
+    }
+
     fn on_its_way(&self, shared: &Shared, now: Now) -> bool {
         self.leadership
             .transfer
             .is_some_and(|(to, until)| now.mono_ms < until && shared.peers_up.contains(&to))
     }
 
-    /// Returns the voter with the longest log of those that are up.
+    /// Returns the voter with the longest log of those that are up; one that has been asked in vain only if there is no
+    /// other.
     fn heir(&self, shared: &Shared) -> Option<(NodeId, LogIndex)> {
         let fit =
             |node: &NodeId| shared.peers_up.contains(node) && self.state.voters().contains(node);
+        let asked = self.leadership.transfer.map(|(to, _)| to);
         let all = self.group.matched().into_iter();
         all.filter(|(node, _)| fit(node))
-            .max_by_key(|(_, matched)| *matched)
+            .max_by_key(|(node, matched)| (asked != Some(*node), *matched))
     }
 
     fn transfer(&mut self, shared: &Shared, now: Now, to: NodeId) {
         info!(shared.log, "hands over leadership"; "to" => to.get());
-        self.leadership.transfer = Some((to, now.mono_ms + shared.config.timeouts.election_ms));
+        self.leadership.transfer = Some((to, now.mono_ms + AGAIN_MS));
         self.group.transfer_leader(to);
     }
 }

@@ -355,7 +355,11 @@ impl<R: LogReader> Node<R> {
             self.shared.tell_vitals(now, None);
         }
         self.shared.expire(now);
-        self.pump(now);
+        if self.shared.stopping {
+            self.shut_down(now);
+        } else {
+            self.pump(now);
+        }
     }
 
     /// Takes note that a log write is synced. Tokens come back in the order in which they were handed out.
@@ -447,20 +451,29 @@ impl<R: LogReader> Node<R> {
         )
     }
 
-    /// Begins to stop: leadership is handed over to a member that is up.
+    /// Begins to stop: leadership is handed over to a member that is up. Where those that are up are no majority,
+    /// writes that wait get their answers at once: nothing that could still happen is worth waiting for.
     pub fn shut_down(&mut self, now: Now) {
         self.shared.stopping = true;
         self.pump(now);
+        if self
+            .running()
+            .is_none_or(|running| !running.has_majority(&self.shared))
+        {
+            self.shared.give_up(now);
+        }
     }
 
-    /// Returns whether nothing holds the node any more after [`Node::shut_down`]: leadership is elsewhere, or nobody is
-    /// up who could take it, and no client waits for a write.
+    /// Returns whether nothing holds the node any more after [`Node::shut_down`]: another node leads, or nobody is
+    /// up who could take it with a majority, and no client waits for a write.
     pub fn may_stop(&self) -> bool {
         let holds = self.running().is_some_and(|running| {
-            let other = |node: &NodeId| self.shared.peers_up.contains(node);
-            running.leads() && running.state.voters().iter().any(other)
+            let others = running.state.voters().len() > 1;
+            // Without a leader its vote may be the one that is missing.
+            let needed = running.leads() || running.route.is_none();
+            needed && others && running.has_majority(&self.shared)
         });
-        !holds && self.shared.origin.is_idle() && self.shared.clients.is_quiet()
+        !holds && !self.shared.origin.is_waited_for() && self.shared.clients.is_quiet()
     }
 
     /// Returns whether clients are served: the cluster is complete, a leader is known, and a majority answers.

@@ -161,9 +161,9 @@ impl Origin {
         true
     }
 
-    /// Whether no operation waits and no batch is under way.
-    pub(crate) fn is_idle(&self) -> bool {
-        self.pending.is_empty() && self.in_flight.is_empty()
+    /// Whether a client waits for an operation.
+    pub(crate) fn is_waited_for(&self) -> bool {
+        !self.pending.is_empty() || self.in_flight.iter().any(|b| !b.waiters.is_empty())
     }
 
     /// Returns how many bytes of operations wait to be put in a batch.

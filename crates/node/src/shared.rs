@@ -381,6 +381,15 @@ impl Shared {
         }
     }
 
+    /// Answers all that wait, as if their time were up.
+    pub(crate) fn give_up(&mut self, now: Now) {
+        let latest_ms = admin::wait_ms(self).max(self.config.timeouts.write_ms);
+        self.expire(Now {
+            mono_ms: now.mono_ms + latest_ms,
+            ..now
+        });
+    }
+
     /// Tells those who have waited for too long.
     pub(crate) fn expire(&mut self, now: Now) {
         let write_ms = self.config.timeouts.write_ms;

@@ -92,6 +92,11 @@ impl Decoder {
         self.authenticated = authenticated;
     }
 
+    /// Returns whether a request has begun that is not complete.
+    pub fn is_within_request(&self) -> bool {
+        !matches!(self.state, State::Idle)
+    }
+
     /// Takes the next request from the front of `input`; `None` if it is not complete yet. Empty
     /// requests (a blank line, an array of no or a negative number of elements) are skipped, as
     /// Redis skips them.

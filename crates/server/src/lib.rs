@@ -43,6 +43,8 @@
 //! | [`config`] | redis.conf, command line, limits |
 //! | [`logging`] | the drain |
 //! | `facts` | what `INFO` shows of the process |
+//! | `files` | the limit of open files, and how many clients it leaves room for |
+//! | `space` | the free space of the disk |
 //! | `local` | who is connected, what commands took: what only the process can answer |
 //! | `stop` | signals, the last words of a process |
 //!
@@ -61,6 +63,7 @@ pub mod config;
 mod core;
 mod disk;
 mod facts;
+mod files;
 mod local;
 pub mod logging;
 pub mod peers;

@@ -27,8 +27,9 @@ use crate::clients::listen::{self, Bound, Wanted};
 use crate::clients::{Clients, Settings};
 use crate::config::{BindAddr, Config};
 use crate::core::{Clock, Core};
-use crate::disk::{Event, Folder, Job, Queue, Worker};
+use crate::disk::{Event, Folder, Job, Queue, Steps, Worker, stall};
 use crate::facts::Process;
+use crate::files;
 use crate::local::Local;
 use crate::peers::join::{self, Waiting};
 use crate::peers::{PeerSettings, Peers};
@@ -38,9 +39,6 @@ use crate::stop::{Signals, Stop, StopReason, disk_failed, exit_at_once};
 
 type ServerCore = Core<RocksLogReader>;
 type DiskQueue = Queue<Job<PersistToken>>;
-
-/// Files that are open beside the clients' sockets: the databases', the peers', the listeners'.
-const OTHER_FILES: u64 = 1024;
 
 /// How a server that had started came to its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,9 +55,11 @@ pub enum Ended {
 /// What kept it from starting: the data folder, a port. Whatever goes wrong later is in the log.
 pub fn run(config: &Config, config_file: Option<PathBuf>, log: &Logger) -> anyhow::Result<Ended> {
     announce(config, log);
+    let maxclients = files::room_for_clients(config.maxclients as u64, log)?;
+    let config = &config.with_maxclients(usize::try_from(maxclients).unwrap_or(usize::MAX));
     let clock = Clock::start();
     let queue = Arc::new(DiskQueue::default());
-    let (stop, stop_requests) = Stop::new();
+    let (stop, mut stop_requests) = Stop::new();
     let reads = Arc::<ReadQueue>::default();
     let mut opened = open_folder(config, log)?;
     let peer_listeners = bind_peers(config)?;
@@ -70,10 +70,24 @@ pub fn run(config: &Config, config_file: Option<PathBuf>, log: &Logger) -> anyho
     let client_listeners = bind_clients(config)?;
 
     let (disk_queue, read_queue) = (queue.clone(), reads.clone());
-    let core = Arc::new(ServerCore::new(node, clock, disk_queue, read_queue, stop));
+    let core = Arc::new(ServerCore::new(
+        node,
+        clock,
+        disk_queue,
+        read_queue,
+        stop.clone(),
+    ));
     let readers = readers::start(config.limits().cursors.reads_max, &reads, &reader, &core)?;
     let space = Space::of(config.dir.clone(), core.clone(), log)?;
-    let disk = disk_thread(folder, space.clone(), core.clone(), queue.clone(), log)?;
+    let disk = disk_thread(
+        folder,
+        space.clone(),
+        core.clone(),
+        queue.clone(),
+        config.disk_stall(),
+        stop.clone(),
+        log,
+    )?;
     let local = Arc::new(Local::new(process(config, config_file)?));
     let raft = RaftThread {
         core: core.clone(),
@@ -97,11 +111,15 @@ pub fn run(config: &Config, config_file: Option<PathBuf>, log: &Logger) -> anyho
         log,
     };
     let runtime = client_runtime()?;
-    let reason = runtime.block_on(serving.serve(client_listeners, stop_requests))?;
+    let reason = runtime.block_on(serving.serve(client_listeners, &mut stop_requests))?;
     runtime.shutdown_background();
     drop(space);
     stop_raft.send_replace(true);
     raft.join().expect("a panic ends the process");
+    if reason == StopReason::Hangs {
+        // The disk thread will not end, and all sockets are closed.
+        std::process::abort();
+    }
     reads.close();
     for reader in readers {
         reader.join().expect("a panic ends the process");
@@ -109,10 +127,26 @@ pub fn run(config: &Config, config_file: Option<PathBuf>, log: &Logger) -> anyho
     queue.close();
     disk.join().expect("a panic ends the process");
     info!(log, "stopped");
-    Ok(match reason {
-        StopReason::Signal(_) | StopReason::Removed(_) => Ended::Orderly,
-        StopReason::Fatal(_) => Ended::Failed,
-    })
+    Ok(how_it_ended(reason, &mut stop_requests, log))
+}
+
+/// What goes wrong while a process stops in order is not less wrong for it.
+fn how_it_ended(
+    reason: StopReason,
+    later: &mut mpsc::UnboundedReceiver<StopReason>,
+    log: &Logger,
+) -> Ended {
+    let mut ended = Ended::Orderly;
+    if matches!(reason, StopReason::Fatal(_) | StopReason::Hangs) {
+        ended = Ended::Failed;
+    }
+    while let Ok(reason) = later.try_recv() {
+        if let StopReason::Fatal(text) = reason {
+            crit!(log, "the node could not go on while it was stopped"; "error" => text);
+            ended = Ended::Failed;
+        }
+    }
+    ended
 }
 
 /// Says with what this process starts.
@@ -135,25 +169,10 @@ fn announce(config: &Config, log: &Logger) {
             password (requirepass)"
         );
     }
-    if let Some(files) = open_files_max()
-        && files < config.maxclients as u64 + OTHER_FILES
-    {
-        warn!(log, "the limit of open files is too low for maxclients: raise it (ulimit -n)";
-            "open_files" => files, "maxclients" => config.maxclients);
-    }
 }
 
 fn protected(config: &Config) -> bool {
     config.protected_mode && config.requirepass.is_empty()
-}
-
-/// The soft limit from `/proc/self/limits` (proc_pid_limits(5)).
-fn open_files_max() -> Option<u64> {
-    let limits = std::fs::read_to_string("/proc/self/limits").ok()?;
-    let line = limits
-        .lines()
-        .find_map(|line| line.strip_prefix("Max open files"))?;
-    line.split_ascii_whitespace().next()?.parse().ok()
 }
 
 /// The data folder, and what is in it.
@@ -322,10 +341,16 @@ fn disk_thread(
     space: Arc<Space<RocksLogReader>>,
     core: Arc<ServerCore>,
     queue: Arc<DiskQueue>,
+    stall_limit: Option<Duration>,
+    stop: Stop,
     log: &Logger,
 ) -> anyhow::Result<JoinHandle<()>> {
     let path = folder.dir.path().to_owned();
     let log = log.new(o!("mod" => "disk"));
+    let steps = Arc::<Steps>::default();
+    if let Some(limit) = stall_limit {
+        stall::watch(steps.clone(), limit, stop, &path, &log)?;
+    }
     let work = move || {
         let tell = |event| match event {
             Event::Grown => space.look(),
@@ -335,7 +360,7 @@ fn disk_thread(
                 }
             }),
         };
-        if let Err(error) = Worker::new(folder).run(&queue, &log, tell) {
+        if let Err(error) = Worker::new(folder, steps).run(&queue, &log, tell) {
             disk_failed(&log, &path, &error);
         }
     };
@@ -405,23 +430,15 @@ impl Serving<'_> {
     async fn serve(
         self,
         bound: Vec<Bound>,
-        mut stop_requests: mpsc::UnboundedReceiver<StopReason>,
+        stop_requests: &mut mpsc::UnboundedReceiver<StopReason>,
     ) -> anyhow::Result<StopReason> {
         let mut signals = Signals::new().context("listen for signals")?;
         let mut clients = self.accept(bound)?;
-        let reason = tokio::select! {
+        let mut reason = tokio::select! {
             name = signals.next() => StopReason::Signal(name),
             Some(reason) = stop_requests.recv() => reason,
         };
-        match &reason {
-            StopReason::Signal(name) => info!(self.log, "stopping"; "signal" => name),
-            StopReason::Removed(text) => {
-                warn!(self.log, "removed from the cluster, stopping"; "reason" => text);
-            }
-            StopReason::Fatal(text) => {
-                crit!(self.log, "the node cannot go on, stopping"; "error" => text);
-            }
-        }
+        self.say(&reason);
         let log = self.log.clone();
         tokio::spawn(async move {
             let name = signals.next().await;
@@ -429,11 +446,30 @@ impl Serving<'_> {
         });
         clients.stop_accepting();
         if matches!(reason, StopReason::Signal(_)) {
-            self.hand_over().await;
+            tokio::select! {
+                () = self.hand_over() => {}
+                Some(worse) = stop_requests.recv() => {
+                    self.say(&worse);
+                    reason = worse;
+                }
+            }
         }
         clients.stop().await;
         info!(self.log, "closed all clients");
         Ok(reason)
+    }
+
+    fn say(&self, reason: &StopReason) {
+        match reason {
+            StopReason::Signal(name) => info!(self.log, "stopping"; "signal" => name),
+            StopReason::Removed(text) => {
+                warn!(self.log, "removed from the cluster, stopping"; "reason" => text);
+            }
+            StopReason::Fatal(text) => {
+                crit!(self.log, "the node cannot go on, stopping"; "error" => text);
+            }
+            StopReason::Hangs => {}
+        }
     }
 
     fn accept(&self, bound: Vec<Bound>) -> anyhow::Result<Clients> {
@@ -502,4 +538,24 @@ pub fn dump_log(dir: &Path) -> anyhow::Result<()> {
     let mut out = std::io::BufWriter::new(std::io::stdout().lock());
     corgi_log::dump_log(dir, &mut out)?;
     std::io::Write::flush(&mut out).context("write the dump")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use slog::Discard;
+
+    #[test]
+    fn an_orderly_stop_in_which_the_node_fails_is_no_success() {
+        let log = Logger::root(Discard, o!());
+        let signal = || StopReason::Signal("SIGTERM");
+        let (stop, mut later) = Stop::new();
+        assert_eq!(how_it_ended(signal(), &mut later, &log), Ended::Orderly);
+        stop.request(StopReason::Removed("by n1".to_owned()));
+        assert_eq!(how_it_ended(signal(), &mut later, &log), Ended::Orderly);
+        stop.request(StopReason::Fatal("damaged".to_owned()));
+        assert_eq!(how_it_ended(signal(), &mut later, &log), Ended::Failed);
+        let fatal = StopReason::Fatal("damaged".to_owned());
+        assert_eq!(how_it_ended(fatal, &mut later, &log), Ended::Failed);
+    }
 }

@@ -5,18 +5,23 @@
 //! | `SIGTERM`, `SIGINT` | leadership is handed over, due replies leave, state is flushed | 0 |
 //! | the node was removed from its cluster | its clients are told, due replies leave, state is flushed | 0 |
 //! | a second such signal | nothing more | 1 |
-//! | the node cannot go on | connections close, what it decided before is written | 1 |
+//! | the node cannot go on, also while it stops in order | connections close, what it decided before is written | 1 |
 //! | a failed write, a panic | one line says why | `SIGABRT` |
+//! | a write that does not return | one line says why, connections close | `SIGABRT` |
 //!
 //! Killing the process is always safe too; what the orderly way saves is the election and the
 //! replies under way.
 
 use std::io;
 use std::path::Path;
+use std::time::Duration;
 
 use slog::{Logger, crit};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
+
+/// How long a process whose disk hangs may take to close its sockets; usually it has ended before that.
+const CLOSED_WITHIN: Duration = Duration::from_secs(8);
 
 /// Why the process is to stop.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,6 +32,8 @@ pub(crate) enum StopReason {
     Removed(String),
     /// The node cannot go on, for the reason given.
     Fatal(String),
+    /// The disk does not finish a write; the log says so already.
+    Hangs,
 }
 
 /// Asks the process to stop, from any thread.
@@ -83,6 +90,24 @@ pub(crate) fn disk_failed(log: &Logger, dir: &Path, error: &anyhow::Error) -> ! 
     crit!(log, "cannot write to the data folder; stopping at once, because what is on disk is \
         unknown. Check the disk and its free space, then start again: nothing that was \
         acknowledged is lost"; "dir" => %dir.display(), "error" => format!("{error:#}"));
+    std::process::abort();
+}
+
+/// Ends the process because a step of the disk has taken longer than `limit`.
+///
+/// The system keeps the sockets of a process open as long as one of its threads waits for the disk, whatever ends the
+/// process. So they are closed first, or clients and peers would listen to one that is silent for ever.
+pub(crate) fn disk_hangs(log: &Logger, stop: &Stop, dir: &Path, limit: Duration) -> ! {
+    let (log, dir) = (log.clone(), dir.to_owned());
+    stop.request(StopReason::Hangs);
+    // On a thread of its own: the log may be on the same disk.
+    let say = move || {
+        crit!(log, "the disk of the data folder hangs; stopping at once, because nothing can be \
+        acknowledged here. Check the disk, then start again: nothing that was acknowledged is lost";
+        "dir" => %dir.display(), "ms" => u64::try_from(limit.as_millis()).unwrap_or(u64::MAX));
+    };
+    let _no_thread_left = std::thread::Builder::new().spawn(say);
+    std::thread::sleep(CLOSED_WITHIN);
     std::process::abort();
 }
 

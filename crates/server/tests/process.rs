@@ -202,6 +202,54 @@ fn one_client_too_many_is_told() {
 }
 
 #[test]
+fn with_few_files_there_are_few_clients_and_the_node_goes_on() {
+    const CONNECTIONS: usize = 400;
+    let (_parent, dir) = data();
+    let mut node = Node::spawn_with_few_files(&dir, 200);
+    node.wait_until_it_serves();
+    assert!(node.log().contains("maxclients has been reduced"));
+    let (mut served, mut refused) = (Vec::new(), Vec::new());
+    for _ in 0..CONNECTIONS {
+        let mut client = node.connect();
+        match client.try_ask("PING\r\n").as_deref() {
+            Some("+PONG") => served.push(client),
+            None | Some("-ERR max number of clients reached") => refused.push(client),
+            other => panic!("{other:?}"),
+        }
+    }
+    assert!(served.len() >= 30, "{} of 200 files", served.len());
+    assert!(!refused.is_empty());
+    // Enough for new files of the log.
+    let payload = "x".repeat(1 << 20);
+    let publish = format!(
+        "*3\r\n$7\r\nPUBLISH\r\n$1\r\na\r\n${}\r\n{payload}\r\n",
+        payload.len()
+    );
+    for _ in 0..150 {
+        assert_eq!(served[0].try_ask(&publish).as_deref(), Some(":0"));
+    }
+    for client in &mut served {
+        assert_eq!(client.try_ask("PING\r\n").as_deref(), Some("+PONG"));
+    }
+    drop((served, refused));
+    until("a place for a new client", || {
+        let mut client = node.connect();
+        client.try_ask("PING\r\n").filter(|line| line == "+PONG")
+    });
+    node.signal("TERM");
+    assert_eq!(node.ended().code(), Some(0));
+}
+
+#[test]
+fn too_few_files_for_any_client_are_refused_at_the_start() {
+    let (_parent, dir) = data();
+    let mut node = Node::spawn_with_few_files(&dir, 100);
+    assert_eq!(node.ended().code(), Some(1));
+    let said = node.log();
+    assert!(said.contains("ulimit -n") && said.contains("100"), "{said}");
+}
+
+#[test]
 fn a_password_is_asked_for() {
     let (_parent, dir) = data();
     let mut node = Node::spawn(&dir, &["--requirepass", "s3cret"]);

@@ -32,6 +32,7 @@
 //! | `ask`, `local` | the contracts with the node, and with the process around it |
 //! | `session` | the state machine: barriers, limits, closing |
 //! | `replies`, `output` | the order of replies; pieces to be written, large deliveries shared |
+//! | `parts` | long lists of names, in parts |
 //! | `table`, `dispatch` | one row a command; Redis' checks in Redis' order |
 //! | `acl` | users, and what they may do |
 //! | `keys` | which arguments of a command are keys or channels |
@@ -65,6 +66,7 @@ mod errors;
 mod keys;
 mod local;
 mod output;
+mod parts;
 mod redact;
 mod replies;
 mod scripts;

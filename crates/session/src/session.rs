@@ -9,6 +9,7 @@ use crate::env::Env;
 use crate::errors;
 use crate::local::{LocalAsk, Pause, View};
 use crate::output::Output;
+use crate::parts::Parts;
 use crate::redact::redact;
 use crate::replies::Replies;
 use crate::table::{Flags, Spec};
@@ -33,6 +34,8 @@ struct Barrier {
     question: Option<Question>,
     /// What is to be asked next, if this is the group of an `EXEC` that had to come first.
     behind: Option<Question>,
+    /// What to ask after that.
+    parts: Option<Parts>,
     then: Then,
     /// The `EXEC` that the command is part of.
     exec: Option<Box<Exec>>,
@@ -331,6 +334,12 @@ impl Session {
         self.ended || (self.ending && self.replies.outstanding() == 0)
     }
 
+    /// Returns the number of the request that has begun and is not complete, if there is one.
+    pub fn unfinished(&self) -> Option<Seq> {
+        let within = self.decoder.is_within_request() && !self.ending && !self.ended;
+        within.then_some(self.next)
+    }
+
     /// Returns the number that `CLIENT ID` answers.
     pub fn id(&self) -> ClientId {
         self.conn.id
@@ -517,9 +526,11 @@ impl Session {
         self.replies.answer(seq, reply, self.conn.protocol);
     }
 
-    fn set_barrier(&mut self, seq: Seq, question: Question) {
+    fn set_barrier(&mut self, seq: Seq, mut question: Question) {
+        let parts = Parts::after_the_first(&mut question);
         self.barrier = Some(Barrier {
             seq,
+            parts,
             then: Then::of(&question),
             question: Some(question),
             behind: None,
@@ -584,6 +595,13 @@ impl Session {
     }
 
     fn done(&mut self, seq: Seq) {
+        if let Some(barrier) = &mut self.barrier
+            && barrier.seq == seq
+            && let Some(next) = barrier.parts.as_mut().and_then(|parts| parts.next(seq))
+        {
+            barrier.question = Some(Question::Node(next));
+            return;
+        }
         let Some(mut barrier) = self.take_barrier(seq) else {
             panic!("the node completed {seq:?}, which is not the barrier in flight");
         };

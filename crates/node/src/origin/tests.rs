@@ -134,7 +134,7 @@ fn nothing_gets_a_number_before_the_session_is_open() {
         (expired.unsent, expired.unknown),
         (waiters([0]), Vec::new())
     );
-    assert!(origin.is_idle());
+    assert!(!origin.is_waited_for());
 }
 
 #[test]

@@ -545,6 +545,7 @@ scripts! {
     shutdown_hands_over_leadership
     shutdown_tries_again_when_the_transfer_fails
     shard_messages_reach_shard_subscribers_only
+    shutdown_without_a_majority_answers_at_once
     slow_subscriber_reads_on_from_the_log_and_is_live_again
     state_restored_from_rows_then_log_replayed_gives_same_state
     subscribe_barrier_after_own_publishes

@@ -17,7 +17,8 @@ use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use super::connection::{self, Rules};
+use super::connection;
+use super::deadlines::Patience;
 use super::listen::Listener;
 use super::place::{Host, Place};
 use super::stream::{Stream, close_gently};
@@ -31,8 +32,8 @@ const PROTECTED: &[u8] = b"-DENIED Corgi is in protected mode: it has no passwor
 only clients on its own machine. To let others in, set requirepass (and give clients the \
 password), or set protected-mode no if everybody who can reach this port may use it, and start it \
 again.\r\n";
-/// Connections that are being told why they are turned away; the others are only closed.
-const FAREWELLS_MAX: usize = 128;
+/// Connections that are listened to while they are turned away. The others are told too, but may not get to read it.
+const FAREWELLS_MAX: usize = 16;
 /// How long and for how many bytes a turned-away client is listened to, so that it reads the
 /// reason.
 const FAREWELL_MAX: Duration = Duration::from_secs(1);
@@ -180,15 +181,17 @@ impl Shared {
             return;
         };
         let session = Session::new(place.client(), self.settings.env.clone());
-        let rules = Rules {
-            idle_max: self.settings.idle_max,
-        };
+        let patience = Patience::new(self.settings.idle_max);
         let (stop, hold) = (stop.clone(), hold.clone());
-        tokio::spawn(connection::serve(stream, session, place, rules, stop, hold));
+        tokio::spawn(connection::serve(
+            stream, session, place, patience, stop, hold,
+        ));
     }
 
     fn turn_away(&self, stream: Stream, why: &'static [u8]) {
         let Ok(permit) = self.farewells.clone().try_acquire_owned() else {
+            // A file more, held for a stranger, is one that the node may need.
+            stream.say(why);
             return;
         };
         tokio::spawn(async move {

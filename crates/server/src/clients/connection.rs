@@ -29,6 +29,7 @@ use tokio::io::Interest;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
+use super::deadlines::{Deadlines, Patience, Standing};
 use super::ledger::Ledger;
 use super::place::Place;
 use super::stream::{Stream, close_gently, with_scratch};
@@ -43,22 +44,14 @@ const LINGER_BYTES_MAX: usize = 64 << 20;
 /// Pieces of one vectored write. More would seldom be taken by the socket's buffer.
 const PIECES_MAX: usize = 64;
 
-/// What every connection of a listener follows.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Rules {
-    /// `timeout`: how long a client without subscriptions may say nothing; zero for ever.
-    pub(crate) idle_max: Duration,
-}
-
 /// Serves one client until it leaves, misbehaves, or `stop` turns true.
 ///
-/// `place` is given back before this returns; what remains then is only the client's side of
-/// closing.
+/// `place` is given back when the socket is closed; its host hears of the end before that.
 pub(crate) fn serve(
     stream: Stream,
     session: Session,
     place: Place,
-    rules: Rules,
+    patience: Patience,
     stop: watch::Receiver<bool>,
     hold: mpsc::Sender<Infallible>,
 ) -> impl Future<Output = ()> + Send {
@@ -73,12 +66,13 @@ pub(crate) fn serve(
         ended: false,
         stopping: false,
         last_input: Instant::now(),
+        deadlines: Deadlines::new(patience, Instant::now()),
         bytes: (0, 0),
         monitors: false,
         paused_until: None,
         closing_since: None,
     };
-    connection.run(rules, stop, hold)
+    connection.run(stop, hold)
 }
 
 #[derive(Debug)]
@@ -97,6 +91,7 @@ struct Connection {
     /// The server stops.
     stopping: bool,
     last_input: Instant,
+    deadlines: Deadlines,
     /// Bytes read and written.
     bytes: (u64, u64),
     /// The registry knows that it is a monitor.
@@ -115,12 +110,7 @@ enum End {
 }
 
 impl Connection {
-    async fn run(
-        mut self,
-        rules: Rules,
-        mut stop: watch::Receiver<bool>,
-        _hold: mpsc::Sender<Infallible>,
-    ) {
+    async fn run(mut self, mut stop: watch::Receiver<bool>, _hold: mpsc::Sender<Infallible>) {
         let end = loop {
             if self.turn().is_err() {
                 break End::Broken;
@@ -134,7 +124,7 @@ impl Connection {
             }
             // A client that always has more to say must not keep its thread for itself.
             tokio::task::consume_budget().await;
-            let deadline = self.deadline(rules);
+            let deadline = self.deadline();
             let interest = self.interest();
             let pause_over = self.paused_until.map(Instant::from_std);
             tokio::select! {
@@ -155,16 +145,19 @@ impl Connection {
         };
         let Self {
             stream,
-            place,
+            mut place,
             stopping,
             ..
         } = self;
-        drop(place);
+        place.leave();
         // A stopping server does not wait for clients that hold their connection until they next
         // need it.
         if matches!(end, End::Finished) && !stopping {
             close_gently(stream, LINGER_MAX, LINGER_BYTES_MAX).await;
+        } else {
+            drop(stream);
         }
+        drop(place);
     }
 
     /// Lets everything happen that can happen now.
@@ -284,6 +277,7 @@ impl Connection {
                     let drained = self.ledger.left(n);
                     self.place.wrote(n);
                     self.bytes.1 += n as u64;
+                    self.deadlines.sent(Instant::now());
                     if drained {
                         self.place.drained();
                     }
@@ -310,6 +304,7 @@ impl Connection {
             Ok(0) => self.ended = true,
             Ok(n) => {
                 self.last_input = Instant::now();
+                self.deadlines.received(self.last_input, n);
                 self.place.read(n);
                 self.bytes.0 += n as u64;
             }
@@ -341,12 +336,18 @@ impl Connection {
         (self.session.closing() || answered) && self.session.output().is_empty()
     }
 
-    fn deadline(&self, rules: Rules) -> Option<Instant> {
+    fn deadline(&mut self) -> Option<Instant> {
         if let Some(since) = self.closing_since {
             return Some(since + CLOSING_MAX);
         }
-        let may_idle = rules.idle_max.is_zero() || self.session.listens() || self.unanswered > 0;
-        (!may_idle).then(|| self.last_input + rules.idle_max)
+        let unfinished = self.session.unfinished();
+        let standing = Standing {
+            authenticated: self.session.authenticated(),
+            unfinished: unfinished.filter(|_| self.wants_input()),
+            may_idle: self.session.listens() || self.unanswered > 0,
+        };
+        self.deadlines.stands(Instant::now(), standing);
+        self.deadlines.next()
     }
 }
 

@@ -5,6 +5,7 @@
 //! | [`listen`] | binding `bind`, `port` and `unixsocket` |
 //! | [`accept`] | the loop that accepts, whatever errors accepting gives |
 //! | [`connection`] | one connection from its first byte to its last |
+//! | [`deadlines`] | until when its client must have said something |
 //! | [`stream`] | its socket |
 //! | [`place`] | its place among the clients, and the seam to the node |
 //! | [`outbox`] | what the node has told it |
@@ -14,6 +15,7 @@
 
 pub(crate) mod accept;
 mod connection;
+mod deadlines;
 mod ledger;
 pub(crate) mod listen;
 pub(crate) mod outbox;

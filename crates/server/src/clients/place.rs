@@ -72,8 +72,10 @@ impl Counters {
     }
 }
 
-/// Held by a connection while it is open. Dropping it tells the host that the client is gone.
+/// Held by a connection until its socket is closed, so that sockets are never more than places. Leaving it, or dropping
+/// it, tells the host that the client is gone.
 pub(crate) struct Place {
+    left: bool,
     client: ClientId,
     host: Arc<dyn Host>,
     outbox: Arc<Outbox>,
@@ -105,6 +107,7 @@ impl Place {
         let entry = local.registry.enter(client, ends, outbox.clone());
         host.opened(client, outbox.clone(), queued.clone());
         Some(Self {
+            left: false,
             client,
             host,
             outbox,
@@ -139,6 +142,14 @@ impl Place {
         &self.entry
     }
 
+    /// Tells the host, and those who list clients, that the client is gone. What remains is its socket.
+    pub(crate) fn leave(&mut self) {
+        if !std::mem::replace(&mut self.left, true) {
+            self.host.closed(self.client);
+            self.local.registry.leave(&self.entry);
+        }
+    }
+
     /// Puts asks to the host.
     pub(crate) fn ask(&self, asks: Vec<Ask>) {
         if asks.iter().any(|ask| matches!(ask, Ask::Info { .. })) {
@@ -171,8 +182,7 @@ impl Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.host.closed(self.client);
-        self.local.registry.leave(&self.entry);
+        self.leave();
         self.local
             .counters
             .connected

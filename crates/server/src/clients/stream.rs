@@ -126,6 +126,15 @@ impl Stream {
         }
     }
 
+    /// Sends a line to a client that was just accepted, as far as its socket takes it at once.
+    pub(crate) fn say(&self, line: &[u8]) {
+        // Not by the runtime, which does not know yet that a new socket has room.
+        let _gone = match self {
+            Self::Tcp(stream) => SockRef::from(stream).send(line),
+            Self::Unix(stream) => SockRef::from(stream).send(line),
+        };
+    }
+
     /// Tells the client that nothing more comes, and lets it still send.
     pub(crate) fn end_output(&self) {
         // An error means that the client is gone, which is as good.

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use corgi_base::ClientId;
 use corgi_node::{Facts, QueuedBytes};
 use corgi_resp::Reply;
-use corgi_session::{Ask, Env, Seq, Told};
+use corgi_session::{Acl, Ask, Env, Seq, Told, Users, require_pass};
 use slog::{Discard, Logger, o};
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -395,6 +395,46 @@ async fn an_idle_client_is_closed_but_not_a_subscriber() {
 }
 
 #[tokio::test]
+async fn a_client_that_waited_for_its_answer_is_not_idle_when_it_comes() {
+    let idle_max = Duration::from_millis(300);
+    let server = start(Settings {
+        idle_max,
+        ..settings()
+    });
+    let mut client = server.connect().await;
+    client.write_all(b"PUBLISH a b\r\n").await.unwrap();
+    let asks = server.script.asked(1).await;
+    tokio::time::sleep(idle_max * 2).await;
+    server.script.tell(asks[0].0, vec![integer(&asks[0].1, 1)]);
+    expect(&mut client, b":1\r\n").await;
+    client.write_all(b"PING\r\n").await.unwrap();
+    expect(&mut client, b"+PONG\r\n").await;
+    expect_end(&mut client).await;
+}
+
+#[tokio::test]
+async fn a_client_keeps_its_place_until_its_socket_is_closed() {
+    let server = start(Settings {
+        clients_max: 1,
+        ..settings()
+    });
+    let mut bad = server.connect().await;
+    bad.write_all(b"*1\r\n$-2\r\n").await.unwrap();
+    expect(&mut bad, b"-ERR Protocol error: invalid bulk length\r\n").await;
+    // The node has forgotten it, but its socket is open as long as it may still be sending.
+    server.script.closed(1).await;
+    let mut late = server.connect().await;
+    expect(&mut late, b"-ERR max number of clients reached\r\n").await;
+    drop(bad);
+    let free = async {
+        while server.local.counters.connected() > 0 {
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(DEADLINE, free).await.expect("a place in time");
+}
+
+#[tokio::test]
 async fn stopping_waits_for_the_answers_that_are_due() {
     let server = start(settings());
     let mut waits = server.connect().await;
@@ -452,13 +492,69 @@ async fn a_waiting_connection_is_small() {
     });
     let place = place::Place::take(script, Arc::default(), Default::default(), 1).unwrap();
     let session = corgi_session::Session::new(place.client(), Arc::default());
-    let rules = connection::Rules {
-        idle_max: Duration::ZERO,
-    };
+    let patience = deadlines::Patience::new(Duration::ZERO);
     let (_stop, stopped) = watch::channel(false);
     let (hold, _open) = tokio::sync::mpsc::channel(1);
     let stream = stream::Stream::Tcp(stream);
-    let task = connection::serve(stream, session, place, rules, stopped, hold);
+    let task = connection::serve(stream, session, place, patience, stopped, hold);
     let bytes = size_of_val(&task);
     assert!(bytes <= 3 << 10, "a connection's task holds {bytes} bytes");
+}
+
+/// A connection by itself, with bounds of its own.
+async fn serve_one(patience: deadlines::Patience, env: Env) -> (TcpStream, Arc<Script>) {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let client = TcpStream::connect(listener.local_addr().unwrap())
+        .await
+        .unwrap();
+    let (stream, _) = listener.accept().await.unwrap();
+    let script = Arc::new(Script {
+        seen: Mutex::default(),
+        news: watch::channel(()).0,
+    });
+    let place = place::Place::take(script.clone(), Arc::default(), Default::default(), 1).unwrap();
+    let session = corgi_session::Session::new(place.client(), Arc::new(env));
+    let (stop, stopped) = watch::channel(false);
+    let (hold, _open) = tokio::sync::mpsc::channel(1);
+    let stream = stream::Stream::Tcp(stream);
+    let task = connection::serve(stream, session, place, patience, stopped, hold);
+    tokio::spawn(async move {
+        task.await;
+        drop(stop);
+    });
+    (client, script)
+}
+
+#[tokio::test]
+async fn a_request_that_comes_too_slowly_ends_its_connection() {
+    let patience = deadlines::Patience {
+        request: Duration::from_millis(300),
+        ..deadlines::Patience::new(Duration::ZERO)
+    };
+    let (mut client, _script) = serve_one(patience, Env::default()).await;
+    client.write_all(b"PING\r\n*1\r\n$4\r\nPI").await.unwrap();
+    expect(&mut client, b"+PONG\r\n").await;
+    client.write_all(b"N").await.unwrap();
+    expect_end(&mut client).await;
+}
+
+#[tokio::test]
+async fn a_stranger_is_not_waited_for_and_a_client_that_has_shown_its_password_is() {
+    let patience = deadlines::Patience {
+        stranger: Duration::from_millis(500),
+        ..deadlines::Patience::new(Duration::ZERO)
+    };
+    let env = || Env {
+        users: Users::new(Acl::stored(0, require_pass(b"s").into_iter())),
+        ..Env::default()
+    };
+    let (mut stranger, _script) = serve_one(patience, env()).await;
+    let (mut friend, _script) = serve_one(patience, env()).await;
+    friend.write_all(b"AUTH s\r\n").await.unwrap();
+    expect(&mut friend, b"+OK\r\n").await;
+    stranger.write_all(b"PING\r\n").await.unwrap();
+    expect(&mut stranger, b"-NOAUTH Authentication required.\r\n").await;
+    expect_end(&mut stranger).await;
+    friend.write_all(b"PING\r\n").await.unwrap();
+    expect(&mut friend, b"+PONG\r\n").await;
 }

@@ -203,6 +203,7 @@ impl Builder {
             write_timeout_ms: self.number("write-timeout"),
             disk_free_bytes_min: self.number("disk-free-min"),
             disk_free_percent_min: self.number("disk-free-min-percent"),
+            disk_stall_timeout_ms: self.number("disk-stall-timeout"),
             quorum_loss_timeout_ms: self.number("quorum-loss-timeout"),
             warnings: Vec::new(),
             effective: Vec::new(),

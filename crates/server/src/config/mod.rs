@@ -47,6 +47,7 @@ use corgi_node::{CursorLimits, InitialMember, Limits, Timeouts};
 use std::fmt;
 use std::net::IpAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// Bytes that are never shown.
 #[derive(Clone, Default, PartialEq, Eq)]
@@ -164,6 +165,8 @@ pub struct Config {
     pub disk_free_bytes_min: u64,
     /// The same in percent of the disk.
     pub disk_free_percent_min: u64,
+    /// How long a write to the disk may take before the process ends; 0 for ever.
+    pub disk_stall_timeout_ms: u64,
     /// How long no majority may answer before subscribers are closed.
     pub quorum_loss_timeout_ms: u64,
     warnings: Vec<String>,
@@ -188,6 +191,18 @@ impl Config {
     /// only shown to be set.
     pub fn effective(&self) -> &[(&'static str, String)] {
         &self.effective
+    }
+
+    /// Returns the same with room for only so many clients.
+    pub(crate) fn with_maxclients(&self, clients: usize) -> Self {
+        let mut config = self.clone();
+        config.maxclients = clients;
+        for (name, value) in &mut config.effective {
+            if *name == "maxclients" {
+                *value = clients.to_string();
+            }
+        }
+        config
     }
 
     /// Returns the number of a node for which none was written, and to which no cluster has given one.
@@ -251,6 +266,12 @@ impl Config {
             disk_free_bytes_min: self.disk_free_bytes_min,
             disk_free_percent_min: self.disk_free_percent_min,
         }
+    }
+
+    /// Returns how long a write to the disk may take before the process ends.
+    pub(crate) fn disk_stall(&self) -> Option<Duration> {
+        let ms = self.disk_stall_timeout_ms;
+        (ms > 0).then(|| Duration::from_millis(ms))
     }
 
     /// Returns the largest frame between nodes: the largest operation, and its surroundings.

@@ -374,6 +374,18 @@ pub static OPTIONS: &[OptionSpec] = &[
         "5",
     )
     .doc("The same in percent of the disk's size; the larger of `disk-free-min` and this counts."),
+    option(
+        "disk-stall-timeout",
+        Kind::Millis {
+            min: 0,
+            max: 3_600_000,
+        },
+        "20000",
+    )
+    .doc(
+        "When one write to the disk of `dir` takes longer, the process ends; 0 lets it hang. A leader gives leadership \
+         away after a second.",
+    ),
 ];
 
 /// Returns the option of that name, in upper or lower case.

@@ -20,12 +20,14 @@
 //! # Errors
 //! There is no way on from a failed write. What is on disk is unknown, and a second try could be
 //! told that all is well when it is not; so the process ends with one line that says why, and
-//! starts again from what is there.
+//! starts again from what is there. One that does not return is no better ([`stall`]).
 //!
 //! Not here: what to write (the node), how it is stored (`corgi-log`).
 
 mod queue;
+pub(crate) mod stall;
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
@@ -38,6 +40,7 @@ use corgi_state::store::{StateStore, StateWrite};
 use slog::{Logger, debug};
 
 pub(crate) use queue::{Queue, Taken};
+pub(crate) use stall::Steps;
 
 /// After so much has been added to the log, the state is flushed: it bounds what a start must apply
 /// again.
@@ -139,6 +142,8 @@ pub(crate) enum Event<T> {
 #[derive(Debug)]
 pub(crate) struct Worker<D> {
     disk: D,
+    /// Each call of the disk is one.
+    steps: Arc<Steps>,
     /// Bytes of entries since the last flush.
     log_bytes: u64,
     /// Bytes of entries since [`Event::Grown`].
@@ -151,9 +156,10 @@ pub(crate) struct Worker<D> {
 
 impl<D: Disk> Worker<D> {
     /// Starts with nothing to flush.
-    pub(crate) fn new(disk: D) -> Self {
+    pub(crate) fn new(disk: D, steps: Arc<Steps>) -> Self {
         Self {
             disk,
+            steps,
             log_bytes: 0,
             grown_bytes: 0,
             dirty_since: None,
@@ -199,7 +205,8 @@ impl<D: Disk> Worker<D> {
             match job {
                 Job::Form(formation) => {
                     self.finish(std::mem::take(&mut group), tell)?;
-                    self.disk.form(formation).context("record the cluster")?;
+                    let formed = self.steps.during(|| self.disk.form(formation));
+                    formed.context("record the cluster")?;
                 }
                 Job::Log(write, token) => {
                     group.log.push(write);
@@ -218,7 +225,7 @@ impl<D: Disk> Worker<D> {
         tell: &mut impl FnMut(Event<T>),
     ) -> anyhow::Result<()> {
         if !group.log.is_empty() {
-            self.disk.write_log(&group.log)?;
+            self.steps.during(|| self.disk.write_log(&group.log))?;
             let entries = group.log.iter().flat_map(|write| &write.entries);
             let bytes: u64 = entries.map(|entry| entry.payload_bytes() as u64).sum();
             self.log_bytes += bytes;
@@ -231,7 +238,7 @@ impl<D: Disk> Worker<D> {
             self.unmarked_since.get_or_insert_with(Instant::now);
         }
         for write in &group.state {
-            self.disk.write_state(write)?;
+            self.steps.during(|| self.disk.write_state(write))?;
             self.dirty_since.get_or_insert_with(Instant::now);
         }
         Ok(())
@@ -251,7 +258,7 @@ impl<D: Disk> Worker<D> {
 
     fn mark(&mut self) -> anyhow::Result<()> {
         if self.unmarked_since.take().is_some() {
-            self.disk.sync_mark()?;
+            self.steps.during(|| self.disk.sync_mark())?;
         }
         Ok(())
     }
@@ -266,7 +273,7 @@ impl<D: Disk> Worker<D> {
             return Ok(());
         }
         let started = Instant::now();
-        self.disk.flush_state()?;
+        self.steps.during(|| self.disk.flush_state())?;
         debug!(log, "flushed the applied state"; "log_bytes" => self.log_bytes,
             "elapsed_ms" => u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX));
         self.log_bytes = 0;

@@ -94,10 +94,13 @@ fn form_job() -> Job<u64> {
 /// Does `jobs` as one round and returns what happened in which order.
 fn round(jobs: Vec<Job<u64>>) -> Vec<String> {
     let notes = Notes::default();
-    let mut worker = Worker::new(Noting {
-        notes: notes.clone(),
-        fails: false,
-    });
+    let mut worker = Worker::new(
+        Noting {
+            notes: notes.clone(),
+            fails: false,
+        },
+        Arc::default(),
+    );
     let told = notes.clone();
     worker
         .work(jobs, &mut |event| match event {
@@ -149,10 +152,13 @@ fn nothing_passes_a_record_of_the_cluster() {
 #[test]
 fn a_failed_write_is_reported_and_nothing_is_told_or_written_after_it() {
     let notes = Notes::default();
-    let mut worker = Worker::new(Noting {
-        notes: notes.clone(),
-        fails: true,
-    });
+    let mut worker = Worker::new(
+        Noting {
+            notes: notes.clone(),
+            fails: true,
+        },
+        Arc::default(),
+    );
     let told = notes.clone();
     let done = worker.work(vec![log_job(1, 1), state_job(1)], &mut |_| {
         told.note("told");
@@ -170,10 +176,13 @@ fn what_finishing_a_job_causes_is_done_before_a_closed_queue_ends_and_the_state_
     let queue = Queue::default();
     queue.push(vec![log_job(1, 1)]);
     queue.close();
-    let worker = Worker::new(Noting {
-        notes: notes.clone(),
-        fails: false,
-    });
+    let worker = Worker::new(
+        Noting {
+            notes: notes.clone(),
+            fails: false,
+        },
+        Arc::default(),
+    );
     let log = Logger::root(Discard, o!());
     // As the node does: what is persisted is committed, and applying it is a write of the state.
     let applied = |event| {
@@ -191,10 +200,13 @@ fn the_state_is_flushed_when_the_log_has_grown_enough() {
     let queue = Queue::default();
     let large = usize::try_from(FLUSH_AFTER_BYTES).expect("fits");
     queue.push(vec![log_job(1, large), state_job(1)]);
-    let worker = Worker::new(Noting {
-        notes: notes.clone(),
-        fails: false,
-    });
+    let worker = Worker::new(
+        Noting {
+            notes: notes.clone(),
+            fails: false,
+        },
+        Arc::default(),
+    );
     let log = Logger::root(Discard, o!());
     let mut rounds = 0;
     worker

@@ -2,20 +2,22 @@
 
 use super::frame::{self, FrameError, FrameReader};
 use super::handshake::{Acceptor, HandshakeError, MESSAGE_BYTES_MAX};
+use super::pending::Ticket;
 use super::{Shared, tune};
 use corgi_base::NodeId;
 use corgi_base::codec::DecodeError;
-use corgi_node::{Lane, PeerMessage, Refusal};
+use corgi_node::{Lane, PeerHello, PeerMessage, Refusal};
 use slog::{debug, warn};
 use std::collections::BTreeMap;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::io::AsyncWriteExt;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Notify, OwnedSemaphorePermit};
+use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 
@@ -87,15 +89,10 @@ impl Accepted {
 pub(super) async fn run(listener: TcpListener, shared: Arc<Shared>) {
     let mut connections = JoinSet::new();
     loop {
-        // Before accepting: those that wait behind a full house wait in the system's queue.
-        let pending = Arc::clone(&shared.pending);
-        let permit = pending
-            .acquire_owned()
-            .await
-            .expect("nobody closes the semaphore");
         match listener.accept().await {
             Ok((stream, addr)) => {
-                connections.spawn(serve(Arc::clone(&shared), stream, addr, permit));
+                let ticket = shared.pending.enter(addr.ip());
+                connections.spawn(serve(Arc::clone(&shared), stream, addr, ticket));
             }
             Err(err) => {
                 let local = listener.local_addr().map(|addr| addr.ip());
@@ -115,6 +112,8 @@ pub(super) async fn run(listener: TcpListener, shared: Arc<Shared>) {
 pub(super) enum AcceptError {
     #[error("no whole handshake within {} s", .0.as_secs())]
     TimedOut(Duration),
+    #[error("there were too many others that shook hands")]
+    Evicted,
     #[error("the connection ended during the handshake")]
     HungUp,
     #[error(transparent)]
@@ -130,32 +129,40 @@ struct Incoming {
     // Held because dropping it would close the connection half-way, which the peer takes as its
     // end.
     _write: OwnedWriteHalf,
-    peer: NodeId,
+    hello: PeerHello,
     lane: Lane,
 }
 
-async fn serve(
-    shared: Arc<Shared>,
-    stream: TcpStream,
-    addr: SocketAddr,
-    permit: OwnedSemaphorePermit,
-) {
+async fn serve(shared: Arc<Shared>, stream: TcpStream, addr: SocketAddr, ticket: Ticket) {
     let limit = shared.settings.handshake_timeout;
-    let shaken = timeout(limit, shake(&shared, stream)).await;
-    drop(permit);
+    let mut members = shared.members.subscribe();
+    let shaken = tokio::select! {
+        shaken = timeout(limit, shake(&shared, stream)) => shaken,
+        () = ticket.evicted() => Ok(Err(AcceptError::Evicted)),
+    };
+    drop(ticket);
     let incoming = match shaken.unwrap_or(Err(AcceptError::TimedOut(limit))) {
         Ok(incoming) => incoming,
         Err(err) => return log_failure(&shared, addr, &err),
     };
-    let key = (incoming.peer, incoming.lane);
+    let key = (incoming.hello.id, incoming.lane);
     let stop = shared.accepted.replace(key);
     debug!(shared.log, "peer connected";
         "peer" => key.0.get(), "lane" => ?key.1, "addr" => %addr);
     shared.peer_is_there(key.0);
-    let end = tokio::select! {
-        biased;
-        () = stop.notified() => Ok(()),
-        end = read(&shared, incoming) => end,
+    let hello = incoming.hello;
+    let mut read = pin!(read(&shared, incoming));
+    let end = loop {
+        tokio::select! {
+            biased;
+            () = stop.notified() => break Ok(()),
+            Ok(()) = members.changed() => {
+                if let Err(refusal) = shared.events.check(&hello) {
+                    break Err(ReadError::Refused(refusal));
+                }
+            }
+            end = &mut read => break end,
+        }
     };
     shared.accepted.remove(key, &stop);
     match end {
@@ -187,7 +194,7 @@ async fn shake(shared: &Shared, stream: TcpStream) -> Result<Incoming, AcceptErr
     Ok(Incoming {
         reader,
         _write: write,
-        peer: acceptor.peer.id,
+        hello: acceptor.peer,
         lane: acceptor.lane,
     })
 }
@@ -198,6 +205,8 @@ enum ReadError {
     Frame(#[from] FrameError),
     #[error("not a message: {0}")]
     Decode(#[from] DecodeError),
+    #[error("{0}")]
+    Refused(Refusal),
 }
 
 async fn read(shared: &Shared, mut incoming: Incoming) -> Result<(), ReadError> {
@@ -205,7 +214,7 @@ async fn read(shared: &Shared, mut incoming: Incoming) -> Result<(), ReadError> 
         match incoming.reader.next().await {
             Ok(Some(bytes)) => {
                 let message = PeerMessage::decode(incoming.lane, bytes)?;
-                shared.events.message(incoming.peer, message);
+                shared.events.message(incoming.hello.id, message);
             }
             Ok(None) => return Ok(()),
             // How a peer's process ends when it is killed, possibly within a frame; that the peer
@@ -232,6 +241,7 @@ fn log_failure(shared: &Shared, addr: SocketAddr, err: &AcceptError) {
             return;
         }
         AcceptError::TimedOut(_) => "timed out",
+        AcceptError::Evicted => "evicted",
         AcceptError::Frame(_) => "frame",
         AcceptError::Handshake(HandshakeError::RefusedByPeer(_)) => "refused by peer",
         AcceptError::Handshake(HandshakeError::Malformed(_)) => "malformed",

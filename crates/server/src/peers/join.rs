@@ -7,12 +7,14 @@
 use super::accept::{AcceptError, refusing, say};
 use super::frame::FrameReader;
 use super::handshake::{Acceptor, MESSAGE_BYTES_MAX, called_id};
-use super::{PENDING_HANDSHAKES_MAX, tune};
+use super::pending::Pending;
+use super::tune;
 use crate::config::Secret;
 use corgi_base::{Boot, Formation, InstanceId, NodeId, Nonce};
 use corgi_node::{PeerHello, Refusal, RefusalKind};
 use slog::{Logger, debug, info};
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
@@ -65,13 +67,18 @@ pub(crate) async fn wait(
 
 async fn accept(listener: TcpListener, waiting: Waiting, log: Logger) -> (NodeId, Formation) {
     let mut calls = JoinSet::new();
+    let pending = Arc::<Pending>::default();
     loop {
         tokio::select! {
-            accepted = listener.accept(), if calls.len() < PENDING_HANDSHAKES_MAX => match accepted {
-                Ok((stream, _)) => {
+            accepted = listener.accept() => match accepted {
+                Ok((stream, addr)) => {
                     let (waiting, log) = (waiting.clone(), log.clone());
+                    let ticket = pending.enter(addr.ip());
                     calls.spawn(async move {
-                        let answered = timeout(HANDSHAKE_MAX, answer(stream, &waiting)).await;
+                        let answered = tokio::select! {
+                            answered = timeout(HANDSHAKE_MAX, answer(stream, &waiting)) => answered,
+                            () = ticket.evicted() => Ok(Err(AcceptError::Evicted)),
+                        };
                         let answered = answered.unwrap_or(Err(AcceptError::TimedOut(HANDSHAKE_MAX)));
                         answered
                             .inspect_err(|error| debug!(log, "a call came to nothing"; "error" => %error))

@@ -12,6 +12,7 @@ use corgi_base::NodeId;
 use corgi_node::{Lane, PeerHello, PeerMessage, Refusal, RefusalKind};
 use slog::{Logger, error, info, o, warn};
 use std::io;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -71,6 +72,7 @@ impl Link {
             peer,
             seen: Seen::Nothing,
             back_off: BACK_OFF_MIN,
+            members: shared.members.subscribe(),
         };
         (link, runtime.spawn(task.run(watched)).abort_handle())
     }
@@ -153,6 +155,8 @@ struct Task {
     peer: NodeId,
     seen: Seen,
     back_off: Duration,
+    /// Changes when it should be checked again whether the peer is who it should be.
+    members: watch::Receiver<u64>,
 }
 
 impl Task {
@@ -167,6 +171,7 @@ impl Task {
                 }
                 continue;
             };
+            self.members.mark_unchanged();
             let dialled = tokio::select! {
                 biased;
                 changed = target.changed() => match changed {
@@ -181,12 +186,20 @@ impl Task {
                 }
                 Err(err) => self.failed(err, &addr),
             };
-            // Not after a refusal or a link that did not last: there two nodes that call each other
-            // back would leave no pause at all.
-            let wakeable = self.seen == Seen::Unreachable;
+            // Not after a refusal, and not at once after a link that did not last: two nodes that call
+            // each other back would leave no pause at all.
+            let wakeable = matches!(self.seen, Seen::Unreachable | Seen::Up);
+            let pause = match self.seen {
+                Seen::Up => BACK_OFF_MIN,
+                _ => Duration::ZERO,
+            };
+            let there = async {
+                sleep(pause).await;
+                self.link.there.notified().await;
+            };
             tokio::select! {
                 _changed = target.changed() => {}
-                () = self.link.there.notified(), if wakeable => {}
+                () = there, if wakeable => {}
                 () = sleep(wait) => {}
             }
             // Either way the next round looks at the target.
@@ -263,21 +276,37 @@ impl Task {
         info!(self.link.log, "connected to peer"; "addr" => shown(addr));
         self.seen = Seen::Up;
         self.shared.events.up(hello);
-        let cause = tokio::select! {
-            biased;
-            _changed = target.changed() => {
-                // Once more, so that the next dial does not wait.
-                target.mark_changed();
-                Lost::Target
+        let cause = {
+            let mut control = pin!(run_lane(&mut control, &self.link.control));
+            let mut bulk = pin!(run_lane(&mut bulk, &self.link.bulk));
+            loop {
+                tokio::select! {
+                    biased;
+                    _changed = target.changed() => {
+                        // Once more, so that the next dial does not wait.
+                        target.mark_changed();
+                        break Lost::Target;
+                    }
+                    Ok(()) = self.members.changed() => {
+                        if let Err(refusal) = self.shared.events.check(&hello) {
+                            break Lost::Trust(refusal);
+                        }
+                    }
+                    err = &mut control => break Lost::Lane(Lane::Control, err),
+                    err = &mut bulk => break Lost::Lane(Lane::Bulk, err),
+                }
             }
-            err = run_lane(&mut control, &self.link.control) => Lost::Lane(Lane::Control, err),
-            err = run_lane(&mut bulk, &self.link.bulk) => Lost::Lane(Lane::Bulk, err),
         };
         // Not `||`: both must be closed.
         let lost = self.link.control.close() | self.link.bulk.close();
         match cause {
             Lost::Target => {
                 info!(self.link.log, "disconnected from peer"; "addr" => shown(addr));
+            }
+            Lost::Trust(refusal) => {
+                warn!(self.link.log, "peer is not who it should be"; "addr" => shown(addr),
+                    "kind" => ?refusal.kind, "error" => %refusal);
+                self.seen = Seen::RefusedByUs(refusal.kind);
             }
             Lost::Lane(lane, err) => {
                 warn!(self.link.log, "lost the connection to peer"; "addr" => shown(addr),
@@ -339,6 +368,7 @@ impl Task {
 
 enum Lost {
     Target,
+    Trust(Refusal),
     Lane(Lane, io::Error),
 }
 

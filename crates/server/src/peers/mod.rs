@@ -13,6 +13,7 @@
 //! | `queue` | what waits for one lane, and the writes |
 //! | `link` | the two connections that we dial, to send |
 //! | `accept` | the connections that peers dial, to receive |
+//! | `pending` | how many strangers may shake hands at once |
 //! | `probe` | who listens at an address |
 //! | `join` | a node without a cluster, which waits to be called |
 //!
@@ -23,6 +24,7 @@
 //! Invariants
 //! - No byte is decoded as a message before both sides proved that they know the cluster's secret
 //!   and [`PeerEvents::check`] accepted the peer.
+//! - Nobody whom [`PeerEvents::check`] does not accept any more stays connected.
 //! - Messages of one lane arrive in the order sent, without gap, until [`PeerEvents::down`];
 //!   what was queued then is lost, and [`PeerEvents::send_failed`] says so.
 //! - Every queue is bounded; [`Peers::send`] never waits.
@@ -38,6 +40,7 @@ mod frame;
 mod handshake;
 pub(crate) mod join;
 mod link;
+mod pending;
 mod probe;
 mod queue;
 #[cfg(test)]
@@ -47,6 +50,7 @@ use crate::config::Secret;
 use corgi_base::NodeId;
 use corgi_node::{InitialMember, PeerHello, PeerMessage, Probe, Refusal};
 use link::Link;
+use pending::Pending;
 use slog::{Logger, o};
 use socket2::{SockRef, TcpKeepalive};
 use std::collections::BTreeMap;
@@ -55,11 +59,9 @@ use std::io;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 use tokio::net::TcpStream;
-use tokio::sync::Semaphore;
+use tokio::sync::watch;
 use tokio::task::AbortHandle;
 
-/// Enough for every node of a large cluster to come at once; strangers can hold no more.
-const PENDING_HANDSHAKES_MAX: usize = 64;
 /// A peer whose machine does not acknowledge for so long is lost. Longer than an election, so that
 /// a hiccup of the network does not throw away the queues.
 const DEAD_AFTER: Duration = Duration::from_secs(5);
@@ -136,7 +138,9 @@ struct Shared {
     settings: PeerSettings,
     events: Arc<dyn PeerEvents>,
     log: Logger,
-    pending: Arc<Semaphore>,
+    pending: Arc<Pending>,
+    /// Counts how often the members have changed, so that those who were let in before are looked at again.
+    members: watch::Sender<u64>,
     accepted: accept::Accepted,
     links: RwLock<BTreeMap<NodeId, Arc<Link>>>,
 }
@@ -184,7 +188,8 @@ impl Peers {
             settings,
             events,
             log: log.new(o!("mod" => "peers")),
-            pending: Arc::new(Semaphore::new(PENDING_HANDSHAKES_MAX)),
+            pending: Arc::default(),
+            members: watch::Sender::new(0),
             accepted: accept::Accepted::default(),
             links: RwLock::default(),
         });
@@ -209,7 +214,8 @@ impl Peers {
         })
     }
 
-    /// Keeps links to exactly these members, this node left out. May be called from any thread;
+    /// Keeps links to exactly these members, this node left out, and asks [`PeerEvents::check`] again about everybody
+    /// who is connected: what the node has learned may tell who they are not. May be called from any thread;
     /// the events for links that end come later, from the transport's tasks.
     pub fn set_members(&self, members: Vec<InitialMember>) {
         let mut links = self
@@ -238,6 +244,7 @@ impl Peers {
             });
             link.set_target(Some(member.addr));
         }
+        self.shared.members.send_modify(|changes| *changes += 1);
     }
 
     /// Finds out who listens at an address; [`PeerEvents::probed`] tells.

@@ -50,7 +50,7 @@ enum Event {
 
 struct Recorder {
     hello: PeerHello,
-    refuse: Option<Refusal>,
+    refuse: Mutex<Option<Refusal>>,
     checks: AtomicUsize,
     events: mpsc::UnboundedSender<Event>,
 }
@@ -69,7 +69,7 @@ impl PeerEvents for Recorder {
 
     fn check(&self, _hello: &PeerHello) -> Result<(), Refusal> {
         self.checks.fetch_add(1, Ordering::SeqCst);
-        self.refuse.clone().map_or(Ok(()), Err)
+        self.refuse.lock().unwrap().clone().map_or(Ok(()), Err)
     }
 
     fn up(&self, hello: PeerHello) {
@@ -143,7 +143,7 @@ impl Options {
         let (tx, events) = mpsc::unbounded_channel();
         let recorder = Arc::new(Recorder {
             hello: hello(self.id),
-            refuse: self.refuse,
+            refuse: Mutex::new(self.refuse),
             checks: AtomicUsize::new(0),
             events: tx,
         });
@@ -404,6 +404,49 @@ async fn strangers_are_hung_up_on() {
     }
     assert!(a.events.try_recv().is_err(), "nothing came of it");
     assert_eq!(a.recorder.checks.load(Ordering::SeqCst), 0);
+}
+
+#[tokio::test]
+async fn strangers_who_say_nothing_keep_no_peer_out() {
+    let mut a = start(1);
+    let mut strangers = Vec::new();
+    for _ in 0..100 {
+        strangers.push(ByHand::new(TcpStream::connect(a.addr).await.unwrap()));
+    }
+    let mut peer = ByHand::dial(a.addr, 2, 1, Lane::Bulk).await;
+    peer.say(b"\x01whole").await;
+    assert_eq!(
+        a.next().await,
+        Event::Message(node(2), message(Lane::Bulk, "whole"))
+    );
+    let evicted = strangers.swap_remove(0);
+    assert!(evicted.closes().await, "the oldest had to go");
+}
+
+#[tokio::test]
+async fn who_is_found_out_when_the_members_change_is_disconnected_in_both_directions() {
+    let (mut a, mut b) = (start(1), start(2));
+    a.members(&[(2, b.addr)]);
+    b.members(&[(1, a.addr)]);
+    assert_eq!(a.next().await, Event::Up(hello(2)));
+    assert_eq!(b.next().await, Event::Up(hello(1)));
+    let refusal = Refusal {
+        kind: RefusalKind::OtherInstance,
+        text: "it is another's".to_owned(),
+    };
+    a.members(&[(2, b.addr)]);
+    assert!(
+        timeout(Duration::from_millis(200), a.events.recv())
+            .await
+            .is_err(),
+        "who is who it should be stays"
+    );
+    *a.recorder.refuse.lock().unwrap() = Some(refusal.clone());
+    a.members(&[(2, b.addr)]);
+    assert_eq!(a.next().await, Event::Down(node(2)));
+    assert_eq!(b.next().await, Event::HungUp(node(1)));
+    assert_eq!(b.next().await, Event::Down(node(1)));
+    assert_eq!(b.next().await, Event::Refused(node(1), refusal));
 }
 
 #[tokio::test]

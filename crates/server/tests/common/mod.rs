@@ -62,6 +62,14 @@ impl Node {
         Self::spawn_with(command, dir, free_port(), free_port(), &[])
     }
 
+    /// Starts a node that may have so many files open.
+    pub(crate) fn spawn_with_few_files(dir: &Path, files: u32) -> Self {
+        let mut command = Command::new("sh");
+        let script = format!("ulimit -n {files}; exec \"$0\" \"$@\"");
+        command.args(["-c", &script, env!("CARGO_BIN_EXE_corgi-server")]);
+        Self::spawn_with(command, dir, free_port(), free_port(), &[])
+    }
+
     fn spawn_with(
         mut command: Command,
         dir: &Path,
@@ -208,6 +216,11 @@ impl Client {
         }
         line.truncate(line.len() - 2);
         Some(String::from_utf8_lossy(&line).into_owned())
+    }
+
+    /// Sends a command and reads the line that answers it; `None` if the connection ends before.
+    pub(crate) fn try_ask(&mut self, command: &str) -> Option<String> {
+        self.try_send(command).then(|| self.try_line())?
     }
 
     /// Sends an inline command and returns the text of the bulk string that answers it.

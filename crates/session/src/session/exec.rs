@@ -3,6 +3,7 @@
 use super::{Barrier, Group, Question, Session, Then};
 use crate::ask::{Ask, Seq};
 use crate::commands::Command;
+use crate::parts::Parts;
 use crate::transaction::{Exec, Item, Multi, Outcome};
 use corgi_resp::Reply;
 
@@ -86,9 +87,17 @@ impl Session {
         }
     }
 
-    fn ask_alone(&mut self, seq: Seq, question: Question, behind: Option<Question>, exec: Exec) {
+    fn ask_alone(
+        &mut self,
+        seq: Seq,
+        mut question: Question,
+        behind: Option<Question>,
+        exec: Exec,
+    ) {
+        let parts = Parts::after_the_first(&mut question);
         self.barrier = Some(Barrier {
             seq,
+            parts,
             then: Then::of(&question),
             question: Some(question),
             behind,
