@@ -109,13 +109,14 @@ impl Replies {
     pub(crate) fn fulfil(&mut self, seq: Seq, reply: Option<&Reply>, protocol: Protocol) {
         // A refused write is delivered to nobody, and refusals alone overtake: they need no fence.
         let fence = !matches!(reply, Some(Reply::Error(_)));
+        self.release();
         let reply = reply.filter(|_| !self.silent(seq));
         if self.is_next(seq) {
             self.take_front(seq);
             if let Some(reply) = reply {
                 self.output.write(|out| encode(reply, protocol, out));
             }
-            return self.release();
+            return;
         }
         let encoded = reply
             .map(|reply| encoded(reply, protocol))
@@ -129,6 +130,7 @@ impl Replies {
     /// # Panics
     /// If that command does not wait.
     pub(crate) fn fulfil_encoded(&mut self, seq: Seq, encoded: Bytes, fence: bool) {
+        self.release();
         let encoded = if self.silent(seq) {
             Bytes::new()
         } else {
@@ -137,7 +139,6 @@ impl Replies {
         if self.is_next(seq) {
             self.take_front(seq);
             self.output.push(encoded);
-            self.release();
         } else {
             self.fill(seq, encoded, fence);
         }
@@ -222,7 +223,9 @@ impl Replies {
         self.held = 0;
     }
 
-    fn release(&mut self) {
+    /// Lets the replies leave that are ready at the front. Not done before the node has said all that belongs to the
+    /// last reply: a client's own message comes before the replies to what it sent after its `PUBLISH`.
+    pub(crate) fn release(&mut self) {
         while matches!(self.slots.front(), Some(Slot::Ready { .. })) {
             if let Some(Slot::Ready { encoded, then }) = self.slots.pop_front() {
                 self.head += 1;
@@ -251,6 +254,7 @@ mod tests {
     use super::*;
 
     fn written(replies: &mut Replies) -> String {
+        replies.release();
         let bytes: Vec<u8> = replies.output.take().into_iter().flatten().collect();
         String::from_utf8(bytes)
             .expect("the tests write text")
@@ -287,6 +291,21 @@ mod tests {
         replies.deliver(Bytes::from_static(b"last "));
         assert_eq!(written(&mut replies), ":0 :1 late last ");
         assert_eq!(replies.bytes(), 0);
+    }
+
+    #[test]
+    fn a_delivery_comes_between_the_reply_that_it_follows_and_those_to_later_commands() {
+        let mut replies = Replies::default();
+        replies.wait(Seq(0), 10, false);
+        replies.answer(Seq(1), Some(&Reply::ok()), Protocol::Resp2);
+        replies.wait(Seq(2), 10, false);
+        replies.answer(Seq(3), Some(&Reply::ok()), Protocol::Resp2);
+        fulfil(&mut replies, 0, 0);
+        replies.deliver(Bytes::from_static(b"own0 "));
+        fulfil(&mut replies, 2, 2);
+        replies.deliver(Bytes::from_static(b"own2 "));
+        assert_eq!(written(&mut replies), ":0 own0 +OK :2 own2 +OK ");
+        assert_eq!((replies.outstanding(), replies.bytes()), (0, 0));
     }
 
     #[test]

@@ -161,6 +161,8 @@ impl Session {
     pub fn read(&mut self, input: &mut BytesMut) {
         let asked_before = self.asks.len();
         self.held_back = false;
+        self.replies.release();
+        self.send_barrier();
         self.resume();
         while !self.ending && !self.ended {
             if self.blocked() {
@@ -310,6 +312,7 @@ impl Session {
 
     /// Returns what waits to be written.
     pub fn output(&mut self) -> &mut Output {
+        self.replies.release();
         &mut self.replies.output
     }
 

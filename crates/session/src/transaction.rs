@@ -187,7 +187,7 @@ enum Part {
     /// Replies and confirmations, encoded.
     Encoded(BytesMut),
     /// The reply of a write.
-    Written(Written),
+    Written(Written, Protocol),
 }
 
 /// How a write is answered.
@@ -195,8 +195,8 @@ enum Part {
 pub(crate) enum Written {
     /// By the reply of its operation.
     One,
-    /// A script of so many operations: by nil, as this version writes it.
-    Script(usize, Protocol),
+    /// A script of so many operations: by nil.
+    Script(usize),
 }
 
 /// What is to be done next.
@@ -265,12 +265,10 @@ impl Exec {
 
     /// Runs the writes that are still to come, because the group must be asked before another command: it is one step,
     /// in the place of its first operation.
-    pub(crate) fn gather(&mut self, mut run: impl FnMut(Command) -> Step, protocol: Protocol) {
+    pub(crate) fn gather(&mut self, mut run: impl FnMut(Command) -> Step) {
         for item in std::mem::take(&mut self.items) {
             let item = match item {
-                Item::Command(command) if writes(&command) => {
-                    Item::Ran(self.ran(run(command), protocol))
-                }
+                Item::Command(command) if writes(&command) => Item::Ran(self.ran(run(command))),
                 item => item,
             };
             self.items.push_back(item);
@@ -278,7 +276,7 @@ impl Exec {
     }
 
     /// Takes what a command has come to; its operations go into the group.
-    pub(crate) fn ran(&mut self, step: Step, protocol: Protocol) -> Outcome {
+    pub(crate) fn ran(&mut self, step: Step) -> Outcome {
         match step {
             Step::Answer(reply) | Step::Insist(reply) | Step::Leave(reply) => {
                 Outcome::Answered(reply)
@@ -287,7 +285,7 @@ impl Exec {
             Step::Silent => Outcome::Answered(Reply::ok()),
             Step::Write(op) => self.add(vec![op], Written::One),
             Step::Script(ops) => {
-                let written = Written::Script(ops.len(), protocol);
+                let written = Written::Script(ops.len());
                 self.add(ops, written)
             }
             Step::Barrier(ask) => Outcome::Ask(Question::Node(ask)),
@@ -326,9 +324,9 @@ impl Exec {
         }
     }
 
-    /// Adds a place for the reply of a write.
-    pub(crate) fn written(&mut self, written: Written) {
-        self.parts.push(Part::Written(written));
+    /// Adds a place for the reply of a write, in the version that is spoken at that place.
+    pub(crate) fn written(&mut self, written: Written, protocol: Protocol) {
+        self.parts.push(Part::Written(written, protocol));
         self.due = true;
     }
 
@@ -393,20 +391,21 @@ impl Exec {
         let mut out = BytesMut::with_capacity(self.reply_bytes);
         out.put_slice(format!("*{}\r\n", self.count).as_bytes());
         for part in self.parts {
-            let (reply, protocol) = match (part, &mut written) {
-                (Part::Encoded(bytes), _) => {
+            let (written_as, protocol) = match part {
+                Part::Encoded(bytes) => {
                     out.put_slice(&bytes);
                     continue;
                 }
-                // An error and a number are the same in both versions.
-                (Part::Written(_), Err(text)) => (Reply::Error(text.clone()), Protocol::Resp2),
-                (Part::Written(Written::One), Ok(replies)) => {
-                    let reply = replies.next().expect("the node answers each operation");
-                    (reply, Protocol::Resp2)
+                Part::Written(written_as, protocol) => (written_as, protocol),
+            };
+            let reply = match (&mut written, written_as) {
+                (Err(text), _) => Reply::Error(text.clone()),
+                (Ok(replies), Written::One) => {
+                    replies.next().expect("the node answers each operation")
                 }
-                (Part::Written(Written::Script(ops, protocol)), Ok(replies)) => {
+                (Ok(replies), Written::Script(ops)) => {
                     replies.by_ref().take(ops).for_each(drop);
-                    (Reply::Null, protocol)
+                    Reply::Null
                 }
             };
             encode(&reply, protocol, &mut out);

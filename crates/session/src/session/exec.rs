@@ -47,12 +47,12 @@ impl Session {
                 Item::Ran(outcome) => outcome,
                 Item::Command(command) => {
                     let step = command.run(seq, &mut self.conn, &self.env);
-                    exec.ran(step, self.conn.protocol)
+                    exec.ran(step)
                 }
             };
             match outcome {
                 Outcome::Answered(reply) => exec.answer(&reply, self.conn.protocol),
-                Outcome::Written(written) => exec.written(written),
+                Outcome::Written(written) => exec.written(written, self.conn.protocol),
                 Outcome::Ask(question) => {
                     if let Place::New { silent } = place {
                         self.replies.wait(seq, exec.bytes(), silent);
@@ -60,9 +60,8 @@ impl Session {
                     if !exec.group_due() {
                         return self.ask_alone(seq, question, None, exec);
                     }
-                    let protocol = self.conn.protocol;
                     let run = |command: Command| command.run(seq, &mut self.conn, &self.env);
-                    exec.gather(run, protocol);
+                    exec.gather(run);
                     let ops = exec.take_group();
                     let first = Question::Node(Ask::WriteAll { seq, ops });
                     return self.ask_alone(seq, first, Some(question), exec);
