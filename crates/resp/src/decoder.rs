@@ -60,6 +60,8 @@ pub struct Decoder {
     missing: usize,
     /// What the current request holds, as [`Limits::max_request_bytes`] counts it.
     held: usize,
+    /// What of it has arrived and was taken out of the buffer.
+    taken: usize,
     failed: Option<ProtocolError>,
     /// How many bytes were searched for the end of a line.
     #[cfg(test)]
@@ -79,6 +81,7 @@ impl Decoder {
             args: Vec::new(),
             missing: 0,
             held: 0,
+            taken: 0,
             failed: None,
             #[cfg(test)]
             examined: 0,
@@ -95,6 +98,12 @@ impl Decoder {
     /// Returns whether a request has begun that is not complete.
     pub fn is_within_request(&self) -> bool {
         !matches!(self.state, State::Idle)
+    }
+
+    /// Returns how many bytes the arguments of a request take that is not complete, without those that are still in the
+    /// buffer.
+    pub fn request_bytes(&self) -> usize {
+        self.taken
     }
 
     /// Takes the next request from the front of `input`; `None` if it is not complete yet. Empty
@@ -114,6 +123,7 @@ impl Decoder {
         if let Err(error) = decoded {
             self.failed = Some(error);
             self.args = Vec::new();
+            self.taken = 0;
         }
         decoded
     }
@@ -132,6 +142,7 @@ impl Decoder {
             }
             if matches!(self.state, State::Idle) && !self.args.is_empty() {
                 self.held = 0;
+                self.taken = 0;
                 return Ok(Some(Request {
                     args: std::mem::take(&mut self.args),
                 }));
@@ -257,6 +268,7 @@ impl Decoder {
             return Err(ProtocolError::MissingBulkEnd);
         }
         self.args.push(input.split_to(len).freeze());
+        self.taken = self.taken.saturating_add(len + ARG_OVERHEAD);
         input.advance(2);
         self.missing -= 1;
         self.state = if self.missing == 0 {

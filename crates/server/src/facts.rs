@@ -126,7 +126,7 @@ impl Local {
             ("sync_partial_err", &0),
             ("expired_keys", &0),
             ("evicted_keys", &0),
-            ("evicted_clients", &0),
+            ("evicted_clients", &self.registry.evicted()),
             ("keyspace_hits", &0),
             ("keyspace_misses", &0),
             ("latest_fork_usec", &0),

@@ -89,6 +89,7 @@ pub fn run(config: &Config, config_file: Option<PathBuf>, log: &Logger) -> anyho
         log,
     )?;
     let local = Arc::new(Local::new(process(config, config_file)?));
+    local.registry.set_held_max(config.clients_output_bytes_max);
     let raft = RaftThread {
         core: core.clone(),
         tick: Duration::from_millis(config.timeouts().tick_ms),

@@ -250,6 +250,30 @@ fn too_few_files_for_any_client_are_refused_at_the_start() {
 }
 
 #[test]
+fn clients_that_send_much_and_finish_nothing_are_closed_before_memory_is_short() {
+    const PAYLOAD: usize = 4 << 20;
+    let (_parent, dir) = data();
+    let node = Node::start(&dir, &["--maxmemory-clients", "16mb"]);
+    let mut good = node.connect();
+    assert_eq!(good.try_ask("PING\r\n").as_deref(), Some("+PONG"));
+    let mut greedy = Vec::new();
+    for _ in 0..10 {
+        let mut client = node.connect();
+        let begin = format!("*3\r\n$7\r\nPUBLISH\r\n$1\r\na\r\n${}\r\n", PAYLOAD + 1);
+        client.send(begin);
+        // It may be closed while it sends.
+        client.try_send("x".repeat(PAYLOAD));
+        greedy.push(client);
+    }
+    until("some are closed", || {
+        let info = good.text("INFO");
+        let evicted = info.split("evicted_clients:").nth(1)?.lines().next()?;
+        evicted.parse::<u32>().ok().filter(|evicted| *evicted >= 5)
+    });
+    assert_eq!(good.try_ask("PUBLISH a b\r\n").as_deref(), Some(":0"));
+}
+
+#[test]
 fn a_password_is_asked_for() {
     let (_parent, dir) = data();
     let mut node = Node::spawn(&dir, &["--requirepass", "s3cret"]);

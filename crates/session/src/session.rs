@@ -337,6 +337,11 @@ impl Session {
         self.ended || (self.ending && self.replies.outstanding() == 0)
     }
 
+    /// Returns how many bytes of a request it holds that has begun and is not complete.
+    pub fn request_bytes(&self) -> usize {
+        self.decoder.request_bytes()
+    }
+
     /// Returns the number of the request that has begun and is not complete, if there is one.
     pub fn unfinished(&self) -> Option<Seq> {
         let within = self.decoder.is_within_request() && !self.ending && !self.ended;

@@ -193,6 +193,7 @@ impl Connection {
             self.monitors = view.monitor;
             local.registry.set_monitor(self.place.entry(), view.monitor);
         }
+        let held = self.input.capacity() + self.session.request_bytes() + view.multi_bytes;
         self.place.entry().see(Seen {
             view,
             last_input: self.last_input.into_std(),
@@ -201,6 +202,8 @@ impl Connection {
             bytes_in: self.bytes.0,
             bytes_out: self.bytes.1,
         });
+        let local = self.place.local();
+        local.registry.holds(self.place.entry(), held as u64);
     }
 
     /// Lets the session and the node talk until neither has anything to say.

@@ -279,7 +279,9 @@ pub static OPTIONS: &[OptionSpec] = &[
     .doc(
         "How much may wait for all subscribers together; 0 is no limit. Each of them may have an \
          eighth of what is free of it (but always an eighth of the soft limit for subscribers); \
-         beyond that it gets what follows from the log. Nobody is closed.",
+         beyond that it gets what follows from the log, and nobody is closed. As much again may be what all clients have \
+         sent and is not executed yet; beyond that those that hold most of it are closed, but for those with \
+         `CLIENT NO-EVICT ON`.",
     ),
     option(
         "node-id",

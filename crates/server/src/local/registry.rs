@@ -55,6 +55,8 @@ pub(crate) struct Entry {
     pub(crate) since: Instant,
     seen: Mutex<Option<Seen>>,
     killed: AtomicBool,
+    /// What it has sent and is not executed, as it last said.
+    held: AtomicU64,
     outbox: Arc<Outbox>,
     feed: Mutex<Feed>,
 }
@@ -117,6 +119,10 @@ pub(crate) struct Registry {
     started: Instant,
     /// The end of the pause in microseconds since the start, twice, plus whether all commands wait; 0 for none.
     pause: AtomicU64,
+    /// What all have sent and is not executed, and how much that may be.
+    held: AtomicU64,
+    held_max: AtomicU64,
+    evicted: AtomicU64,
 }
 
 impl Registry {
@@ -128,6 +134,9 @@ impl Registry {
             monitoring: AtomicUsize::new(0),
             started: Instant::now(),
             pause: AtomicU64::new(0),
+            held: AtomicU64::new(0),
+            held_max: AtomicU64::new(u64::MAX),
+            evicted: AtomicU64::new(0),
         }
     }
 
@@ -139,6 +148,7 @@ impl Registry {
             since: Instant::now(),
             seen: Mutex::default(),
             killed: AtomicBool::new(false),
+            held: AtomicU64::new(0),
             outbox,
             feed: Mutex::default(),
         });
@@ -149,7 +159,46 @@ impl Registry {
     /// Forgets a client.
     pub(crate) fn leave(&self, entry: &Arc<Entry>) {
         self.lock().remove(&entry.id);
+        self.change_held(entry, 0);
         self.set_monitor(entry, false);
+    }
+
+    /// Says how much all clients together may have sent that is not executed: `maxmemory-clients`.
+    pub(crate) fn set_held_max(&self, bytes: u64) {
+        self.held_max.store(bytes, Ordering::Relaxed);
+    }
+
+    /// Returns how many clients were closed because all together held too much.
+    pub(crate) fn evicted(&self) -> u64 {
+        self.evicted.load(Ordering::Relaxed)
+    }
+
+    /// Takes note of what a client has sent and is not executed. If all together hold too much, those that hold most are
+    /// closed, as in Redis, but for those with `CLIENT NO-EVICT ON`.
+    pub(crate) fn holds(&self, entry: &Entry, bytes: u64) {
+        if entry.killed() || !self.change_held(entry, bytes) {
+            return;
+        }
+        while self.held.load(Ordering::Relaxed) > self.held_max.load(Ordering::Relaxed) {
+            let protected = |entry: &Entry| entry.seen().is_some_and(|seen| seen.view.no_evict);
+            let all = self.all().into_iter();
+            let may_go = all.filter(|entry| !entry.killed() && !protected(entry));
+            let held = |entry: &Arc<Entry>| entry.held.load(Ordering::Relaxed);
+            let Some(largest) = may_go.max_by_key(held).filter(|entry| held(entry) > 0) else {
+                return;
+            };
+            largest.kill();
+            self.change_held(&largest, 0);
+            self.evicted.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Returns whether it has become more.
+    fn change_held(&self, entry: &Entry, bytes: u64) -> bool {
+        let before = entry.held.swap(bytes, Ordering::Relaxed);
+        self.held
+            .fetch_add(bytes.wrapping_sub(before), Ordering::Relaxed);
+        bytes > before
     }
 
     /// Returns all clients, oldest first.
@@ -263,6 +312,30 @@ mod tests {
         assert_eq!(registry.paused(after(120)), (Pause::No, None));
         registry.pause(Duration::from_millis(u64::MAX), Pause::All, now);
         registry.paused(after(1));
+    }
+
+    #[test]
+    fn those_that_hold_most_are_closed_when_all_hold_too_much() {
+        let registry = Registry::new();
+        registry.set_held_max(100);
+        let enter = |id| registry.enter(ClientId(id), Ends::default(), Arc::default());
+        let (small, large, larger) = (enter(1), enter(2), enter(3));
+        registry.holds(&large, 50);
+        registry.holds(&larger, 50);
+        registry.holds(&larger, 60);
+        assert!(larger.killed() && !large.killed());
+        // It says so once more before it is gone.
+        registry.holds(&larger, 60);
+        registry.holds(&small, 40);
+        assert!(!large.killed() && !small.killed());
+        registry.leave(&larger);
+        registry.leave(&large);
+        registry.holds(&small, 100);
+        assert!(!small.killed(), "no more than it may be");
+        registry.holds(&small, 101);
+        assert!(small.killed());
+        assert_eq!(registry.evicted(), 2);
+        assert_eq!(registry.held.load(Ordering::Relaxed), 0);
     }
 
     #[test]
