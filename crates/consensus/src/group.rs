@@ -584,14 +584,12 @@ impl<R: LogReader> Group<R> {
         self.raw.mut_store().evict(index);
     }
 
-    /// Hands leadership to `to`, if this node leads and `to` votes. Watch the status: raft gives up after one election
-    /// timeout.
+    /// Hands leadership to `to`, if this node leads and `to` votes. Watch the status: raft gives up after a while.
     pub fn transfer_leader(&mut self, to: NodeId) {
-        // A follower would pass the request on in the name of `to`, which no peer believes.
+        // A follower would pass it on in the name of `to`, which no peer believes; asked twice, raft-rs would wait.
         if self.raw.raft.state != StateRole::Leader {
             return;
         }
-        // Asked again for the same node, raft-rs would go on waiting for it.
         self.raw.raft.abort_leader_transfer();
         self.raw.transfer_leader(to.get());
         self.pin.apply(&mut self.raw);
