@@ -2,6 +2,7 @@
 
 use crate::ids::{BatchNumber, Boot, LogIndex, MessageId, NodeId, Nonce};
 use crate::op::Op;
+use crate::users::UserChanges;
 
 /// A batch whose operations took effect, in the form in which the bus and the waiting clients get it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,6 +21,17 @@ pub struct AppliedBatch {
     pub ops: Vec<Op>,
 }
 
+/// Which batch of which origin an entry holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BatchName {
+    /// The node whose clients sent it.
+    pub origin: NodeId,
+    /// The boot of that node.
+    pub boot: Boot,
+    /// The batch's number within that boot.
+    pub number: BatchNumber,
+}
+
 /// What one entry did.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Effects {
@@ -27,6 +39,17 @@ pub enum Effects {
     None,
     /// Operations took effect.
     Batch(AppliedBatch),
+    /// A batch had no effect, because the users have changed since its operations were checked.
+    Void(BatchName),
+    /// The users changed.
+    Users {
+        /// How.
+        changes: UserChanges,
+        /// The number of changes so far.
+        revision: u64,
+        /// The batch that asked for it; without one it is the cluster's beginning.
+        batch: Option<BatchName>,
+    },
     /// A boot asked to be its node's origin.
     Session {
         /// The node.

@@ -12,12 +12,15 @@
 //! 0x05 join          node:u64 instance:u128 addr:bytes replaces:u64    (0 for nobody)
 //! 0x06 leave         node:u64
 //! 0x10 feature       level:u32
+//! 0x11 users         changes                                           (the users that a cluster begins with)
+//! 0x12 checked batch acl:u64, then as in batch                         (acl is not 0)
 //! ```
 //!
 //! `join` and `leave` stand on changes of the Raft configuration, whose data is Raft's own; the others on proposals.
 
 use crate::codec::{DecodeError, Reader, put_bytes};
 use crate::ids::{BatchNumber, Boot, ClusterId, InstanceId, MessageId, NodeId, Nonce};
+use crate::users::UserChanges;
 use bytes::Bytes;
 
 const FORMAT: u8 = 1;
@@ -28,6 +31,8 @@ const FORMED: u8 = 0x04;
 const JOIN: u8 = 0x05;
 const LEAVE: u8 = 0x06;
 const FEATURE: u8 = 0x10;
+const USERS: u8 = 0x11;
+const CHECKED_BATCH: u8 = 0x12;
 
 /// What this build can apply. Raised when apply is to do something that an older build would do
 /// otherwise; a cluster takes a level on when all its members have said that they can apply it.
@@ -70,6 +75,9 @@ pub struct BatchHead {
     pub ops: u32,
     /// The id of operation 0; operation `k` has `ms-(seq + k)`.
     pub stamp: Stamp,
+    /// The revision of the users that the operations were checked against. If there is a later one when the batch is
+    /// applied, none of them takes effect.
+    pub acl: u64,
 }
 
 /// What an entry of the log is about.
@@ -114,6 +122,8 @@ pub enum EntryHead {
         /// The level.
         level: u32,
     },
+    /// The users that a cluster begins with, from the leader's configuration. Without effect if there are any.
+    Users(UserChanges),
 }
 
 impl EntryHead {
@@ -122,7 +132,12 @@ impl EntryHead {
         let mut out = vec![FORMAT];
         match self {
             Self::Batch(head) => {
-                out.push(BATCH);
+                if head.acl == 0 {
+                    out.push(BATCH);
+                } else {
+                    out.push(CHECKED_BATCH);
+                    out.extend_from_slice(&head.acl.to_be_bytes());
+                }
                 out.extend_from_slice(&head.origin.get().to_be_bytes());
                 out.extend_from_slice(&head.boot.0.to_be_bytes());
                 out.extend_from_slice(&head.number.0.to_be_bytes());
@@ -165,6 +180,10 @@ impl EntryHead {
                 out.push(FEATURE);
                 out.extend_from_slice(&level.to_be_bytes());
             }
+            Self::Users(changes) => {
+                out.push(USERS);
+                changes.encode(&mut out);
+            }
         }
         out.into()
     }
@@ -185,16 +204,17 @@ impl EntryHead {
             }
         }
         let head = match r.u8("entry kind")? {
-            BATCH => Self::Batch(BatchHead {
-                origin: r.node_id("origin")?,
-                boot: Boot(r.u64("boot")?),
-                number: BatchNumber(r.u64("batch number")?),
-                ops: r.u32("operation count")?,
-                stamp: MessageId {
-                    ms: r.u64("stamp ms")?,
-                    seq: r.u64("stamp seq")?,
-                },
-            }),
+            BATCH => Self::Batch(batch(&mut r, 0)?),
+            CHECKED_BATCH => {
+                let acl = r.u64("users' revision")?;
+                if acl == 0 {
+                    return Err(DecodeError::Invalid {
+                        field: "users' revision",
+                    });
+                }
+                Self::Batch(batch(&mut r, acl)?)
+            }
+            USERS => Self::Users(UserChanges::decode(&mut r)?),
             OPEN_SESSION => Self::OpenSession {
                 node: r.node_id("node")?,
                 instance: InstanceId(r.u128("instance")?),
@@ -231,6 +251,20 @@ impl EntryHead {
         r.finish()?;
         Ok(head)
     }
+}
+
+fn batch(r: &mut Reader, acl: u64) -> Result<BatchHead, DecodeError> {
+    Ok(BatchHead {
+        origin: r.node_id("origin")?,
+        boot: Boot(r.u64("boot")?),
+        number: BatchNumber(r.u64("batch number")?),
+        ops: r.u32("operation count")?,
+        stamp: MessageId {
+            ms: r.u64("stamp ms")?,
+            seq: r.u64("stamp seq")?,
+        },
+        acl,
+    })
 }
 
 fn put_member(out: &mut Vec<u8>, member: &Member) {

@@ -15,6 +15,7 @@
 //! | [`entry`] | the head of a log entry: who sent it, in which order, with which stamp |
 //! | [`effects`] | what applying an entry means to the rest of the node |
 //! | [`glob`] | Redis' pattern language, in bounded time |
+//! | [`users`] | changes of users |
 //! | [`codec`] | the reader of untrusted bytes that the codecs share |
 #![deny(clippy::iter_over_hash_type)]
 
@@ -25,14 +26,16 @@ pub mod glob;
 pub mod ids;
 pub mod op;
 pub mod time;
+pub mod users;
 
-pub use effects::{AppliedBatch, Effects};
+pub use effects::{AppliedBatch, BatchName, Effects};
 pub use entry::{BatchHead, EntryHead, FEATURE_LEVEL, Formation, Member, Stamp};
 pub use ids::{
     BatchNumber, Boot, ClientId, ClusterId, InstanceId, LogIndex, MessageId, NodeId, Nonce, Term,
 };
 pub use op::Op;
 pub use time::Now;
+pub use users::UserChanges;
 
 /// The version of the Redis protocol that a connection speaks (<https://redis.io/docs/latest/develop/reference/protocol-spec/>).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -6,13 +6,16 @@
 //! operation = tag:u8 fields
 //! 0x01 publish        channel:bytes payload:bytes   (bytes = len:u32 then as many)
 //! 0x02 shard publish  channel:bytes payload:bytes
+//! 0x20 users          changes                       (alone in its batch)
 //! ```
 
 use crate::codec::{DecodeError, Reader, put_bytes};
+use crate::users::UserChanges;
 use bytes::{BufMut, Bytes};
 
 const PUBLISH: u8 = 0x01;
 const SHARD_PUBLISH: u8 = 0x02;
+const USERS: u8 = 0x20;
 
 /// One operation of a batch.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,9 +34,20 @@ pub enum Op {
         /// Any bytes, also none.
         payload: Bytes,
     },
+    /// `ACL SETUSER`, `DELUSER`, `LOAD`: a change of the cluster's users.
+    Users(UserChanges),
 }
 
 impl Op {
+    /// Returns whether the operation must be alone in its batch: what comes after a change of users must have been
+    /// checked against what they may do then.
+    pub fn is_alone(&self) -> bool {
+        match self {
+            Self::Users(_) => true,
+            Self::Publish { .. } | Self::ShardPublish { .. } => false,
+        }
+    }
+
     /// Appends the operation's bytes.
     pub fn encode(&self, out: &mut impl BufMut) {
         match self {
@@ -47,6 +61,10 @@ impl Op {
                 put_bytes(out, channel);
                 put_bytes(out, payload);
             }
+            Self::Users(changes) => {
+                out.put_u8(USERS);
+                changes.encode(out);
+            }
         }
     }
 
@@ -56,6 +74,7 @@ impl Op {
             Self::Publish { channel, payload } | Self::ShardPublish { channel, payload } => {
                 1 + 4 + channel.len() + 4 + payload.len()
             }
+            Self::Users(changes) => 1 + changes.encoded_len(),
         }
     }
 
@@ -69,6 +88,7 @@ impl Op {
                 channel: reader.bytes("channel")?,
                 payload: reader.bytes("payload")?,
             }),
+            USERS => Ok(Self::Users(UserChanges::decode(reader)?)),
             tag => Err(DecodeError::Unknown {
                 field: "operation tag",
                 value: tag.into(),
@@ -80,7 +100,8 @@ impl Op {
 /// Reads `count` operations; channels and payloads share the buffer of `data`.
 ///
 /// # Errors
-/// [`DecodeError`] if the bytes end early, go on, or hold a tag that this build does not know.
+/// [`DecodeError`] if the bytes end early, go on, hold a tag that this build does not know, or something besides an
+/// operation that must be alone.
 pub fn decode_ops(count: u32, data: Bytes) -> Result<Vec<Op>, DecodeError> {
     let mut reader = Reader::new(data);
     // An operation takes at least one byte: a wrong count allocates no more than the data it came with.
@@ -89,5 +110,10 @@ pub fn decode_ops(count: u32, data: Bytes) -> Result<Vec<Op>, DecodeError> {
         ops.push(Op::decode(&mut reader)?);
     }
     reader.finish()?;
+    if ops.len() > 1 && ops.iter().any(Op::is_alone) {
+        return Err(DecodeError::Invalid {
+            field: "operation that must be alone",
+        });
+    }
     Ok(ops)
 }

@@ -5,7 +5,7 @@ use corgi_base::codec::{DecodeError, Reader, put_bytes};
 use corgi_base::op::decode_ops;
 use corgi_base::{
     BatchHead, BatchNumber, Boot, ClusterId, EntryHead, InstanceId, Member, MessageId, NodeId,
-    Nonce, Op,
+    Nonce, Op, UserChanges,
 };
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -35,14 +35,15 @@ fn member() -> impl Strategy<Value = Member> {
 }
 
 fn head() -> impl Strategy<Value = EntryHead> {
-    let batch = (node_id(), any::<(u64, u64, u32, u64, u64)>()).prop_map(
-        |(origin, (boot, number, ops, ms, seq))| {
+    let batch = (node_id(), any::<(u64, u64, u32, u64, u64, u64)>()).prop_map(
+        |(origin, (boot, number, ops, ms, seq, acl))| {
             EntryHead::Batch(BatchHead {
                 origin,
                 boot: Boot(boot),
                 number: BatchNumber(number),
                 ops,
                 stamp: MessageId { ms, seq },
+                acl: acl.saturating_sub(u64::MAX / 2),
             })
         },
     );
@@ -71,8 +72,16 @@ fn head() -> impl Strategy<Value = EntryHead> {
         Just(EntryHead::Formed),
         join,
         leave,
-        feature
+        feature,
+        users().prop_map(EntryHead::Users),
     ]
+}
+
+fn users() -> impl Strategy<Value = UserChanges> {
+    let bytes = || vec(any::<u8>(), 0..20).prop_map(Bytes::from);
+    let change = (bytes(), proptest::option::of(bytes()));
+    (any::<bool>(), vec(change, 0..5))
+        .prop_map(|(replace, changes)| UserChanges { replace, changes })
 }
 
 fn encode(ops: &[Op]) -> Bytes {
@@ -85,7 +94,33 @@ fn encode(ops: &[Op]) -> Bytes {
     out.into()
 }
 
+#[test]
+fn a_change_of_users_is_alone() {
+    let changes = UserChanges {
+        replace: false,
+        changes: vec![("ab".into(), Some("on".into())), ("c".into(), None)],
+    };
+    let users = Op::Users(changes);
+    let data = encode(std::slice::from_ref(&users));
+    assert_eq!(
+        data[..],
+        *b"\x20\0\0\0\0\x02\0\0\0\x02ab\x01\0\0\0\x02on\0\0\0\x01c\0"
+    );
+    assert_eq!(decode_ops(1, data), Ok(vec![users.clone()]));
+    let publish = Op::Publish {
+        channel: "a".into(),
+        payload: "b".into(),
+    };
+    assert!(decode_ops(2, encode(&[users, publish])).is_err());
+}
+
 proptest! {
+    #[test]
+    fn a_change_of_users_survives_the_round_trip(changes in users()) {
+        let op = Op::Users(changes);
+        prop_assert_eq!(decode_ops(1, encode(std::slice::from_ref(&op))), Ok(vec![op]));
+    }
+
     #[test]
     fn operations_survive_the_round_trip(ops in vec(op(), 0..20)) {
         let data = encode(&ops);
@@ -98,7 +133,9 @@ proptest! {
         let held = data.as_ptr_range();
         let count = u32::try_from(ops.len()).unwrap();
         for op in decode_ops(count, data.clone())? {
-            let (Op::Publish { payload, .. } | Op::ShardPublish { payload, .. }) = op;
+            let (Op::Publish { payload, .. } | Op::ShardPublish { payload, .. }) = op else {
+                panic!("{op:?} is not what was written");
+            };
             prop_assert!(payload.is_empty() || held.contains(&payload.as_ptr()));
         }
     }
@@ -239,6 +276,7 @@ fn bytes_are_as_documented() {
         number: BatchNumber(3),
         ops: 4,
         stamp: MessageId { ms: 5, seq: 6 },
+        acl: 0,
     });
     let mut expected = vec![1, 1];
     for field in [1_u64, 2, 3] {

@@ -285,7 +285,10 @@ impl Layout for Index {
             for number in row[1..].chunks_exact(4) {
                 let number = u32::from_be_bytes([number[0], number[1], number[2], number[3]]);
                 let (Op::Publish { payload, .. } | Op::ShardPublish { payload, .. }) =
-                    &ops[number as usize];
+                    &ops[number as usize]
+                else {
+                    return Err("only messages are written here".into());
+                };
                 bytes += Bytes::copy_from_slice(payload).len();
                 count += 1;
             }
@@ -307,7 +310,10 @@ impl Layout for Index {
         for index in 1..=upto {
             let mut channels: BTreeMap<Bytes, Vec<(u32, Bytes)>> = BTreeMap::new();
             for (number, op) in (0..).zip(self.entry(index)?) {
-                let (Op::Publish { channel, payload } | Op::ShardPublish { channel, payload }) = op;
+                let (Op::Publish { channel, payload } | Op::ShardPublish { channel, payload }) = op
+                else {
+                    return Err("only messages are written here".into());
+                };
                 channels.entry(channel).or_default().push((number, payload));
             }
             let mut batch = WriteBatch::default();

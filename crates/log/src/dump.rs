@@ -36,7 +36,7 @@ use std::path::{Path, PathBuf};
 use bytes::Bytes;
 use corgi_base::codec::DecodeError;
 use corgi_base::op::decode_ops;
-use corgi_base::{BatchHead, EntryHead, LogIndex, NodeId, Op};
+use corgi_base::{BatchHead, EntryHead, LogIndex, NodeId, Op, UserChanges};
 use corgi_consensus::storage::{EntryType, LogBounds, LogEntry, ReadLogError};
 
 use crate::dir::{self, LOCK, RAFT, STATE};
@@ -247,21 +247,44 @@ fn write_batch(out: &mut impl Write, head: &BatchHead, ops: &[Op]) -> io::Result
         number,
         ops: count,
         stamp,
+        acl,
     } = head;
+    let checked = match acl {
+        0 => String::new(),
+        acl => format!(" acl={acl}"),
+    };
     writeln!(
         out,
-        "batch origin={origin} boot={boot} number={number} ops={count} stamp={stamp}"
+        "batch origin={origin} boot={boot} number={number} ops={count} stamp={stamp}{checked}"
     )?;
     for (seq, op) in (stamp.seq..).zip(ops) {
         let ms = stamp.ms;
         let (name, channel, payload) = match op {
             Op::Publish { channel, payload } => ("publish", channel, payload),
             Op::ShardPublish { channel, payload } => ("spublish", channel, payload),
+            Op::Users(changes) => {
+                write!(out, "{ms}-{seq} ")?;
+                write_users(out, changes)?;
+                continue;
+            }
         };
         let (channel, payload) = (quoted(channel), quoted(payload));
         writeln!(out, "{ms}-{seq} {name} {channel} {payload}")?;
     }
     Ok(())
+}
+
+/// Names who changed; passwords, even as digests, are not shown.
+fn write_users(out: &mut impl Write, changes: &UserChanges) -> io::Result<()> {
+    write!(out, "users")?;
+    if changes.replace {
+        write!(out, " replace")?;
+    }
+    for (name, definition) in &changes.changes {
+        let sign = if definition.is_some() { "" } else { "-" };
+        write!(out, " {sign}{}", quoted(name))?;
+    }
+    writeln!(out)
 }
 
 fn write_other(out: &mut impl Write, head: &EntryHead) -> io::Result<()> {
@@ -290,6 +313,7 @@ fn write_other(out: &mut impl Write, head: &EntryHead) -> io::Result<()> {
         }
         EntryHead::Leave { node } => writeln!(out, "leave node={node}"),
         EntryHead::Feature { level } => writeln!(out, "feature level={level}"),
+        EntryHead::Users(changes) => write_users(out, changes),
         EntryHead::Batch(head) => write_batch(out, head, &[]),
     }
 }

@@ -48,6 +48,7 @@ fn one_of_each() -> Vec<LogEntry> {
         number: BatchNumber(1),
         ops: 2,
         stamp: MessageId { ms: 1000, seq: 5 },
+        acl: 0,
     });
     let mut ops = Vec::new();
     for payload in ["hello", "a \"quoted\" word\n\0\u{e9}"] {

@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use corgi_base::{Boot, ClusterId, Formation, InstanceId, NodeId, Nonce};
 use corgi_consensus::storage::LogBounds;
+use corgi_session::Users;
 
 /// One of the first members, as configured.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -112,6 +113,11 @@ pub struct NodeConfig {
     pub feature_level: u32,
     /// Chooses the election timeouts.
     pub seed: u64,
+    /// The users as sessions see them: those of the configuration, until the node replaces them by the cluster's. A
+    /// cluster that has none takes on its leader's.
+    pub users: Users,
+    /// Whether new users may use all channels: `acl-pubsub-default`.
+    pub all_channels: bool,
     /// Timeouts.
     pub timeouts: Timeouts,
     /// Bounds.

@@ -153,6 +153,8 @@ pub(crate) struct Cursors {
     /// Reads under way: from, and to exclusively.
     reading: BTreeMap<LogIndex, LogIndex>,
     pub(crate) lost: Option<Lost>,
+    /// Batches that had no effect since somebody lags. The log does not tell them from others.
+    void: BTreeSet<LogIndex>,
     applied: LogIndex,
     /// The last id that was delivered.
     last_id: MessageId,
@@ -167,6 +169,7 @@ impl Cursors {
             blocks,
             reading: BTreeMap::new(),
             lost: None,
+            void: BTreeSet::new(),
             applied: LogIndex(0),
             last_id: MessageId::default(),
         }
@@ -183,6 +186,13 @@ impl Cursors {
         if !self.cursors.is_empty() {
             self.blocks
                 .append(index, batch.map(|it| Batch::new(it.first, it.ops)));
+        }
+    }
+
+    /// Takes note that a batch had no effect. Nobody who begins to lag later needs it.
+    pub(crate) fn void(&mut self, index: LogIndex) {
+        if !self.cursors.is_empty() {
+            self.void.insert(index);
         }
     }
 
@@ -238,6 +248,7 @@ impl Cursors {
         }
         if self.cursors.is_empty() {
             self.blocks.clear();
+            self.void.clear();
             self.lost = None;
         }
         true
@@ -349,7 +360,8 @@ impl Cursors {
     pub(crate) fn take_block(&mut self, block: LogBlock) -> Result<u64, ReadLogError> {
         let LogBlock { from, result } = block;
         self.reading.remove(&from);
-        let block = result?;
+        let mut block = result?;
+        block.leave_out(&self.void);
         let bytes = block.bytes();
         if !self.cursors.is_empty() {
             self.blocks.insert(from, block);

@@ -51,6 +51,14 @@ pub(crate) fn try_again(pending_bytes: usize) -> Bytes {
     .into()
 }
 
+/// Redis' text for a user that there must be.
+pub(crate) const DEFAULT_USER: &[u8] = b"ERR The 'default' user cannot be removed";
+
+/// A client whose user was removed while its command was on its way; its connection ends.
+pub(crate) fn user_gone() -> Bytes {
+    Bytes::from_static(b"NOPERM The user of this connection was removed")
+}
+
 /// A subscriber that is so far behind that the log has lost what it must get next.
 pub(crate) fn lagged(first: MessageId) -> Bytes {
     format!("LAGGED first available id {first}").into()

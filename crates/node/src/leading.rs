@@ -38,6 +38,8 @@ pub(crate) struct Leading {
     time: LogTime,
     /// The feature level that this term has proposed.
     pub(crate) proposed_level: u32,
+    /// Whether this term has proposed the users that the cluster begins with.
+    pub(crate) seeded: bool,
     /// Whether this term has appended what the birth of the cluster needs next.
     pub(crate) birth_step: Option<BirthStep>,
 }
@@ -64,6 +66,7 @@ impl Leading {
             last_id: state.last_id(),
             time: LogTime::default(),
             proposed_level: state.feature_level(),
+            seeded: false,
             birth_step: None,
         };
         for context in unapplied {
@@ -82,7 +85,8 @@ impl Leading {
                 Ok(EntryHead::Bootstrap { members, .. }) => leading.bind(state, members),
                 Ok(EntryHead::Join { member, .. }) => leading.appended_join(&member),
                 Ok(EntryHead::Leave { node }) => leading.appended_leave(node),
-                Ok(EntryHead::Formed | EntryHead::Feature { .. }) | Err(_) => {}
+                Ok(EntryHead::Formed | EntryHead::Feature { .. } | EntryHead::Users(_))
+                | Err(_) => {}
             }
         }
         leading

@@ -18,6 +18,7 @@
 //! | `leadership` | when leadership is given away: to stop, because the disk stalls |
 //! | `succession`, `stalls` | who follows a leader whose process is gone; whether the disk stalls |
 //! | `members` | how nodes join and leave (on the leader) |
+//! | `access` | who clients are; what becomes of what is under way when the users change |
 //! | `admin` | what clients ask about the cluster, and how a change reaches the leader |
 //! | `vitals` | what nodes know of each other's clocks, disks and versions |
 //! | `log_time` | which time a leader stamps on batches |
@@ -44,6 +45,7 @@
 //! Tests: `tests/` has golden scripts over whole clusters of nodes, and unit tests of the parts.
 #![deny(clippy::iter_over_hash_type)]
 
+mod access;
 mod admin;
 mod agreement;
 mod birth;

@@ -253,6 +253,7 @@ impl<R: LogReader> Running<R> {
                 | EntryHead::OpenSession { .. }
                 | EntryHead::Bootstrap { .. }
                 | EntryHead::Formed
+                | EntryHead::Users(_)
                 | EntryHead::Feature { .. } => {}
             }
         }

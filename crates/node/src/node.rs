@@ -141,6 +141,7 @@ impl<R: LogReader> Node<R> {
             if let Some(bug) = self.shared.bug {
                 running.group.seed_bug(bug);
             }
+            self.shared.users_restored(&running.state);
             self.stage = Stage::Running(Box::new(running));
         }
         Ok(())

@@ -16,7 +16,9 @@
 //!
 //! Not here: who leads, and how a batch gets there.
 
+use crate::access::UserKey;
 use bytes::{Bytes, BytesMut};
+use corgi_base::op::decode_ops;
 use corgi_base::{BatchNumber, Boot, ClientId, Op};
 use corgi_session::Seq;
 use std::collections::VecDeque;
@@ -39,6 +41,8 @@ pub(crate) struct Waiter {
     pub(crate) client: ClientId,
     pub(crate) seq: Seq,
     pub(crate) wants: Wants,
+    /// As whom it wrote.
+    pub(crate) user: UserKey,
 }
 
 /// What a client wrote, and what it is answered.
@@ -66,6 +70,8 @@ struct Pending {
     waiter: Waiter,
     since_ms: u64,
     bytes: usize,
+    /// Whether it must have a batch of its own.
+    alone: bool,
 }
 
 /// A numbered batch that is not known to be applied.
@@ -77,6 +83,16 @@ struct Batch {
     /// One for each write, in the order of their operations; empty once they have been told that the fate is unknown.
     waiters: Vec<Waiter>,
     deadline_ms: u64,
+    /// The revision of the users that the operations were checked against.
+    acl: u64,
+}
+
+/// A write that was taken back before it had any effect.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Taken {
+    pub(crate) waiter: Waiter,
+    pub(crate) since_ms: u64,
+    pub(crate) ops: Vec<Op>,
 }
 
 /// A batch to be sent.
@@ -85,6 +101,7 @@ pub(crate) struct Outgoing {
     pub(crate) number: BatchNumber,
     pub(crate) ops: u32,
     pub(crate) data: Bytes,
+    pub(crate) acl: u64,
 }
 
 /// Whether the log lets this process be its node's origin.
@@ -151,14 +168,19 @@ impl Origin {
         {
             return false;
         }
+        self.queue(now_ms, waiter, ops, bytes);
+        true
+    }
+
+    fn queue(&mut self, since_ms: u64, waiter: Waiter, ops: &[Op], bytes: usize) {
         self.pending_data.reserve(bytes);
         ops.iter().for_each(|op| op.encode(&mut self.pending_data));
         self.pending.push_back(Pending {
             waiter,
-            since_ms: now_ms,
+            since_ms,
             bytes,
+            alone: ops.iter().any(Op::is_alone),
         });
-        true
     }
 
     /// Whether a client waits for an operation.
@@ -183,9 +205,10 @@ impl Origin {
         self.in_flight.len()
     }
 
-    /// Puts what waits into batches, as many as may be in flight. Only to be called while a leader is known: a batch
+    /// Puts what waits into batches, as many as may be in flight; all of it was checked against this revision of the
+    /// users. Only to be called while a leader is known: a batch
     /// has a number, and what has a number can no longer be refused.
-    pub(crate) fn cut(&mut self) {
+    pub(crate) fn cut(&mut self, acl: u64) {
         if self.session != Session::Open {
             return;
         }
@@ -200,12 +223,16 @@ impl Origin {
                 // Much younger operations go into the next batch: the deadline is the oldest one's.
                 let young = next.since_ms > since_ms + self.limits.write_timeout_ms / 4;
                 let full = bytes + next.bytes > self.limits.batch_bytes_max;
-                if !waiters.is_empty() && (full || young) {
+                let alone = next.alone;
+                if !waiters.is_empty() && (full || young || alone) {
                     break;
                 }
                 bytes += next.bytes;
                 waiters.push(next.waiter);
                 self.pending.pop_front();
+                if alone {
+                    break;
+                }
             }
             let data = self.pending_data.split_to(bytes).freeze();
             let number = self.next_number;
@@ -217,7 +244,53 @@ impl Origin {
                 data,
                 waiters,
                 deadline_ms,
+                acl,
             });
+        }
+    }
+
+    /// Takes back all writes that are not applied, which the caller knows to have no effect from here on, wherever they
+    /// are. Batches in flight go on empty, because their numbers must come.
+    pub(crate) fn take_back(&mut self) -> Vec<Taken> {
+        let mut taken = Vec::new();
+        for batch in &mut self.in_flight {
+            let data = std::mem::take(&mut batch.data);
+            let ops = decode_ops(std::mem::take(&mut batch.ops), data);
+            let mut ops = ops.expect("this origin has encoded them").into_iter();
+            let since_ms = batch.deadline_ms - self.limits.write_timeout_ms;
+            for waiter in batch.waiters.drain(..) {
+                let count = waiter.wants.ops() as usize;
+                let ops = ops.by_ref().take(count).collect();
+                taken.push(Taken {
+                    waiter,
+                    since_ms,
+                    ops,
+                });
+            }
+        }
+        let mut data = std::mem::take(&mut self.pending_data).freeze();
+        for pending in self.pending.drain(..) {
+            let count = pending.waiter.wants.ops();
+            let ops = decode_ops(count, data.split_to(pending.bytes));
+            taken.push(Taken {
+                waiter: pending.waiter,
+                since_ms: pending.since_ms,
+                ops: ops.expect("this origin has encoded them"),
+            });
+        }
+        taken
+    }
+
+    /// Takes writes that were taken back, in order. They have waited already, and are not refused.
+    pub(crate) fn write_again(&mut self, writes: Vec<Taken>) {
+        for Taken {
+            waiter,
+            since_ms,
+            ops,
+        } in writes
+        {
+            let bytes = ops.iter().map(Op::encoded_len).sum();
+            self.queue(since_ms, waiter, &ops, bytes);
         }
     }
 
@@ -241,6 +314,7 @@ impl Origin {
                 data: oldest.data.clone(),
                 waiters: Vec::new(),
                 deadline_ms: oldest.deadline_ms,
+                acl: oldest.acl,
             };
             self.in_flight.push_back(copy);
         }
@@ -270,6 +344,7 @@ impl Origin {
             number: batch.number,
             ops: batch.ops,
             data: batch.data.clone(),
+            acl: batch.acl,
         })
     }
 

@@ -11,6 +11,7 @@
 //! 0x07 change        number:u64 kind:u8 fields                   (asks the leader for a change)
 //!                    kind 1 lead; 2 forget node:u64; 3 meet replaces:u64 addr:bytes
 //! 0x08 changed       number:u64 ok:u8 [text:bytes]               (its answer; a text unless ok)
+//! 0x09 forward       acl:u64 boot:u64 number:u64 ops:u32 data:rest  (the same, checked against users; acl is not 0)
 //! 0x10 vitals        wall_ms:u64 level:u32 disk_low:u8           (the sender's clock, feature level, and disk)
 //! 0x11 state hash    index:u64 hash:u64                          (the sender's state after that entry)
 //! 0x30 counts        boot:u64 stream:u64 seq:u64 complete:u8 count:u32 (kind:u8 count:u32 name:bytes)*
@@ -36,6 +37,7 @@ const FORMED: u8 = 0x05;
 const CONTACTS: u8 = 0x06;
 const CHANGE: u8 = 0x07;
 const CHANGED: u8 = 0x08;
+const FORWARD_CHECKED: u8 = 0x09;
 const LEAD: u8 = 1;
 const FORGET: u8 = 2;
 const MEET: u8 = 3;
@@ -78,6 +80,8 @@ pub enum PeerMessage {
         ops: u32,
         /// The operations.
         data: Bytes,
+        /// The revision of the users that they were checked against.
+        acl: u64,
     },
     /// The leader's answer to a forwarded batch that is not the next one.
     Expect {
@@ -232,8 +236,14 @@ impl PeerMessage {
                 number,
                 ops,
                 data,
+                acl,
             } => {
-                head.push(FORWARD);
+                if *acl == 0 {
+                    head.push(FORWARD);
+                } else {
+                    head.push(FORWARD_CHECKED);
+                    head.extend_from_slice(&acl.to_be_bytes());
+                }
                 head.extend_from_slice(&boot.0.to_be_bytes());
                 head.extend_from_slice(&number.0.to_be_bytes());
                 head.extend_from_slice(&ops.to_be_bytes());
@@ -331,7 +341,12 @@ impl PeerMessage {
                     bytes: r.rest(),
                 });
             }
-            FORWARD => {
+            kind @ (FORWARD | FORWARD_CHECKED) => {
+                let acl = if kind == FORWARD {
+                    0
+                } else {
+                    r.u64("users' revision")?
+                };
                 let boot = Boot(r.u64("boot")?);
                 let number = BatchNumber(r.u64("batch number")?);
                 let ops = r.u32("operation count")?;
@@ -340,6 +355,7 @@ impl PeerMessage {
                     number,
                     ops,
                     data: r.rest(),
+                    acl,
                 });
             }
             EXPECT => Self::Expect {

@@ -136,8 +136,15 @@ impl<R: LogReader> Running<R> {
                 number,
                 ops,
                 data,
+                acl,
             } => {
-                self.forwarded(shared, now, from, boot, Outgoing { number, ops, data });
+                let batch = Outgoing {
+                    number,
+                    ops,
+                    data,
+                    acl,
+                };
+                self.forwarded(shared, now, from, boot, batch);
             }
             PeerMessage::Expect { boot, number } => {
                 if boot == shared.origin.boot() {
@@ -191,6 +198,7 @@ impl<R: LogReader> Running<R> {
             self.open_session(shared, now);
             self.raise_level(shared);
             if self.state.formed() {
+                self.seed_users(shared);
                 self.send_batches(shared, now);
                 self.ask_read(shared, now);
             }

@@ -1,5 +1,6 @@
 //! What a node has whether or not it has a cluster yet: its clients, their writes and reads, the bus.
 
+use crate::access::Access;
 use crate::admin::{self, Admin};
 use crate::birth::Heard;
 use crate::clients::Clients;
@@ -49,6 +50,7 @@ pub(crate) struct Shared {
     pub(crate) origin: Origin,
     pub(crate) reads: Reads,
     pub(crate) admin: Admin,
+    pub(crate) access: Access,
     pub(crate) quorum: Quorum,
     pub(crate) room: Room,
     pub(crate) vitals: Vitals,
@@ -82,8 +84,10 @@ impl Shared {
             .client_queue_bytes_max
             .min(config.limits.clients_queue_bytes_max);
         let client_batch_bytes_max = usize::try_from(queue_bytes_max).unwrap_or(usize::MAX);
+        let access = Access::new(config.users.clone(), config.all_channels);
         Self {
             log,
+            access,
             clients: Clients::default(),
             bus: Bus::new(Options {
                 hash_seed: config.seed,
@@ -132,6 +136,7 @@ impl Shared {
             self.cursors.end(client);
             self.forget_reads(client);
             self.admin.forget(client);
+            self.access.forget(client);
         }
     }
 
@@ -169,15 +174,13 @@ impl Shared {
         ask: Ask,
     ) -> Option<AboutCluster> {
         match ask {
-            Ask::Write { seq, op } => {
-                let wants = Wants::One;
-                self.write(now, Waiter { client, seq, wants }, &[op]);
-            }
+            Ask::As { user, revision } => self.access.identify(client, &user, revision),
+            Ask::Users { seq, ask } => self.change_users(now, client, seq, ask),
+            Ask::Write { seq, op } => self.write(now, client, seq, Wants::One, &[op]),
             Ask::WriteAll { seq, ops } => {
                 let count =
                     u32::try_from(ops.len()).expect("a request holds far fewer than 4 billion");
-                let wants = Wants::All(count);
-                self.write(now, Waiter { client, seq, wants }, &ops);
+                self.write(now, client, seq, Wants::All(count), &ops);
             }
             Ask::Subscribe { seq, .. } if self.quorum.is_lost() => {
                 let loss_ms = self.config.timeouts.quorum_loss_ms;
@@ -221,10 +224,17 @@ impl Shared {
         None
     }
 
-    fn write(&mut self, now: Now, waiter: Waiter, ops: &[Op]) {
-        let Waiter { client, seq, .. } = waiter;
+    pub(crate) fn write(&mut self, now: Now, client: ClientId, seq: Seq, wants: Wants, ops: &[Op]) {
+        let waiter = Waiter {
+            client,
+            seq,
+            wants,
+            user: self.access.user_of(client),
+        };
         if self.starved.is_some() {
             self.clients.error(client, seq, self.no_room());
+        } else if let Err(text) = self.access.check_write(waiter, ops) {
+            self.clients.error(client, seq, text);
         } else if !self.origin.write(now.mono_ms, waiter, ops) {
             let waiting = self.origin.pending_bytes();
             self.clients.error(client, seq, errors::try_again(waiting));
@@ -324,6 +334,12 @@ impl Shared {
     /// Registers a subscription at the present position of the bus, and confirms it: what is applied from here on is
     /// delivered (P3).
     pub(crate) fn subscribe(&mut self, read: Read) {
+        let permitted = self
+            .access
+            .check_subscription(read.client, read.kind, &read.names);
+        if let Err(text) = permitted {
+            return self.refuse_read(&read, text);
+        }
         let Read {
             client,
             seq,
@@ -438,6 +454,8 @@ impl Shared {
             counts.push(match op {
                 Op::Publish { channel, payload } => fan.publish(place, channel, payload),
                 Op::ShardPublish { channel, payload } => fan.publish_shard(place, channel, payload),
+                // Has an effect of its own.
+                Op::Users(_) => 0,
             });
         }
         self.counters.delivered += fan.delivered();

@@ -24,6 +24,8 @@ pub(crate) fn config(id: u64) -> NodeConfig {
         initial_members: [1, 2, 3].map(member).into(),
         feature_level: 1,
         seed: 0,
+        users: corgi_session::Users::default(),
+        all_channels: false,
         timeouts: Timeouts {
             tick_ms: 1,
             election_ms: 10,

@@ -16,7 +16,7 @@ use corgi_consensus::storage::LogWriter;
 use corgi_log::{DataDir, RocksLogReader, Stores};
 use corgi_node::{Node, NodeConfig, NodeStart};
 use corgi_resp::Limits;
-use corgi_session::{Acl, Env, Users, require_pass};
+use corgi_session::{Env, Secret, Users};
 use corgi_state::store::StateStore;
 use slog::{Logger, crit, info, o, warn};
 use tokio::runtime::{Builder, Runtime};
@@ -66,7 +66,8 @@ pub fn run(config: &Config, config_file: Option<PathBuf>, log: &Logger) -> anyho
     if waits_to_join(config, &opened) && !join(config, &mut opened, &peer_listeners, log)? {
         return Ok(Ended::Orderly);
     }
-    let (node, folder, reader, id) = make_node(config, opened, clock, log)?;
+    let users = Users::new(config.users());
+    let (node, folder, reader, id) = make_node(config, users.clone(), opened, clock, log)?;
     let client_listeners = bind_clients(config)?;
 
     let (disk_queue, read_queue) = (queue.clone(), reads.clone());
@@ -107,6 +108,8 @@ pub fn run(config: &Config, config_file: Option<PathBuf>, log: &Logger) -> anyho
 
     let serving = Serving {
         config,
+        users,
+        secret: secret()?,
         core,
         local,
         log,
@@ -173,7 +176,7 @@ fn announce(config: &Config, log: &Logger) {
 }
 
 fn protected(config: &Config) -> bool {
-    config.protected_mode && config.requirepass.is_empty()
+    config.protected_mode && config.users().default_user().open_to_all()
 }
 
 /// The data folder, and what is in it.
@@ -233,6 +236,7 @@ fn join(
 /// Makes the node from what is on disk.
 fn make_node(
     config: &Config,
+    users: Users,
     opened: Opened,
     clock: Clock,
     log: &Logger,
@@ -254,6 +258,8 @@ fn make_node(
         initial_members: config.initial_members(id),
         feature_level: FEATURE_LEVEL,
         seed: getrandom::u64().context("draw a random number")?,
+        users,
+        all_channels: config.acl_all_channels,
         timeouts: config.timeouts(),
         limits: config.limits(),
     };
@@ -269,6 +275,13 @@ fn make_node(
         state: stores.state,
     };
     Ok((node, folder, stores.reader, id))
+}
+
+/// Draws what nobody may guess.
+fn secret() -> anyhow::Result<Secret> {
+    let mut bytes = [0; 32];
+    getrandom::fill(&mut bytes).context("draw a random number")?;
+    Ok(Secret(bytes))
 }
 
 fn random_u128() -> anyhow::Result<u128> {
@@ -422,6 +435,9 @@ async fn tick_until(mut stop: watch::Receiver<bool>, core: &ServerCore, tick: Du
 /// Serves clients on the client threads, while the main thread waits for the end.
 struct Serving<'a> {
     config: &'a Config,
+    users: Users,
+    /// Random, and told to nobody.
+    secret: Secret,
     core: Arc<ServerCore>,
     local: Arc<Local>,
     log: &'a Logger,
@@ -496,12 +512,10 @@ impl Serving<'_> {
             clients_max: config.maxclients as u64,
             idle_max: Duration::from_secs(config.timeout_s),
             keepalive: Duration::from_secs(config.tcp_keepalive_s),
-            protected: protected(config),
+            protected: config.protected_mode,
             env: Arc::new(Env {
-                users: Users::new(Acl::stored(
-                    0,
-                    require_pass(config.requirepass.bytes()).into_iter(),
-                )),
+                users: self.users.clone(),
+                secret: self.secret,
                 databases: config.databases,
                 limits: Limits::for_bulk(config.proto_max_bulk_len),
                 corgi_version: Bytes::from_static(env!("CARGO_PKG_VERSION").as_bytes()),

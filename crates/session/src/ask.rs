@@ -51,9 +51,40 @@ pub enum ClusterAsk {
     Role,
 }
 
+/// A change of the cluster's users.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum UsersAsk {
+    /// `ACL SETUSER`: give a user, new or known, further rules. Answered by `OK`.
+    Set {
+        /// Whom.
+        name: Bytes,
+        /// In order; all of them, or none if one is wrong.
+        rules: Vec<Bytes>,
+    },
+    /// `ACL DELUSER`. Answered by how many there were.
+    Delete(Vec<Bytes>),
+    /// `ACL LOAD`: there are only these users, by name and definition. Answered by `OK`.
+    Replace(Vec<(Bytes, Bytes)>),
+}
+
 /// What a session asks of its node.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Ask {
+    /// What follows is asked by this user, and was checked against this revision of the users. Until it is first said:
+    /// by `default`, against the first one. Not answered.
+    As {
+        /// Its name.
+        user: Bytes,
+        /// See [`crate::Acl::revision`].
+        revision: u64,
+    },
+    /// Change the cluster's users. A barrier, answered by [`Told::Reply`].
+    Users {
+        /// The command.
+        seq: Seq,
+        /// The change.
+        ask: UsersAsk,
+    },
     /// Record an operation. Answered by [`Told::Reply`]; pipelined.
     Write {
         /// The command.
@@ -124,6 +155,13 @@ pub enum Ask {
         /// Lower-case section names as given; empty for the default ones.
         sections: Vec<Bytes>,
     },
+}
+
+impl Ask {
+    /// Whether the node answers it.
+    pub fn is_answered(&self) -> bool {
+        !matches!(self, Self::As { .. })
+    }
 }
 
 /// What the node tells a session, in the order in which it must reach the client.

@@ -76,7 +76,7 @@ mod tally;
 mod transaction;
 
 pub use acl::{Acl, Denied, User, Users, define, require_pass};
-pub use ask::{Ask, ClusterAsk, PubSubQuery, Seq, Told};
+pub use ask::{Ask, ClusterAsk, PubSubQuery, Seq, Told, UsersAsk};
 // What the node needs to answer with: it knows sessions, not their wire format.
 pub use corgi_resp::{Reply, encode_message};
 pub use env::{Env, Secret};

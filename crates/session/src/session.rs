@@ -79,6 +79,8 @@ impl Then {
             | Ask::Unsubscribe { .. }
             | Ask::PubSub { .. }
             | Ask::Cluster { .. }
+            | Ask::As { .. }
+            | Ask::Users { .. }
             | Ask::Info { .. } => Self::Nothing,
         }
     }
@@ -118,6 +120,8 @@ pub struct Session {
     last: &'static str,
     channels: u64,
     patterns: u64,
+    /// Whom the node knows to be asking, and with which revision of the users.
+    asked_as: (Bytes, u64),
     /// Requests are buffered that may not run yet.
     held_back: bool,
     /// Nothing more is read; the connection ends when all replies are out.
@@ -149,6 +153,7 @@ impl Session {
             last: "NULL",
             channels: 0,
             patterns: 0,
+            asked_as: (Bytes::from_static(b"default"), 0),
             held_back: false,
             ending: false,
             ended: false,
@@ -363,11 +368,6 @@ impl Session {
         self.conn.may_run()
     }
 
-    /// Returns the name of the user that the client acts as.
-    pub fn user(&self) -> &Bytes {
-        self.conn.user.name()
-    }
-
     /// Returns how many channels and patterns the node last counted.
     pub fn subscriptions(&self) -> u64 {
         self.conn.subscriptions
@@ -475,6 +475,10 @@ impl Session {
             Err(text) => Step::Answer(Reply::Error(text)),
         };
         self.decoder.set_authenticated(self.conn.may_run());
+        if *self.conn.user.name() != self.asked_as.0 {
+            // The node ends the connections of users that are removed, also of those that ask nothing.
+            self.identify();
+        }
         match step {
             Step::Answer(reply) => {
                 self.tally.end(begun, Some(&reply));
@@ -496,11 +500,13 @@ impl Session {
             Step::Write(op) => {
                 self.tally.wait(seq, begun);
                 self.replies.wait(seq, cost, silent);
+                self.identify();
                 self.asks.push(Ask::Write { seq, op });
             }
             Step::Script(ops) => {
                 self.tally.wait(seq, begun);
                 self.replies.wait(seq, cost, silent);
+                self.identify();
                 self.asks.push(Ask::WriteAll { seq, ops });
                 self.groups.insert(seq, Group::Script);
             }
@@ -584,11 +590,25 @@ impl Session {
             && self.replies.is_next(barrier.seq)
             && !self.ended
         {
-            match barrier.question.take() {
-                Some(Question::Node(ask)) => self.asks.push(ask),
-                Some(Question::Process(ask)) => self.local_ask = Some((barrier.seq, ask)),
+            let (seq, question) = (barrier.seq, barrier.question.take());
+            match question {
+                Some(Question::Node(ask)) => {
+                    self.identify();
+                    self.asks.push(ask);
+                }
+                Some(Question::Process(ask)) => self.local_ask = Some((seq, ask)),
                 None => {}
             }
+        }
+    }
+
+    /// Says who asks what comes next, if that is not known.
+    fn identify(&mut self) {
+        let (user, revision) = (self.conn.user.name(), self.conn.acl.revision());
+        if (user, revision) != (&self.asked_as.0, self.asked_as.1) {
+            self.asked_as = (user.clone(), revision);
+            let user = user.clone();
+            self.asks.push(Ask::As { user, revision });
         }
     }
 
@@ -621,6 +641,7 @@ impl Session {
             }
             Then::Reset => {
                 self.conn.reset();
+                self.identify();
                 (self.channels, self.patterns) = (0, 0);
                 self.decoder.set_authenticated(self.conn.may_run());
                 Some(Reply::Simple(Bytes::from_static(b"RESET")))

@@ -442,11 +442,19 @@ static COMMANDS: &[Spec] = &[
 
 static ACL: &[Spec] = &[
     row("acl|cat", -2, OF_CLIENT, &["@slow"], acl::parse_cat),
+    with_tips(
+        row("acl|deluser", -3, MANAGE, ADMIN, acl::parse_deluser),
+        ALL_NODES,
+    ),
     row("acl|dryrun", -4, MANAGE, ADMIN, acl::parse_dryrun),
     row("acl|genpass", -2, OF_CLIENT, &["@slow"], acl::parse_genpass),
     row("acl|getuser", 3, MANAGE, ADMIN, acl::parse_getuser),
     row("acl|help", 2, ANY_TIME, &["@slow"], acl::parse_help),
     row("acl|list", 2, MANAGE, ADMIN, acl::parse_list),
+    with_tips(
+        row("acl|setuser", -3, MANAGE, ADMIN, acl::parse_setuser),
+        ALL_NODES,
+    ),
     row("acl|users", 2, MANAGE, ADMIN, acl::parse_users),
     row("acl|whoami", 2, OF_CLIENT, &["@slow"], acl::parse_whoami),
 ];

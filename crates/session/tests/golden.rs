@@ -54,6 +54,7 @@ macro_rules! scripts {
 }
 
 scripts! {
+    acl_changes_are_made_by_the_node
     acl_describes_users
     acl_limits_a_user
     auth_opens_the_session
@@ -353,6 +354,9 @@ fn show(ask: &Ask) -> String {
             op: Op::ShardPublish { channel, payload },
         } => format!("{} spublish {channel:?} {payload:?}", seq.0),
         Ask::WriteAll { seq, ops } => format!("{} all {ops:?}", seq.0),
+        Ask::Write { seq, op } => format!("{} {op:?}", seq.0),
+        Ask::As { user, revision } => format!("as {user:?} at revision {revision}"),
+        Ask::Users { seq, ask } => format!("{} {ask:?}", seq.0),
         Ask::Subscribe { seq, kind, names } => {
             format!("{} subscribe {kind:?} {names:?}", seq.0)
         }

@@ -98,6 +98,7 @@ impl Run {
                     Op::ShardPublish { channel, payload } => {
                         (SubscriptionKind::Shard, Via::Shard, channel, payload)
                     }
+                    Op::Users(_) => return Vec::new(),
                 };
                 let listens = self.subscribed.contains(&(kind, channel.clone()));
                 let mut told = vec![Told::Reply {
@@ -146,6 +147,11 @@ impl Run {
                 self.subscribed.clear();
                 vec![Told::Done { seq: *seq }]
             }
+            Ask::As { .. } => Vec::new(),
+            Ask::Users { seq, .. } => vec![Told::Reply {
+                seq: *seq,
+                reply: Reply::ok(),
+            }],
             Ask::PubSub { seq, .. } | Ask::Cluster { seq, .. } | Ask::Info { seq, .. } => {
                 vec![Told::Reply {
                     seq: *seq,

@@ -12,6 +12,7 @@ use corgi_consensus::PersistToken;
 use corgi_consensus::mem::{MemLog, MemLogReader, MemLogWriter};
 use corgi_consensus::storage::{LogEntry, LogWriter};
 use corgi_node::{DiskJob, InitialMember, LogRead, Node, NodeConfig, NodeStart, PeerHello};
+use corgi_session::Users;
 use corgi_state::mem::{MemState, MemStateStore};
 use corgi_state::store::{StateStore, StateWrite};
 use slog::Logger;
@@ -212,6 +213,8 @@ impl Machine {
             initial_members: (1..=scenario.nodes as u64).filter_map(member).collect(),
             feature_level: corgi_base::FEATURE_LEVEL,
             seed: rng.draw(),
+            users: Users::default(),
+            all_channels: false,
             timeouts: scenario.timeouts,
             limits: scenario.limits,
         }

@@ -137,9 +137,9 @@ impl World {
                 continue;
             };
             let ops = decode_ops(head.ops, entry.data).unwrap_or_default();
-            payloads.extend(ops.into_iter().map(|op| {
-                let (Op::Publish { payload, .. } | Op::ShardPublish { payload, .. }) = op;
-                payload
+            payloads.extend(ops.into_iter().filter_map(|op| match op {
+                Op::Publish { payload, .. } | Op::ShardPublish { payload, .. } => Some(payload),
+                Op::Users(_) => None,
             }));
         }
         Ok(payloads)

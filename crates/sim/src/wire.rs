@@ -456,6 +456,8 @@ impl Server {
             | Ask::Reset { .. }
             | Ask::PubSub { .. }
             | Ask::Cluster { .. }
+            | Ask::As { .. }
+            | Ask::Users { .. }
             | Ask::Info { .. } => {}
         }
     }
@@ -480,8 +482,10 @@ impl Server {
 }
 
 fn payload(op: &Op) -> Bytes {
-    let (Op::Publish { payload, .. } | Op::ShardPublish { payload, .. }) = op;
-    payload.clone()
+    match op {
+        Op::Publish { payload, .. } | Op::ShardPublish { payload, .. } => payload.clone(),
+        Op::Users(_) => Bytes::new(),
+    }
 }
 
 /// What the trace shows of bytes: enough to recognise them.

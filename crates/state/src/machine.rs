@@ -6,8 +6,8 @@ use bytes::Bytes;
 use corgi_base::codec::DecodeError;
 use corgi_base::op::decode_ops;
 use corgi_base::{
-    AppliedBatch, BatchHead, BatchNumber, Boot, ClusterId, Effects, EntryHead, InstanceId,
-    LogIndex, Member, MessageId, NodeId, Nonce, Term,
+    AppliedBatch, BatchHead, BatchName, BatchNumber, Boot, ClusterId, Effects, EntryHead,
+    InstanceId, LogIndex, Member, MessageId, NodeId, Nonce, Op, Stamp, Term, UserChanges,
 };
 use std::collections::BTreeMap;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
@@ -71,6 +71,10 @@ pub struct State {
     gone: BTreeMap<NodeId, InstanceId>,
     /// New members, and whom they replace once they have caught up.
     heirs: BTreeMap<NodeId, NodeId>,
+    /// The definitions of users.
+    users: BTreeMap<Bytes, Bytes>,
+    /// How often the users have changed.
+    acl: u64,
     /// The rows besides the meta row that have changed since the last [`State::take_write`].
     dirty: Vec<rows::Key>,
     /// What was applied at the last [`State::take_write`].
@@ -86,6 +90,8 @@ impl State {
             members: BTreeMap::new(),
             gone: BTreeMap::new(),
             heirs: BTreeMap::new(),
+            users: BTreeMap::new(),
+            acl: 0,
             dirty: Vec::new(),
             written: LogIndex(0),
         }
@@ -116,6 +122,11 @@ impl State {
                 rows::Key::Heir(node) => {
                     state.heirs.insert(node, rows::decode_heir(value.clone())?);
                 }
+                rows::Key::User(name) => {
+                    let definition = Bytes::copy_from_slice(value);
+                    state.users.insert(name, definition);
+                }
+                rows::Key::Users => state.acl = rows::decode_revision(value.clone())?,
             }
         }
         state.written = state.meta.applied;
@@ -163,6 +174,9 @@ impl State {
                 self.meta.feature_level = self.meta.feature_level.max(level);
                 Effects::Feature(self.meta.feature_level)
             }
+            // A second beginning could only follow from a leader that did not know of the first.
+            EntryHead::Users(_) if self.acl > 0 => Effects::None,
+            EntryHead::Users(changes) => self.change_users(changes, None),
         };
         self.advance(index, term);
         self.extend_hash(&[&context, &data], changed_from);
@@ -204,7 +218,8 @@ impl State {
                 | EntryHead::OpenSession { .. }
                 | EntryHead::Bootstrap { .. }
                 | EntryHead::Formed
-                | EntryHead::Feature { .. } => {
+                | EntryHead::Feature { .. }
+                | EntryHead::Users(_) => {
                     return Err(unknown(DecodeError::Invalid {
                         field: "entry kind of a change",
                     }));
@@ -274,7 +289,7 @@ impl State {
         for key in &self.dirty[changed_from..] {
             hash = xxh3_64_with_seed(&key.encode(), hash);
             // A removed row leaves its key.
-            hash = xxh3_64_with_seed(&self.row(*key).unwrap_or_default(), hash);
+            hash = xxh3_64_with_seed(&self.row(key).unwrap_or_default(), hash);
         }
         self.meta.hash = xxh3_64_with_seed(&self.meta.encode(), hash);
     }
@@ -291,6 +306,7 @@ impl State {
             number,
             ops,
             stamp,
+            acl,
         } = head;
         let row = self.origins.get_mut(&origin);
         let (expected_boot, expected) = row
@@ -323,14 +339,48 @@ impl State {
         }
         row.expect("a batch that is next has a session").last = number;
         self.dirty.push(rows::Key::Origin(origin));
-        Ok(Effects::Batch(AppliedBatch {
-            index,
+        let name = BatchName {
             origin,
             boot,
             number,
-            first: stamp,
-            ops,
-        }))
+        };
+        if acl < self.acl && !ops.is_empty() {
+            return Ok(Effects::Void(name));
+        }
+        match <[Op; 1]>::try_from(ops) {
+            Ok([Op::Users(changes)]) => Ok(self.change_users(changes, Some(name))),
+            Ok([op]) => Ok(applied(index, name, stamp, vec![op])),
+            Err(ops) => Ok(applied(index, name, stamp, ops)),
+        }
+    }
+
+    fn change_users(&mut self, changes: UserChanges, batch: Option<BatchName>) -> Effects {
+        self.acl += 1;
+        self.dirty.push(rows::Key::Users);
+        if changes.replace {
+            let names = self.users.keys().cloned().map(rows::Key::User);
+            self.dirty.extend(names);
+            self.users.clear();
+        }
+        for (name, definition) in &changes.changes {
+            // Copies: what is kept must not keep a whole entry in memory.
+            let name = Bytes::copy_from_slice(name);
+            self.dirty.push(rows::Key::User(name.clone()));
+            match definition {
+                Some(definition) => {
+                    let definition = Bytes::copy_from_slice(definition);
+                    self.users.insert(name, definition);
+                }
+                None => {
+                    self.users.remove(&name);
+                }
+            }
+        }
+        Effects::Users {
+            changes,
+            revision: self.acl,
+            batch,
+        }
     }
 
     fn open_session(
@@ -383,7 +433,7 @@ impl State {
         dirty.push(rows::Key::Meta);
         let (mut puts, mut deletes) = (Vec::new(), Vec::new());
         for key in dirty {
-            match self.row(key) {
+            match self.row(&key) {
                 Some(row) => puts.push((key.encode(), row)),
                 None => deletes.push(key.encode()),
             }
@@ -401,23 +451,29 @@ impl State {
         let members = self.members.keys().map(|node| rows::Key::Member(*node));
         let gone = self.gone.keys().map(|node| rows::Key::Gone(*node));
         let heirs = self.heirs.keys().map(|node| rows::Key::Heir(*node));
+        let users = self.users.keys().cloned().map(rows::Key::User);
         let keys = std::iter::once(rows::Key::Meta)
             .chain(origins)
             .chain(members)
             .chain(gone)
-            .chain(heirs);
-        keys.filter_map(|key| Some((key.encode(), self.row(key)?)))
+            .chain(heirs)
+            .chain(users)
+            .chain([rows::Key::Users]);
+        keys.filter_map(|key| Some((key.encode(), self.row(&key)?)))
             .collect()
     }
 
     /// Returns the row as it is now; `None` if there is none any more.
-    fn row(&self, key: rows::Key) -> Option<Bytes> {
+    fn row(&self, key: &rows::Key) -> Option<Bytes> {
         match key {
             rows::Key::Meta => Some(self.meta.encode()),
-            rows::Key::Origin(node) => self.origins.get(&node).map(OriginRow::encode),
-            rows::Key::Member(node) => self.members.get(&node).map(rows::encode_member),
-            rows::Key::Gone(node) => self.gone.get(&node).copied().map(rows::encode_gone),
-            rows::Key::Heir(node) => self.heirs.get(&node).copied().map(rows::encode_heir),
+            rows::Key::Origin(node) => self.origins.get(node).map(OriginRow::encode),
+            rows::Key::Member(node) => self.members.get(node).map(rows::encode_member),
+            rows::Key::Gone(node) => self.gone.get(node).copied().map(rows::encode_gone),
+            rows::Key::Heir(node) => self.heirs.get(node).copied().map(rows::encode_heir),
+            rows::Key::User(name) => self.users.get(name).cloned(),
+            // There is no such row before the first change.
+            rows::Key::Users => (self.acl > 0).then(|| rows::encode_revision(self.acl)),
         }
     }
 
@@ -464,6 +520,16 @@ impl State {
     /// Returns the feature level that all members can apply.
     pub fn feature_level(&self) -> u32 {
         self.meta.feature_level
+    }
+
+    /// Returns how often the users have changed; 0 as long as each node goes by its own configuration.
+    pub fn users_revision(&self) -> u64 {
+        self.acl
+    }
+
+    /// Returns the users with their definitions, by name.
+    pub fn users(&self) -> impl Iterator<Item = (&Bytes, &Bytes)> {
+        self.users.iter()
     }
 
     /// Returns the boot and the process that have a node's session, if it has one.
@@ -513,4 +579,20 @@ impl State {
             .iter()
             .map(|(node, row)| (*node, row.boot, row.last))
     }
+}
+
+fn applied(index: LogIndex, name: BatchName, first: Stamp, ops: Vec<Op>) -> Effects {
+    let BatchName {
+        origin,
+        boot,
+        number,
+    } = name;
+    Effects::Batch(AppliedBatch {
+        index,
+        origin,
+        boot,
+        number,
+        first,
+        ops,
+    })
 }

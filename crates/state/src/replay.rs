@@ -17,7 +17,9 @@ pub struct Replayed {
 /// Returns what an applied entry delivered; `None` if nothing. This is the one place that says so besides
 /// [`State::apply`](crate::State::apply), and must agree with it.
 ///
-/// It can be told from the entry alone. Apply stops the node at a batch out of its origin's order, so that a batch
+/// It can be told from the entry alone, but for one thing: a batch whose operations were checked against users that
+/// have changed since had no effect ([`Effects::Void`](corgi_base::Effects::Void)), and whoever reads the log must
+/// have taken note of that. Apply stops the node at a batch out of its origin's order, so that a batch
 /// which was applied took effect as a whole; one that was given up holds no operations; a boot that is fenced cannot
 /// have a batch behind the entry that fenced it, because no leader appends one and apply would stop. A rule that lets
 /// single operations have no effect must be recorded where this can read it.
@@ -30,8 +32,9 @@ pub fn replay(context: Bytes, data: Bytes) -> Result<Option<Replayed>, DecodeErr
     }
     match EntryHead::decode(context)? {
         EntryHead::Batch(head) => {
-            let ops = decode_ops(head.ops, data)?;
+            let mut ops = decode_ops(head.ops, data)?;
             let first = head.stamp;
+            ops.retain(|op| !matches!(op, Op::Users(_)));
             Ok((!ops.is_empty()).then_some(Replayed { first, ops }))
         }
         EntryHead::OpenSession { .. }
@@ -39,6 +42,7 @@ pub fn replay(context: Bytes, data: Bytes) -> Result<Option<Replayed>, DecodeErr
         | EntryHead::Formed
         | EntryHead::Join { .. }
         | EntryHead::Leave { .. }
-        | EntryHead::Feature { .. } => Ok(None),
+        | EntryHead::Feature { .. }
+        | EntryHead::Users(_) => Ok(None),
     }
 }

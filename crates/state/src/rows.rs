@@ -7,6 +7,8 @@
 //! 0x03 node:u64   member  instance:u128 addr:bytes
 //! 0x04 node:u64   gone    instance:u128                          (an id that is never used again)
 //! 0x05 node:u64   heir    replaces:u64                           (a new member, and whom it replaces)
+//! 0x06 name:rest  user    definition:rest                        (text that only sessions understand)
+//! 0x07            users   revision:u64                           (how often they have changed)
 //! ```
 //!
 //! Tag bytes are on disk: add, never reuse.
@@ -23,29 +25,34 @@ const ORIGIN: u8 = 0x02;
 const MEMBER: u8 = 0x03;
 const GONE: u8 = 0x04;
 const HEIR: u8 = 0x05;
+const USER: u8 = 0x06;
+const USERS: u8 = 0x07;
 
 /// Names a row.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Key {
     Meta,
     Origin(NodeId),
     Member(NodeId),
     Gone(NodeId),
     Heir(NodeId),
+    User(Bytes),
+    Users,
 }
 
 impl Key {
-    pub(crate) fn encode(self) -> Bytes {
-        let (tag, node) = match self {
-            Self::Meta => (META, None),
-            Self::Origin(node) => (ORIGIN, Some(node)),
-            Self::Member(node) => (MEMBER, Some(node)),
-            Self::Gone(node) => (GONE, Some(node)),
-            Self::Heir(node) => (HEIR, Some(node)),
+    pub(crate) fn encode(&self) -> Bytes {
+        let node = |node: &NodeId| node.get().to_be_bytes().to_vec();
+        let (tag, rest) = match self {
+            Self::Meta => (META, Vec::new()),
+            Self::Origin(id) => (ORIGIN, node(id)),
+            Self::Member(id) => (MEMBER, node(id)),
+            Self::Gone(id) => (GONE, node(id)),
+            Self::Heir(id) => (HEIR, node(id)),
+            Self::User(name) => (USER, name.to_vec()),
+            Self::Users => (USERS, Vec::new()),
         };
-        let mut out = vec![tag];
-        out.extend(node.iter().flat_map(|node| node.get().to_be_bytes()));
-        out.into()
+        [&[tag], &rest[..]].concat().into()
     }
 
     pub(crate) fn decode(key: &Bytes) -> Result<Self, DecodeError> {
@@ -56,6 +63,9 @@ impl Key {
             MEMBER => Self::Member(r.node_id("member key")?),
             GONE => Self::Gone(r.node_id("gone key")?),
             HEIR => Self::Heir(r.node_id("heir key")?),
+            // A copy: the row may share the buffer of a whole scan.
+            USER => return Ok(Self::User(Bytes::copy_from_slice(&r.rest()))),
+            USERS => Self::Users,
             tag => {
                 return Err(DecodeError::Unknown {
                     field: "state key",
@@ -217,6 +227,17 @@ pub(crate) fn decode_member(id: NodeId, value: Bytes) -> Result<Member, DecodeEr
     let addr = Bytes::copy_from_slice(&r.bytes("member address")?);
     r.finish()?;
     Ok(Member { id, instance, addr })
+}
+
+pub(crate) fn encode_revision(revision: u64) -> Bytes {
+    Bytes::copy_from_slice(&revision.to_be_bytes())
+}
+
+pub(crate) fn decode_revision(value: Bytes) -> Result<u64, DecodeError> {
+    let mut r = Reader::new(value);
+    let revision = r.u64("users' revision")?;
+    r.finish()?;
+    Ok(revision)
 }
 
 pub(crate) fn encode_gone(instance: InstanceId) -> Bytes {

@@ -2,8 +2,8 @@
 
 use bytes::Bytes;
 use corgi_base::{
-    BatchHead, BatchNumber, Boot, ClusterId, Effects, EntryHead, InstanceId, LogIndex, Member,
-    MessageId, NodeId, Nonce, Op, Term,
+    BatchHead, BatchName, BatchNumber, Boot, ClusterId, Effects, EntryHead, InstanceId, LogIndex,
+    Member, MessageId, NodeId, Nonce, Op, Term, UserChanges,
 };
 use corgi_state::{ApplyError, State, replay};
 use proptest::prelude::*;
@@ -43,6 +43,7 @@ fn batch(origin: u64, boot: u64, number: u64, ops: u32, stamp: (u64, u64)) -> En
             ms: stamp.0,
             seq: stamp.1,
         },
+        acl: 0,
     })
 }
 
@@ -241,4 +242,108 @@ proptest! {
             }
         }
     }
+}
+
+fn users(replace: bool, changes: &[(&'static str, Option<&'static str>)]) -> UserChanges {
+    let bytes = |text: &'static str| Bytes::from_static(text.as_bytes());
+    let changes = changes
+        .iter()
+        .map(|(name, definition)| (bytes(name), definition.map(bytes)))
+        .collect();
+    UserChanges { replace, changes }
+}
+
+fn encoded(changes: UserChanges) -> Bytes {
+    let mut out = Vec::new();
+    Op::Users(changes).encode(&mut out);
+    out.into()
+}
+
+fn checked(number: u64, ops: u32, acl: u64) -> EntryHead {
+    let EntryHead::Batch(head) = batch(1, 3, number, ops, (50 + number, 0)) else {
+        panic!("not a batch");
+    };
+    EntryHead::Batch(BatchHead { acl, ..head })
+}
+
+fn defined(state: &State) -> Vec<(Bytes, Bytes)> {
+    let users = state.users();
+    users
+        .map(|(name, def)| (name.clone(), def.clone()))
+        .collect()
+}
+
+#[test]
+fn users_change_in_log_order_and_survive() {
+    let mut state = with_session();
+    let first = users(false, &[("alice", Some("on")), ("bob", Some("off"))]);
+    let effects = apply(&mut state, &checked(1, 1, 0), encoded(first.clone()));
+    let name = BatchName {
+        origin: node(1),
+        boot: Boot(3),
+        number: BatchNumber(1),
+    };
+    assert_eq!(
+        effects,
+        Ok(Effects::Users {
+            changes: first,
+            revision: 1,
+            batch: Some(name),
+        })
+    );
+    let second = users(false, &[("alice", None), ("carol", Some("on"))]);
+    apply(&mut state, &checked(2, 1, 1), encoded(second)).expect("next");
+    let now = [
+        (Bytes::from("bob"), Bytes::from("off")),
+        (Bytes::from("carol"), Bytes::from("on")),
+    ];
+    assert_eq!((state.users_revision(), defined(&state)), (2, now.to_vec()));
+    let again = State::restore(node(1), &state.rows()).expect("its own rows");
+    assert_eq!(again.rows(), state.rows());
+    let third = users(true, &[("dave", Some("on"))]);
+    apply(&mut state, &checked(3, 1, 2), encoded(third)).expect("next");
+    assert_eq!(defined(&state), [("dave".into(), "on".into())]);
+    let deleted = state.take_write().expect("changes").deletes;
+    assert!(deleted.iter().any(|key| key.ends_with(b"carol")));
+}
+
+/// SEC-11.
+#[test]
+fn a_batch_checked_against_older_users_has_no_effect() {
+    let mut state = with_session();
+    let change = encoded(users(false, &[("alice", Some("off"))]));
+    apply(&mut state, &checked(1, 1, 0), change.clone()).expect("next");
+    let void = |number| {
+        Ok(Effects::Void(BatchName {
+            origin: node(1),
+            boot: Boot(3),
+            number: BatchNumber(number),
+        }))
+    };
+    assert_eq!(apply(&mut state, &checked(2, 2, 0), publishes(2)), void(2));
+    assert_eq!(
+        apply(&mut state, &checked(3, 1, 0), change.clone()),
+        void(3),
+        "a change of users too: it was made from others"
+    );
+    assert_eq!(state.users_revision(), 1);
+    let effects = apply(&mut state, &checked(4, 1, 1), publishes(1));
+    assert!(matches!(effects, Ok(Effects::Batch(_))), "{effects:?}");
+    // What was given up has no effect anyway, and its ids are not used again.
+    let effects = apply(&mut state, &checked(5, 0, 0), Bytes::new());
+    assert!(matches!(effects, Ok(Effects::Batch(_))), "{effects:?}");
+    assert_eq!(state.last_id(), MessageId { ms: 54, seq: 0 });
+}
+
+#[test]
+fn only_the_first_beginning_counts() {
+    let mut state = with_session();
+    let seed = |name| EntryHead::Users(users(false, &[(name, Some("on"))]));
+    let effects = apply(&mut state, &seed("alice"), Bytes::new());
+    assert!(matches!(effects, Ok(Effects::Users { batch: None, .. })));
+    assert_eq!(
+        apply(&mut state, &seed("bob"), Bytes::new()),
+        Ok(Effects::None)
+    );
+    assert_eq!(defined(&state), [("alice".into(), "on".into())]);
 }

@@ -82,6 +82,7 @@ pub(crate) fn batch_entry(index: u64, term: u64) -> LogEntry {
             ms: 1000 + index,
             seq: 0,
         },
+        acl: 0,
     };
     LogEntry {
         index: LogIndex(index),

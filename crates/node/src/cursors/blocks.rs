@@ -1,7 +1,7 @@
 //! Decoded stretches of the log, kept while somebody needs them.
 
 use corgi_base::{LogIndex, MessageId, Op};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What an operation takes besides its bytes.
 const OP_BYTES: u64 = 80;
@@ -56,6 +56,14 @@ impl Block {
         if let Some(batch) = batch {
             self.bytes += batch.bytes();
             self.batches.push((index, batch));
+        }
+    }
+
+    /// Leaves out batches that had no effect.
+    pub(crate) fn leave_out(&mut self, void: &BTreeSet<LogIndex>) {
+        if !void.is_empty() {
+            self.batches.retain(|(index, _)| !void.contains(index));
+            self.bytes = self.batches.iter().map(|(_, batch)| batch.bytes()).sum();
         }
     }
 

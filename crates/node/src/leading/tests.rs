@@ -41,6 +41,7 @@ fn batch(origin: NodeId, boot: u64, number: u64, ops: u32, ms: u64) -> EntryHead
         number: BatchNumber(number),
         ops,
         stamp: MessageId { ms, seq: 0 },
+        acl: 0,
     })
 }
 
@@ -170,6 +171,7 @@ fn stamps_never_go_back_over_a_clock_jump() {
             number: BatchNumber(number),
             ops: 4,
             stamp,
+            acl: 0,
         };
         leading.appended_batch(&head);
         last = MessageId {

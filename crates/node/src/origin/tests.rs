@@ -21,6 +21,7 @@ fn waiter(seq: u64) -> Waiter {
         client: ClientId(1),
         seq: Seq(seq),
         wants: Wants::One,
+        user: UserKey::default(),
     }
 }
 
@@ -71,7 +72,7 @@ fn what_was_written_together_is_in_one_batch() {
     assert!(write_all(&mut origin, 0, 1, &[10, 10, 10]));
     assert!(write(&mut origin, 0, 2, 10));
     assert!(write_all(&mut origin, 0, 3, &[10, 10]));
-    origin.cut();
+    origin.cut(0);
     assert_eq!(send(&mut origin), [(1, 1), (2, 4)], "a group is not split");
     assert_eq!(origin.applied(BatchNumber(1)), waiters([0]));
     let asked: Vec<_> = origin
@@ -90,7 +91,7 @@ fn a_group_larger_than_a_batch_has_one_for_itself() {
         "alone it may be larger than all that may wait"
     );
     assert!(!write(&mut origin, 0, 1, 10));
-    origin.cut();
+    origin.cut(0);
     assert_eq!(send(&mut origin), [(1, 5)]);
     assert_eq!(origin.pending_bytes(), 0);
 }
@@ -101,7 +102,7 @@ fn a_batch_holds_what_waits_up_to_its_limit() {
     for seq in 0..5 {
         assert!(write(&mut origin, 0, seq, 20));
     }
-    origin.cut();
+    origin.cut(0);
     assert_eq!(
         send(&mut origin),
         [(1, 2), (2, 2)],
@@ -109,7 +110,7 @@ fn a_batch_holds_what_waits_up_to_its_limit() {
     );
     assert_eq!((origin.in_flight(), origin.pending_bytes()), (2, 20));
     assert_eq!(origin.applied(BatchNumber(1)), waiters(0..2));
-    origin.cut();
+    origin.cut(0);
     assert_eq!(send(&mut origin), [(3, 1)]);
 }
 
@@ -118,7 +119,7 @@ fn an_operation_larger_than_a_batch_goes_alone() {
     let mut origin = origin();
     write(&mut origin, 0, 0, 70);
     write(&mut origin, 0, 1, 20);
-    origin.cut();
+    origin.cut(0);
     assert_eq!(send(&mut origin), [(1, 1), (2, 1)]);
 }
 
@@ -127,7 +128,7 @@ fn nothing_gets_a_number_before_the_session_is_open() {
     let mut origin = origin();
     origin.session = Session::Closed { asked_ms: None };
     write(&mut origin, 0, 0, 20);
-    origin.cut();
+    origin.cut(0);
     assert_eq!(send(&mut origin), []);
     let expired = origin.expire(TIMEOUT_MS);
     assert_eq!(
@@ -159,7 +160,7 @@ fn much_younger_operations_wait_for_the_next_batch() {
     write(&mut origin, TIMEOUT_MS / 4, 1, 10);
     write(&mut origin, TIMEOUT_MS / 4 + 1, 2, 10);
     origin.session = Session::Open;
-    origin.cut();
+    origin.cut(0);
     assert_eq!(send(&mut origin), [(1, 2), (2, 1)]);
 }
 
@@ -167,7 +168,7 @@ fn much_younger_operations_wait_for_the_next_batch() {
 fn rewinding_sends_all_that_is_not_applied_again_in_order() {
     let mut origin = origin();
     (0..4).for_each(|seq| assert!(write(&mut origin, 0, seq, 20)));
-    origin.cut();
+    origin.cut(0);
     assert_eq!(send(&mut origin), [(1, 2), (2, 2)]);
     origin.rewind();
     assert_eq!(send(&mut origin), [(1, 2), (2, 2)]);
@@ -180,7 +181,7 @@ fn rewinding_sends_all_that_is_not_applied_again_in_order() {
 fn the_same_missing_batch_is_sent_again_once_per_round_trip() {
     let mut origin = origin();
     (0..4).for_each(|seq| assert!(write(&mut origin, 0, seq, 20)));
-    origin.cut();
+    origin.cut(0);
     send(&mut origin);
     origin.rewind_to(BatchNumber(1), 0);
     assert_eq!(send(&mut origin).len(), 2);
@@ -196,7 +197,7 @@ fn the_same_missing_batch_is_sent_again_once_per_round_trip() {
 fn a_number_out_of_range_does_no_harm() {
     let mut origin = origin();
     (0..4).for_each(|seq| assert!(write(&mut origin, 0, seq, 20)));
-    origin.cut();
+    origin.cut(0);
     origin.applied(BatchNumber(1));
     origin.rewind_to(BatchNumber(99), 0);
     assert_eq!(send(&mut origin), [], "the leader says that it has all");
@@ -213,7 +214,7 @@ fn a_number_out_of_range_does_no_harm() {
 fn what_was_sent_is_unknown_what_was_not_is_refused() {
     let mut origin = origin();
     (0..5).for_each(|seq| assert!(write(&mut origin, 0, seq, 20)));
-    origin.cut();
+    origin.cut(0);
     send(&mut origin);
     assert_eq!(origin.expire(TIMEOUT_MS - 1), Expired::default());
     let expired = origin.expire(TIMEOUT_MS);
@@ -232,7 +233,7 @@ fn what_was_sent_is_unknown_what_was_not_is_refused() {
 fn an_expired_batch_goes_on_empty_and_nobody_is_told_again() {
     let mut origin = origin();
     (0..3).for_each(|seq| assert!(write(&mut origin, 0, seq, 20)));
-    origin.cut();
+    origin.cut(0);
     send(&mut origin);
     origin.expire(TIMEOUT_MS);
     let empty = origin.to_send().expect("it is sent again");
@@ -250,7 +251,7 @@ fn a_younger_batch_keeps_its_own_deadline() {
     let mut origin = origin();
     write(&mut origin, 0, 0, 40);
     write(&mut origin, 500, 1, 40);
-    origin.cut();
+    origin.cut(0);
     send(&mut origin);
     assert_eq!(origin.expire(TIMEOUT_MS).unknown, waiters([0]));
     assert_eq!(send(&mut origin), [(1, 0), (2, 1)]);
@@ -263,6 +264,43 @@ fn a_younger_batch_keeps_its_own_deadline() {
 fn a_batch_out_of_order_is_a_fault_of_the_log() {
     let mut origin = origin();
     (0..4).for_each(|seq| assert!(write(&mut origin, 0, seq, 20)));
-    origin.cut();
+    origin.cut(0);
     origin.applied(BatchNumber(2));
+}
+
+#[test]
+fn what_is_taken_back_is_written_again_in_order() {
+    let mut origin = origin();
+    assert!(write(&mut origin, 5, 0, 20));
+    assert!(write_all(&mut origin, 5, 1, &[10, 10]));
+    assert!(write(&mut origin, 7, 2, 20));
+    origin.cut(3);
+    assert!(write(&mut origin, 9, 3, 10));
+    send(&mut origin);
+    let taken = origin.take_back();
+    let seqs: Vec<_> = taken.iter().map(|taken| taken.waiter.seq.0).collect();
+    assert_eq!(seqs, [0, 1, 2, 3]);
+    assert_eq!(taken[1].ops, [op(10), op(10)]);
+    assert_eq!((taken[0].since_ms, taken[3].since_ms), (5, 9));
+    assert!(origin.take_back().is_empty(), "nothing is taken twice");
+    // Their numbers come empty, then the same again under later ones.
+    origin.write_again(taken);
+    assert!(origin.applied(BatchNumber(1)).is_empty());
+    origin.cut(4);
+    let next = origin.to_send().expect("a batch");
+    assert_eq!((next.number.0, next.ops, next.acl), (3, 3, 4));
+}
+
+#[test]
+fn a_change_of_users_has_a_batch_for_itself() {
+    let mut origin = origin();
+    let users = Op::Users(corgi_base::UserChanges::default());
+    assert!(write(&mut origin, 0, 0, 10));
+    assert!(origin.write(0, waiter(1), &[users]));
+    assert!(write(&mut origin, 0, 2, 10));
+    origin.cut(0);
+    assert_eq!(send(&mut origin), [(1, 1), (2, 1)]);
+    origin.applied(BatchNumber(1));
+    origin.cut(0);
+    assert_eq!(send(&mut origin), [(3, 1)]);
 }

@@ -24,17 +24,16 @@ fn message() -> impl Strategy<Value = PeerMessage> {
     let founder = node();
     prop_oneof![
         (any::<bool>(), bytes()).prop_map(|(bulk, bytes)| PeerMessage::Raft { bulk, bytes }),
-        (any::<u64>(), any::<u64>(), any::<u32>(), bytes()).prop_map(
-            |(boot, number, ops, data)| {
-                let (boot, number) = (Boot(boot), BatchNumber(number));
-                PeerMessage::Forward {
-                    boot,
-                    number,
-                    ops,
-                    data,
-                }
+        (any::<[u64; 3]>(), any::<u32>(), bytes()).prop_map(|([boot, number, acl], ops, data)| {
+            let (boot, number) = (Boot(boot), BatchNumber(number));
+            PeerMessage::Forward {
+                boot,
+                number,
+                ops,
+                data,
+                acl: acl.saturating_sub(u64::MAX / 2),
             }
-        ),
+        }),
         (any::<u64>(), any::<u64>()).prop_map(|(boot, number)| PeerMessage::Expect {
             boot: Boot(boot),
             number: BatchNumber(number)
@@ -129,6 +128,7 @@ fn a_payload_is_shared_and_not_copied() {
         number,
         ops,
         data: data.clone(),
+        acl: 0,
     }
     .encode();
     assert_eq!(payload.as_ptr(), data.as_ptr());

@@ -76,6 +76,15 @@ impl<R: LogReader> Running<R> {
                         shared.deliver(&batch);
                         delivered = Some(batch);
                     }
+                    Effects::Void(name) => {
+                        shared.cursors.void(index);
+                        shared.void(name);
+                    }
+                    Effects::Users {
+                        changes,
+                        revision,
+                        batch,
+                    } => shared.users_changed(changes, revision, batch),
                     Effects::Session {
                         node,
                         boot,

@@ -39,12 +39,22 @@ impl<R: LogReader> Running<R> {
         }
     }
 
-    /// Brings a cluster that is not complete one step further, if this node leads.
-    pub(super) fn give_birth(&mut self, shared: &mut Shared) {
+    /// Gives a cluster that has no users those of this node's configuration, if this node leads.
+    pub(super) fn seed_users(&mut self, shared: &Shared) {
         let Some(leading) = &mut self.leading else {
             return;
         };
-        if self.state.formed() {
+        if !leading.seeded
+            && let Some(changes) = shared.access.seed(&self.state)
+        {
+            let head = EntryHead::Users(changes);
+            leading.seeded = self.group.propose(head.encode(), Bytes::new()).is_ok();
+        }
+    }
+
+    /// Brings a cluster that is not complete one step further, if this node leads.
+    pub(super) fn give_birth(&mut self, shared: &mut Shared) {
+        if self.state.formed() || self.leading.is_none() {
             return;
         }
         if !self.announced && self.formation.founder == shared.config.id {
@@ -58,19 +68,28 @@ impl<R: LogReader> Running<R> {
         let members = shared.heard.founding_members(&shared.config);
         let last = self.group.status().last_index;
         let matched = self.group.matched();
-        match birth::next_step(
+        let next = birth::next_step(
             &self.state,
             self.formation,
             members.as_deref(),
             &matched,
             last,
-        ) {
+        );
+        if next == NextStep::Append(EntryHead::Formed) {
+            // Nobody is served before the users are known.
+            self.seed_users(shared);
+        }
+        let Some(leading) = &mut self.leading else {
+            return;
+        };
+        match next {
             NextStep::Append(head) => {
                 let step = match head {
                     EntryHead::Formed => BirthStep::Formed,
                     EntryHead::Bootstrap { .. }
                     | EntryHead::Feature { .. }
                     | EntryHead::Batch(_)
+                    | EntryHead::Users(_)
                     | EntryHead::OpenSession { .. }
                     | EntryHead::Join { .. }
                     | EntryHead::Leave { .. } => BirthStep::Bootstrap,

@@ -63,7 +63,12 @@ impl<R: LogReader> Running<R> {
         let Some(leading) = &mut self.leading else {
             return Appended::No;
         };
-        let Outgoing { number, ops, data } = batch;
+        let Outgoing {
+            number,
+            ops,
+            data,
+            acl,
+        } = batch;
         match leading.judge(origin, boot, number) {
             Verdict::Next => {
                 let head = BatchHead {
@@ -72,6 +77,7 @@ impl<R: LogReader> Running<R> {
                     number,
                     ops,
                     stamp: leading.stamp(now, median_ms),
+                    acl,
                 };
                 match self.group.propose(EntryHead::Batch(head).encode(), data) {
                     Ok(_) => {
@@ -180,7 +186,7 @@ impl<R: LogReader> Running<R> {
         let Some((leader, _)) = self.route else {
             return;
         };
-        shared.origin.cut();
+        shared.origin.cut(shared.access.revision());
         let (id, boot) = (shared.config.id, shared.origin.boot());
         while let Some(batch) = shared.origin.to_send() {
             if leader == id {
@@ -190,12 +196,18 @@ impl<R: LogReader> Running<R> {
                     Appended::No | Appended::Expects(_) => return,
                 }
             } else {
-                let Outgoing { number, ops, data } = batch;
+                let Outgoing {
+                    number,
+                    ops,
+                    data,
+                    acl,
+                } = batch;
                 let message = PeerMessage::Forward {
                     boot,
                     number,
                     ops,
                     data,
+                    acl,
                 };
                 shared.out.send.push((leader, message));
             }

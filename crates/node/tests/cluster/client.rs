@@ -4,7 +4,7 @@ use crate::show;
 use bytes::BytesMut;
 use corgi_base::ClientId;
 use corgi_node::QueuedBytes;
-use corgi_session::{Ask, Env, Session, Told};
+use corgi_session::{Ask, Env, Session, Told, Users};
 use std::sync::Arc;
 
 /// One connection and what stands between it and its client.
@@ -26,7 +26,11 @@ pub(crate) struct Client {
 
 impl Client {
     /// Connects to a process.
-    pub(crate) fn new(id: ClientId, process: &str) -> Self {
+    pub(crate) fn new(id: ClientId, process: &str, users: Users) -> Self {
+        let env = Env {
+            users,
+            ..Env::default()
+        };
         Self {
             id,
             process: process.to_owned(),
@@ -34,7 +38,7 @@ impl Client {
             stalled: false,
             sips: 0,
             unread: Vec::new(),
-            session: Session::new(id, Arc::new(Env::default())),
+            session: Session::new(id, Arc::new(env)),
             input: BytesMut::new(),
             unwritten: 0,
         }

@@ -22,6 +22,7 @@
 //! | `clock MS [NAME…]` | all clocks jump, or some, forwards or back |
 //! | `room NAME… free=` | so many bytes are free on a disk; 1,000 must be |
 //! | `level NAME… can=` | the build that is started next can apply this feature level |
+//! | `users NAME "alice RULE…"…` | the node that is started next has these users in its configuration |
 //! | `spoil NAME…` | changes a bit in the applied state of a stopped node |
 //! | `client NAME on=PROCESS [resp3]`, `send NAME REQUEST…` | connects; sends inline requests in one piece |
 //! | `stall\|drain CLIENT`, `sip CLIENT FRAMES` | stops and resumes reading; reads so much and no more |
@@ -39,6 +40,7 @@ use crate::world::{Link, World, parse_id};
 use bytes::{Bytes, BytesMut};
 use corgi_base::{BatchNumber, Boot, InstanceId, LogIndex, Op};
 use corgi_node::{CursorLimits, DiskSpace, Lane, Limits, PeerMessage, Timeouts};
+use corgi_session::define;
 use goldenscript::{ArgumentConsumer, Command, Context};
 use std::error::Error;
 use std::path::{Path, PathBuf};
@@ -80,6 +82,7 @@ impl goldenscript::Runner for Script {
             "disk" => disk(world, &mut args)?,
             "counts" => world.shows_counts = args.next_pos() == Some("show"),
             "reads" | "lose" => reads(world, name, &mut args)?,
+            "users" => users(world, &mut args)?,
             name => processes(world, name, &mut args)?,
         }
         args.reject_next()?;
@@ -249,6 +252,18 @@ fn processes(world: &mut World, name: &str, args: &mut ArgumentConsumer<'_>) -> 
     Ok(())
 }
 
+fn users(world: &mut World, args: &mut ArgumentConsumer<'_>) -> Result<()> {
+    let process = args.next_pos().ok_or("which node?")?.to_owned();
+    let mut users = Vec::new();
+    while let Some(user) = args.next_pos() {
+        let words: Vec<Bytes> = user.split(' ').map(|word| word.to_owned().into()).collect();
+        let (name, rules) = words.split_first().ok_or("a user needs a name")?;
+        users.push((name.clone(), define(name, rules, false)?));
+    }
+    world.users.insert(process, users);
+    Ok(())
+}
+
 fn disk(world: &mut World, args: &mut ArgumentConsumer<'_>) -> Result<()> {
     let what = args.next_pos().ok_or("hold, release or work?")?;
     if what == "work" {
@@ -353,6 +368,7 @@ fn replayed(args: &mut ArgumentConsumer<'_>) -> Result<PeerMessage> {
         number,
         ops,
         data: data.freeze(),
+        acl: 0,
     })
 }
 
@@ -555,6 +571,11 @@ scripts! {
     the_nearer_the_total_the_earlier_one_lags
     two_processes_on_one_folder_second_wins
     unsubscribed_names_stop_at_once_while_lagging
+    users_are_changed_on_any_node_and_count_on_all
+    users_changed_twice_at_once
+    users_of_the_configuration_are_the_first_ones
+    users_that_change_end_subscriptions_everywhere
+    users_that_change_void_what_was_checked_before
     write_timeout_gives_indeterminate_and_batch_goes_on_empty
 }
 

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use corgi_base::op::decode_ops;
-use corgi_base::{EntryHead, Op, SubscriptionKind};
+use corgi_base::{EntryHead, Op, SubscriptionKind, UserChanges};
 use corgi_consensus::storage::{EntryType, LogEntry};
 use corgi_node::{NameCount, PeerMessage};
 
@@ -15,10 +15,31 @@ pub(crate) fn operations(count: u32, data: &Bytes) -> String {
         let (kind, channel, payload) = match op {
             Op::Publish { channel, payload } => ("", channel, payload),
             Op::ShardPublish { channel, payload } => ("shard ", channel, payload),
+            Op::Users(changes) => return users(changes),
         };
         format!("{kind}{}:{}", text(channel), text(payload))
     };
     format!("[{}]", ops.iter().map(show).collect::<Vec<_>>().join(" "))
+}
+
+/// Returns a change of users.
+fn users(changes: &UserChanges) -> String {
+    let show = |(name, definition): &(Bytes, Option<Bytes>)| {
+        let definition = definition.as_ref();
+        let definition = definition.map_or_else(|| "gone".to_owned(), |it| text(it));
+        format!("{}={definition}", text(name))
+    };
+    let shown: Vec<_> = changes.changes.iter().map(show).collect();
+    let kind = if changes.replace { "only" } else { "users" };
+    format!("{kind} {}", shown.join(", "))
+}
+
+/// Returns the revision of the users that a batch was checked against, if there is one.
+fn checked(acl: u64) -> String {
+    match acl {
+        0 => String::new(),
+        acl => format!(" acl={acl}"),
+    }
 }
 
 /// Returns a message between nodes; `None` for Raft's own, of which there are many.
@@ -36,9 +57,12 @@ pub(crate) fn message(message: &PeerMessage) -> Option<String> {
             number,
             ops,
             data,
+            acl,
         } => {
-            let ops = operations(*ops, data);
-            Some(format!("forward boot={boot} number={number} {ops}"))
+            let (ops, checked) = (operations(*ops, data), checked(*acl));
+            Some(format!(
+                "forward boot={boot} number={number}{checked} {ops}"
+            ))
         }
         PeerMessage::Expect { boot, number } => Some(format!("expect boot={boot} number={number}")),
         PeerMessage::OpenSession { boot, .. } => Some(format!("open session boot={boot}")),
@@ -101,11 +125,12 @@ pub(crate) fn entry(entry: &LogEntry) -> String {
     }
     match EntryHead::decode(entry.context.clone()) {
         Ok(EntryHead::Batch(head)) => format!(
-            "{at} batch {:?} boot={} number={} id={} {}",
+            "{at} batch {:?} boot={} number={} id={}{} {}",
             head.origin,
             head.boot,
             head.number,
             head.stamp,
+            checked(head.acl),
             operations(head.ops, &entry.data)
         ),
         Ok(EntryHead::OpenSession { node, boot, .. }) => {
@@ -119,6 +144,7 @@ pub(crate) fn entry(entry: &LogEntry) -> String {
         Ok(EntryHead::Join { .. } | EntryHead::Leave { .. }) => {
             format!("{at} out of place: on a proposal")
         }
+        Ok(EntryHead::Users(changes)) => format!("{at} {}", users(&changes)),
         Ok(EntryHead::Feature { level }) => format!("{at} feature level {level}"),
         Err(error) => format!("{at} unreadable: {error}"),
     }

@@ -17,7 +17,7 @@ use corgi_node::{
     DiskJob, InitialMember, Lane, Limits, LogRead, Node, NodeConfig, PeerHello, PeerMessage, Probe,
     Timeouts,
 };
-use corgi_session::{Ask, Reply, Seq, Told};
+use corgi_session::{Acl, Ask, Reply, Seq, Told, Users};
 use slog::{Discard, Logger, o};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -45,6 +45,7 @@ pub(crate) struct Process {
     reader: MemLogReader,
     pub(crate) peers: Vec<InitialMember>,
     told: Vec<(ClientId, Vec<Told>)>,
+    users: Users,
     refusals: BTreeMap<Name, String>,
 }
 
@@ -93,6 +94,8 @@ pub(crate) struct World {
     pub(crate) wrong_ms: BTreeMap<Name, i64>,
     /// Processes whose build can apply another feature level than 1.
     pub(crate) levels: BTreeMap<Name, u32>,
+    /// The users in the configuration of processes, by name and definition.
+    pub(crate) users: BTreeMap<Name, Vec<(Bytes, Bytes)>>,
     pub(crate) initial: Vec<u64>,
     /// Nodes with empty folders that wait to be told of a cluster, and those that have been.
     pub(crate) waiting: BTreeSet<Name>,
@@ -125,6 +128,7 @@ impl World {
             wall_skew_ms: 0,
             wrong_ms: BTreeMap::new(),
             levels: BTreeMap::new(),
+            users: BTreeMap::new(),
             initial: (1..=count).collect(),
             waiting: BTreeSet::new(),
             joined: BTreeSet::new(),
@@ -172,8 +176,12 @@ impl World {
         let folder = self.folders.get_mut(name).ok_or("no such folder")?;
         let (start, disk) = folder.open();
         let reader = start.reader.clone();
+        let first_users = self.users.get(name).cloned().unwrap_or_default();
+        let users = Users::new(Acl::stored(0, first_users.into_iter()));
         let config = NodeConfig {
             id,
+            users: users.clone(),
+            all_channels: false,
             instance: folder.instance,
             boot: folder.boot,
             nonce: Nonce((u128::from(mono_ms) << 64) + u128::from(self.starts)),
@@ -202,6 +210,7 @@ impl World {
                 reader,
                 peers: Vec::new(),
                 told: Vec::new(),
+                users,
                 refusals: BTreeMap::new(),
             },
         );
@@ -570,9 +579,10 @@ impl World {
     /// Connects a client.
     pub(crate) fn open_client(&mut self, name: &str, process: &str) -> Result<(), String> {
         self.clients_opened += 1;
-        let client = Client::new(ClientId(self.clients_opened), process);
-        let (id, queued) = (client.id, client.queued.clone());
-        self.processes.get(process).ok_or("it does not run")?;
+        let running = self.processes.get(process).ok_or("it does not run")?;
+        let id = ClientId(self.clients_opened);
+        let client = Client::new(id, process, running.users.clone());
+        let queued = client.queued.clone();
         self.input(process, |node, _| node.client_opened(id, queued));
         self.clients.insert(name.to_owned(), client);
         Ok(())

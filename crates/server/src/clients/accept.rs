@@ -54,7 +54,7 @@ pub(crate) struct Settings {
     pub(crate) idle_max: Duration,
     /// `tcp-keepalive`; zero for none.
     pub(crate) keepalive: Duration,
-    /// Whether only clients of this machine are let in: `protected-mode yes` and no `requirepass`.
+    /// `protected-mode`: only clients of this machine are let in as long as nobody needs a password.
     pub(crate) protected: bool,
     /// What all sessions share.
     pub(crate) env: Arc<Env>,
@@ -158,6 +158,12 @@ async fn accept(
 }
 
 impl Shared {
+    /// Whether a client may do anything without a password.
+    fn open_to_all(&self) -> bool {
+        let users = self.settings.env.users.load();
+        users.default_user().open_to_all()
+    }
+
     fn welcome(
         self: &Arc<Self>,
         stream: Stream,
@@ -169,7 +175,7 @@ impl Shared {
             debug!(self.log, "a client left while it was accepted"; "error" => %error);
             return;
         }
-        if self.settings.protected && !local {
+        if self.settings.protected && !local && self.open_to_all() {
             self.local.counters.reject();
             self.turn_away(stream, PROTECTED);
             return;

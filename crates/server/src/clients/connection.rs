@@ -232,7 +232,7 @@ impl Connection {
             if asks.is_empty() && local_ask.is_none() {
                 return;
             }
-            self.unanswered += asks.len();
+            self.unanswered += asks.iter().filter(|ask| ask.is_answered()).count();
             if !asks.is_empty() {
                 self.place.ask(asks);
             }

@@ -4,8 +4,10 @@ use super::options::{self, Value};
 use super::raw::{Origin, Problem, RawConfig};
 use super::values::{PubsubOutput, member, output_limits, shown};
 use super::{BindAddr, Config, LogFormat, Secret};
+use bytes::Bytes;
 use corgi_base::NodeId;
 use corgi_node::InitialMember;
+use corgi_session::{Acl, define, require_pass};
 use slog::Level;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -51,6 +53,7 @@ pub(super) fn build(mut raw: RawConfig) -> Result<Config, ConfigError> {
         effective: BTreeMap::new(),
     };
     let mut config = b.values();
+    b.users(&mut config);
     b.peer_addresses(&mut config);
     b.relations(&config);
     b.cautions(&config);
@@ -174,6 +177,9 @@ impl Builder {
             unixsocketperm: (perm != 0).then_some(perm),
             protected_mode: self.flag("protected-mode"),
             requirepass: self.secret("requirepass"),
+            aclfile: self.path("aclfile"),
+            acl_all_channels: self.text("acl-pubsub-default") == "allchannels",
+            users: Vec::new(),
             maxclients: self.small("maxclients"),
             timeout_s: self.number("timeout"),
             tcp_keepalive_s: self.number("tcp-keepalive"),
@@ -208,6 +214,51 @@ impl Builder {
             warnings: Vec::new(),
             effective: Vec::new(),
         }
+    }
+
+    /// Reads the users, from the file or from lines.
+    fn users(&mut self, config: &mut Config) {
+        const NAME: &str = "user";
+        let all_channels = config.acl_all_channels;
+        let mut users: BTreeMap<Bytes, Bytes> = require_pass(config.requirepass.bytes())
+            .into_iter()
+            .collect();
+        let lines: Vec<_> = self.raw.all(NAME).cloned().collect();
+        let mut names = BTreeSet::new();
+        for line in &lines {
+            let words: Vec<Bytes> = line.words.iter().cloned().map(Bytes::from).collect();
+            let wrong = match &words[..] {
+                [] => Err("takes a name and rules".to_owned()),
+                [name, ..] if !names.insert(name.clone()) => Err(format!(
+                    "the user '{}' is defined twice",
+                    name.escape_ascii()
+                )),
+                [name, rules @ ..] => define(name, rules, all_channels)
+                    .map(|definition| drop(users.insert(name.clone(), definition))),
+            };
+            if let Err(text) = wrong {
+                self.problems
+                    .push(about(NAME, Some(line.origin.clone()), &text));
+            }
+        }
+        let shown = names.iter().map(|name| name.escape_ascii().to_string());
+        let shown = shown.collect::<Vec<_>>().join(" ");
+        self.effective.insert(NAME, format!("\"{shown}\""));
+        if let Some(path) = &config.aclfile {
+            if !lines.is_empty() {
+                self.problem(
+                    NAME,
+                    "cannot be used with aclfile: put all users in the file",
+                );
+            }
+            let name = path.display().to_string();
+            let read = std::fs::read(path).map_err(|error| format!("cannot read {name}: {error}"));
+            match read.and_then(|text| Acl::from_file(&name, &text, all_channels)) {
+                Ok(found) => users.extend(found),
+                Err(text) => self.problem("aclfile", text),
+            }
+        }
+        config.users = users.into_iter().collect();
     }
 
     fn appendfsync(&mut self) {

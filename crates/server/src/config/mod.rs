@@ -44,6 +44,7 @@ pub use values::PubsubOutput;
 use bytes::Bytes;
 use corgi_base::NodeId;
 use corgi_node::{CursorLimits, InitialMember, Limits, Timeouts};
+use corgi_session::Acl;
 use std::fmt;
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -119,6 +120,12 @@ pub struct Config {
     pub protected_mode: bool,
     /// The password of clients; empty for none.
     pub requirepass: Secret,
+    /// The file with users, if there is one.
+    pub aclfile: Option<PathBuf>,
+    /// Whether a new user may use all channels.
+    pub acl_all_channels: bool,
+    /// The definitions of users, by name.
+    users: Vec<(Bytes, Bytes)>,
     /// How many clients may be connected at once.
     pub maxclients: usize,
     /// After how many idle seconds a client is closed; 0 for never.
@@ -203,6 +210,11 @@ impl Config {
             }
         }
         config
+    }
+
+    /// Returns the users that were written: they count as long as the cluster has none.
+    pub fn users(&self) -> Acl {
+        Acl::stored(0, self.users.iter().cloned())
     }
 
     /// Returns the number of a node for which none was written, and to which no cluster has given one.

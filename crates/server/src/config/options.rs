@@ -192,9 +192,24 @@ pub static OPTIONS: &[OptionSpec] = &[
     option("protected-mode", Kind::YesNo, "yes")
         .mutable()
         .doc("Refuses clients that do not come from this machine while there is no `requirepass`."),
-    option("requirepass", Kind::Secret, "")
-        .mutable()
-        .doc("The password that `AUTH` must give."),
+    option("requirepass", Kind::Secret, "").doc(
+        "The password of the user `default`, for a cluster that has no users yet; change it with \
+         `ACL SETUSER` later. An `aclfile` with a user `default` goes before it.",
+    ),
+    option("user", Kind::List, "").derived("nobody but `default`").doc(
+        "A user and its rules, as `ACL SETUSER` takes them, for a cluster that has no users yet; \
+         may be given several times, but not with `aclfile`.",
+    ),
+    option("aclfile", Kind::Text, "").doc(
+        "The path of a file with a line `user <name> <rules>` for each user. It is read at start \
+         for a cluster that has no users yet, and by `ACL LOAD`; `ACL SAVE` writes it.",
+    ),
+    option(
+        "acl-pubsub-default",
+        Kind::Enum(&["resetchannels", "allchannels"]),
+        "resetchannels",
+    )
+    .doc("Which channels a new user may use before a rule says so: none, or all."),
     option(
         "maxclients",
         Kind::Integer {

@@ -4,7 +4,10 @@ use super::Denied;
 use super::patterns::has_spaces;
 use super::rule::{RuleError, Source, join_selectors, words};
 use super::selector::Selector;
-use crate::table::{self, Spec};
+use crate::ask::UsersAsk;
+use crate::dispatch;
+use crate::errors;
+use crate::table::Spec;
 use bytes::Bytes;
 use corgi_base::{Op, SubscriptionKind};
 use sha2::{Digest, Sha256};
@@ -184,7 +187,7 @@ impl User {
     }
 
     /// Returns whether a connection of this user needs no `AUTH`.
-    pub(crate) fn open_to_all(&self) -> bool {
+    pub fn open_to_all(&self) -> bool {
         self.enabled && self.nopass
     }
 
@@ -216,34 +219,75 @@ impl User {
         Err(most)
     }
 
-    /// Checks an operation that was allowed earlier, against what the user may do now.
+    /// Checks an operation.
     ///
     /// # Errors
     /// [`Denied`].
-    pub fn check_op(&self, op: &Op) -> Result<(), Denied> {
+    pub(crate) fn allows_op(&self, op: &Op) -> Result<(), Denied> {
         match op {
-            Op::Publish { channel, .. } => self.check_channel("publish", channel),
-            Op::ShardPublish { channel, .. } => self.check_channel("spublish", channel),
+            Op::Publish { channel, .. } => self.check_command("publish", channel).1,
+            Op::ShardPublish { channel, .. } => self.check_command("spublish", channel).1,
+            // Checked as what was asked for.
+            Op::Users(_) => Ok(()),
         }
+    }
+
+    /// Checks an operation that was allowed earlier, against what the user may do now.
+    ///
+    /// # Errors
+    /// A whole error text.
+    pub fn check_op(&self, op: &Op) -> Result<(), Bytes> {
+        let command = match op {
+            Op::Publish { .. } => "publish",
+            Op::ShardPublish { .. } => "spublish",
+            Op::Users(_) => "acl",
+        };
+        self.allows_op(op)
+            .map_err(|denied| errors::no_permission(&denied, &self.name, command))
+    }
+
+    /// Checks a change of users that was allowed earlier, against what the user may do now.
+    ///
+    /// # Errors
+    /// A whole error text.
+    pub fn check_users_ask(&self, ask: &UsersAsk) -> Result<(), Bytes> {
+        let subcommand = match ask {
+            UsersAsk::Set { .. } => "setuser",
+            UsersAsk::Delete(_) => "deluser",
+            UsersAsk::Replace(_) => "load",
+        };
+        self.check_again("acl", &Bytes::from_static(subcommand.as_bytes()))
     }
 
     /// Checks a subscription that was allowed earlier, against what the user may do now.
     ///
     /// # Errors
-    /// [`Denied`].
-    pub fn check_subscription(&self, kind: SubscriptionKind, name: &Bytes) -> Result<(), Denied> {
+    /// A whole error text.
+    pub fn check_subscription(&self, kind: SubscriptionKind, name: &Bytes) -> Result<(), Bytes> {
         let command = match kind {
             SubscriptionKind::Channel => "subscribe",
             SubscriptionKind::Pattern => "psubscribe",
             SubscriptionKind::Shard => "ssubscribe",
         };
-        self.check_channel(command, name)
+        self.check_again(command, name)
     }
 
-    fn check_channel(&self, command: &'static str, name: &Bytes) -> Result<(), Denied> {
-        let row = table::find(command.as_bytes()).ok_or(Denied::Command)?;
-        let args = [Bytes::from_static(command.as_bytes()), name.clone()];
-        self.check(row, &args)
+    /// Checks a command with one argument. Returns its full name too.
+    fn check_command(
+        &self,
+        command: &'static str,
+        argument: &Bytes,
+    ) -> (&'static str, Result<(), Denied>) {
+        let args = [Bytes::from_static(command.as_bytes()), argument.clone()];
+        match dispatch::lookup(&args) {
+            Ok((row, _)) => (row.name, self.check(row, &args)),
+            Err(_unknown) => (command, Err(Denied::Command)),
+        }
+    }
+
+    fn check_again(&self, command: &'static str, argument: &Bytes) -> Result<(), Bytes> {
+        let (name, checked) = self.check_command(command, argument);
+        checked.map_err(|denied| errors::no_permission(&denied, &self.name, name))
     }
 
     /// Returns the flags as `ACL GETUSER` shows them.

@@ -1,8 +1,8 @@
 //! `ACL` (<https://redis.io/docs/latest/commands/acl/>): users, and what they may do.
 
-use super::{Args, Command, integer, required};
+use super::{Args, Command, integer, owned, required};
 use crate::acl::{CATEGORIES, User, hex, in_category};
-use crate::ask::Seq;
+use crate::ask::{Seq, UsersAsk};
 use crate::connection::Connection;
 use crate::dispatch;
 use crate::env::Env;
@@ -32,10 +32,17 @@ pub(crate) enum AclCommand {
     WhoAmI,
 }
 
+/// A change, which the node makes.
+fn users(ask: UsersAsk) -> Result<Command, ErrorText> {
+    Ok(Command::Users(ask))
+}
+
 const HELP: &[&str] = &[
     "ACL <subcommand> [<arg> [value] [opt] ...]. Subcommands are:",
     "CAT [<category>]",
     "    Give all categories, or the commands of one.",
+    "DELUSER <username> [<username> ...]",
+    "    Remove users, and close their connections on all nodes.",
     "DRYRUN <username> <command> [<arg> ...]",
     "    Tell whether a user could execute a command.",
     "GENPASS [<bits>]",
@@ -44,6 +51,8 @@ const HELP: &[&str] = &[
     "    Describe a user.",
     "LIST",
     "    Give all users with their rules, as an ACL file has them.",
+    "SETUSER <username> [<rule> ...]",
+    "    Give a user, new or known, further rules.",
     "USERS",
     "    Give the names of all users.",
     "WHOAMI",
@@ -57,6 +66,11 @@ pub(crate) fn parse_cat(args: &mut Args) -> Result<Command, ErrorText> {
         return Err(errors::subcommand_arguments("acl", b"CAT"));
     }
     Ok(Command::Acl(AclCommand::Cat(category)))
+}
+
+/// `ACL DELUSER username [username …]`.
+pub(crate) fn parse_deluser(args: &mut Args) -> Result<Command, ErrorText> {
+    users(UsersAsk::Delete(args.map(|name| owned(&name)).collect()))
 }
 
 /// `ACL DRYRUN username command [arg …]`.
@@ -94,6 +108,14 @@ pub(crate) fn parse_help(_: &mut Args) -> Result<Command, ErrorText> {
 /// `ACL LIST`.
 pub(crate) fn parse_list(_: &mut Args) -> Result<Command, ErrorText> {
     Ok(Command::Acl(AclCommand::List))
+}
+
+/// `ACL SETUSER username [rule …]`.
+pub(crate) fn parse_setuser(args: &mut Args) -> Result<Command, ErrorText> {
+    users(UsersAsk::Set {
+        name: owned(&required(args)),
+        rules: args.map(|rule| owned(&rule)).collect(),
+    })
 }
 
 /// `ACL USERS`.

@@ -15,7 +15,7 @@ pub(crate) mod scripting;
 pub(crate) mod server;
 pub(crate) mod transaction;
 
-use crate::ask::{Ask, ClusterAsk, PubSubQuery, Seq};
+use crate::ask::{Ask, ClusterAsk, PubSubQuery, Seq, UsersAsk};
 use crate::connection::Connection;
 use crate::env::Env;
 use crate::errors::{self, ErrorText};
@@ -83,6 +83,7 @@ pub(crate) enum Command {
         kind: SubscriptionKind,
         names: Vec<Bytes>,
     },
+    Users(UsersAsk),
     Unwatch,
     Watch(Vec<Bytes>),
     /// An operation that the log records.
@@ -175,6 +176,7 @@ impl Command {
             Self::Unsubscribe { kind, names } => {
                 Step::Barrier(Ask::Unsubscribe { seq, kind, names })
             }
+            Self::Users(ask) => Step::Barrier(Ask::Users { seq, ask }),
             Self::Unwatch => Step::Answer(transaction::unwatch(conn)),
             Self::Watch(keys) => transaction::watch(conn, env, keys).into(),
             Self::Write(op) => Step::Write(op),

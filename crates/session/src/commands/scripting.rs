@@ -114,7 +114,7 @@ fn publishes(conn: &Connection, env: &Env, arguments: Vec<Bytes>) -> Result<Vec<
         return Err(errors::transaction_too_large(bytes_max));
     }
     for op in &ops {
-        if let Err(denied) = conn.user.check_op(op) {
+        if let Err(denied) = conn.user.allows_op(op) {
             return Err(errors::denied_in_script(&denied, conn.user.name()));
         }
     }

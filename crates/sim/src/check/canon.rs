@@ -30,6 +30,8 @@ pub struct Canon {
     positions: BTreeMap<Bytes, usize>,
     numbers: BTreeMap<(NodeId, Boot), BatchNumber>,
     formed: bool,
+    /// How often the users have changed.
+    acl: u64,
 }
 
 /// Returns a hash over all that an entry is.
@@ -107,6 +109,10 @@ impl Canon {
                 self.formed = true;
                 Ok(())
             }
+            Ok(EntryHead::Users(_)) => {
+                self.acl = self.acl.max(1);
+                Ok(())
+            }
             Ok(
                 EntryHead::OpenSession { .. }
                 | EntryHead::Bootstrap { .. }
@@ -127,6 +133,7 @@ impl Canon {
             number,
             ops,
             stamp,
+            acl,
         } = head;
         let last = self.numbers.insert((origin, boot), number);
         if last.is_some_and(|last| number <= last) {
@@ -136,8 +143,20 @@ impl Canon {
         let Ok(ops) = decode_ops(ops, entry.data.clone()) else {
             return Violation::of("I18", format!("{entry:?} holds no {ops} operations"));
         };
+        if acl < self.acl {
+            // Checked against users that have changed since.
+            return Ok(());
+        }
         for (k, op) in (0u64..).zip(ops) {
-            let (Op::Publish { channel, payload } | Op::ShardPublish { channel, payload }) = op;
+            let (channel, payload) = match op {
+                Op::Publish { channel, payload } | Op::ShardPublish { channel, payload } => {
+                    (channel, payload)
+                }
+                Op::Users(_) => {
+                    self.acl += 1;
+                    continue;
+                }
+            };
             let id = MessageId {
                 ms: stamp.ms,
                 seq: stamp.seq + k,
@@ -188,6 +207,7 @@ pub(crate) mod tests {
             number: BatchNumber(number),
             ops: 1,
             stamp: MessageId { ms: index, seq: 0 },
+            acl: 0,
         };
         LogEntry {
             index: LogIndex(index),
