@@ -147,4 +147,22 @@ fn a_configuration_gives_the_first_users_and_is_not_asked_again() {
         Some("-WRONGPASS")
     );
     assert_eq!(ask(&mut alice, "AUTH alice pw"), "+OK");
+    // Until it is told to.
+    assert_eq!(ask(&mut alice, "ACL LOAD"), "+OK");
+    assert_eq!(ask(&mut client(&node), "AUTH alice other"), "+OK");
+    assert_eq!(ask(&mut client(&node), "PING"), "+PONG", "default is open");
+    assert_eq!(ask(&mut alice, "ACL SETUSER bob on"), "+OK");
+    assert_eq!(ask(&mut alice, "ACL SAVE"), "+OK");
+    let saved = std::fs::read_to_string(&users).unwrap();
+    assert!(
+        saved.contains("user bob on resetchannels -@all\n"),
+        "{saved}"
+    );
+    std::fs::write(&users, "user alice +nosuch\n").unwrap();
+    let refused = ask(&mut alice, "ACL LOAD");
+    assert!(
+        refused.starts_with("-ERR ") && refused.contains("+nosuch"),
+        "{refused}"
+    );
+    assert_eq!(ask(&mut client(&node), "AUTH alice other"), "+OK");
 }

@@ -31,6 +31,7 @@ use crate::disk::{Event, Folder, Job, Queue, Steps, Worker, stall};
 use crate::facts::Process;
 use crate::files;
 use crate::local::Local;
+use crate::local::users_file::UsersFile;
 use crate::peers::join::{self, Waiting};
 use crate::peers::{PeerSettings, Peers};
 use crate::readers::{self, ReadQueue};
@@ -89,7 +90,9 @@ pub fn run(config: &Config, config_file: Option<PathBuf>, log: &Logger) -> anyho
         stop.clone(),
         log,
     )?;
-    let local = Arc::new(Local::new(process(config, config_file)?));
+    let all_channels = config.acl_all_channels;
+    let users_file = UsersFile::new(config.aclfile.clone(), users.clone(), all_channels);
+    let local = Arc::new(Local::new(process(config, config_file)?, users_file));
     local.registry.set_held_max(config.clients_output_bytes_max);
     let raft = RaftThread {
         core: core.clone(),

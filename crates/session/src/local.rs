@@ -11,6 +11,10 @@ use corgi_base::Protocol;
 pub enum LocalAsk {
     /// About the clients of this process.
     Clients(ClientsAsk),
+    /// `ACL LOAD`: the process reads the file, and asks the node to take on its users.
+    LoadUsers,
+    /// `ACL SAVE`.
+    SaveUsers,
 }
 
 /// `CLIENT …`, as far as it concerns other clients than the one that asks.

@@ -451,6 +451,11 @@ static ACL: &[Spec] = &[
     row("acl|getuser", 3, MANAGE, ADMIN, acl::parse_getuser),
     row("acl|help", 2, ANY_TIME, &["@slow"], acl::parse_help),
     row("acl|list", 2, MANAGE, ADMIN, acl::parse_list),
+    row("acl|load", 2, MANAGE, ADMIN, acl::parse_load),
+    with_tips(
+        row("acl|save", 2, MANAGE, ADMIN, acl::parse_save),
+        ALL_NODES,
+    ),
     with_tips(
         row("acl|setuser", -3, MANAGE, ADMIN, acl::parse_setuser),
         ALL_NODES,

@@ -24,7 +24,7 @@ use std::io::{self, IoSlice};
 use std::time::Duration;
 
 use bytes::BytesMut;
-use corgi_session::{Session, Told};
+use corgi_session::{Ask, Session, Told};
 use tokio::io::Interest;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
@@ -238,8 +238,13 @@ impl Connection {
             }
             if let Some((seq, ask)) = local_ask {
                 self.report();
-                let reply = self.place.local().answer(self.place.entry(), ask);
-                self.session.tell(Told::Reply { seq, reply });
+                match self.place.local().answer(self.place.entry(), ask) {
+                    Ok(reply) => self.session.tell(Told::Reply { seq, reply }),
+                    Err(ask) => {
+                        self.unanswered += 1;
+                        self.place.ask(vec![Ask::Users { seq, ask }]);
+                    }
+                }
                 if self.place.entry().killed() {
                     // It ended itself: it is told so, as in Redis.
                     self.session.tell(Told::Close { error: None });

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`registry`] | all clients, pauses, monitors |
 //! | [`line`] | a client as a line of `CLIENT LIST`; filters |
+//! | [`users_file`] | `aclfile` |
 //! | [`stats`] | what became of commands |
 //!
 //! Connections ask on their own threads; nothing here enters the node.
@@ -11,16 +12,18 @@
 pub(crate) mod line;
 pub(crate) mod registry;
 pub(crate) mod stats;
+pub(crate) mod users_file;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
-use corgi_session::{ClientFilter, ClientsAsk, Finished, LocalAsk, Reply, Shown};
+use corgi_session::{ClientFilter, ClientsAsk, Finished, LocalAsk, Reply, Shown, UsersAsk};
 
 use self::registry::{Entry, Registry};
 use self::stats::Stats;
+use self::users_file::UsersFile;
 use crate::clients::Counters;
 use crate::facts::{Process, Rates};
 
@@ -35,6 +38,7 @@ pub(crate) struct Local {
     pub(crate) registry: Registry,
     pub(crate) stats: Stats,
     pub(crate) rates: Rates,
+    pub(crate) users_file: UsersFile,
     started: Instant,
     /// When it was last told to save, in seconds since 1970.
     saved: AtomicU64,
@@ -42,9 +46,10 @@ pub(crate) struct Local {
 
 impl Local {
     /// Starts to count and to measure.
-    pub(crate) fn new(process: Process) -> Self {
+    pub(crate) fn new(process: Process, users_file: UsersFile) -> Self {
         Self {
             process,
+            users_file,
             counters: Counters::default(),
             registry: Registry::new(),
             stats: Stats::default(),
@@ -70,9 +75,17 @@ impl Local {
     }
 
     /// Answers a client.
-    pub(crate) fn answer(&self, me: &Arc<Entry>, ask: LocalAsk) -> Reply {
+    ///
+    /// # Errors
+    /// What the node must be asked instead, which answers.
+    pub(crate) fn answer(&self, me: &Arc<Entry>, ask: LocalAsk) -> Result<Reply, UsersAsk> {
         match ask {
-            LocalAsk::Clients(ask) => self.clients(me, ask),
+            LocalAsk::Clients(ask) => Ok(self.clients(me, ask)),
+            LocalAsk::LoadUsers => match self.users_file.load() {
+                Ok(users) => Err(UsersAsk::Replace(users)),
+                Err(reply) => Ok(reply),
+            },
+            LocalAsk::SaveUsers => Ok(self.users_file.save()),
         }
     }
 
@@ -156,6 +169,6 @@ fn skips(filter: &ClientFilter, default: bool, me: &Entry, entry: &Entry) -> boo
 
 impl Default for Local {
     fn default() -> Self {
-        Self::new(Process::default())
+        Self::new(Process::default(), UsersFile::default())
     }
 }

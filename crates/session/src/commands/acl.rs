@@ -7,6 +7,7 @@ use crate::connection::Connection;
 use crate::dispatch;
 use crate::env::Env;
 use crate::errors::{self, ErrorText};
+use crate::local::LocalAsk;
 use bytes::Bytes;
 use corgi_resp::Reply;
 use sha2::{Digest, Sha256};
@@ -51,6 +52,10 @@ const HELP: &[&str] = &[
     "    Describe a user.",
     "LIST",
     "    Give all users with their rules, as an ACL file has them.",
+    "LOAD",
+    "    Take on the users of this node's ACL file, and no others.",
+    "SAVE",
+    "    Write all users to this node's ACL file.",
     "SETUSER <username> [<rule> ...]",
     "    Give a user, new or known, further rules.",
     "USERS",
@@ -116,6 +121,16 @@ pub(crate) fn parse_setuser(args: &mut Args) -> Result<Command, ErrorText> {
         name: owned(&required(args)),
         rules: args.map(|rule| owned(&rule)).collect(),
     })
+}
+
+/// `ACL LOAD`.
+pub(crate) fn parse_load(_: &mut Args) -> Result<Command, ErrorText> {
+    Ok(Command::Local(LocalAsk::LoadUsers))
+}
+
+/// `ACL SAVE`.
+pub(crate) fn parse_save(_: &mut Args) -> Result<Command, ErrorText> {
+    Ok(Command::Local(LocalAsk::SaveUsers))
 }
 
 /// `ACL USERS`.
