@@ -14,9 +14,13 @@
 //! - A handle that was taken before a crash panics when it is used after it: a test cannot mistake
 //!   the dead process for the new one.
 //!
-//! Not here: damaged bytes and failing disks. Tested by [`crate::conformance`], which RocksDB
+//! Damage to what is synced is done on purpose ([`MemLog::flip`] and others), and found when it is read, as
+//! with the checksums of a real disk. Not here: failing writes. Tested by [`crate::conformance`], which RocksDB
 //! passes too.
 
+mod damage;
+
+use damage::Damage;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use corgi_base::{LogIndex, Term};
@@ -40,12 +44,13 @@ struct Disk {
 }
 
 /// What the log holds.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Image {
     hard_state: HardState,
     truncated: (LogIndex, Term),
     /// Consecutive; the first has the index after `truncated`.
     entries: Vec<LogEntry>,
+    damage: Damage,
 }
 
 impl MemLog {
@@ -130,8 +135,8 @@ impl LogReader for MemLogReader {
         if low >= high {
             return Ok(Vec::new());
         }
-        let disk = self.handle.disk();
-        let image = &disk.durable;
+        let mut disk = self.handle.disk();
+        let image = &mut disk.durable;
         let from = image.position(low)?;
         let count = usize::try_from(high.0 - low.0).unwrap_or(usize::MAX);
         let mut bytes = 0;
@@ -143,15 +148,18 @@ impl LogReader for MemLogReader {
             }
             read.push(entry.clone());
         }
+        let last = read.last().map_or(low, |entry| entry.index);
+        image.damage.check(low, last)?;
         Ok(read)
     }
 
     fn term(&self, index: LogIndex) -> Result<Term, ReadLogError> {
-        let disk = self.handle.disk();
+        let mut disk = self.handle.disk();
         if index == disk.durable.truncated.0 {
             return Ok(disk.durable.truncated.1);
         }
         let position = disk.durable.position(index)?;
+        disk.durable.damage.check(index, index)?;
         Ok(disk.durable.entries[position].term)
     }
 }
@@ -198,6 +206,7 @@ impl MemLogWriter {
         let position = (upto.0 - image.truncated.0.0 - 1) as usize;
         image.truncated = (upto, image.entries[position].term);
         image.entries.drain(..=position);
+        image.damage.truncated(upto);
     }
 }
 
@@ -269,6 +278,7 @@ impl Image {
             "entries from {first} on leave a gap in a log of {truncated}..={last}"
         );
         self.entries.truncate((first.0 - truncated.0 - 1) as usize);
+        self.damage.replaced_from(first);
         for entry in entries {
             let next = self.last().0.next();
             assert_eq!(entry.index, next, "entries are not consecutive");
@@ -303,7 +313,7 @@ mod tests {
         }
     }
 
-    fn group(index: u64) -> Vec<LogWrite> {
+    pub(super) fn group(index: u64) -> Vec<LogWrite> {
         let entry = LogEntry {
             index: LogIndex(index),
             term: Term(1),

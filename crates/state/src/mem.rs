@@ -53,6 +53,14 @@ impl MemState {
         }
     }
 
+    /// Returns another disk with the same flushed rows, as a copy of the files would be.
+    #[must_use]
+    pub fn copy(&self) -> Self {
+        let copy = Self::new();
+        copy.lock().flushed = self.lock().flushed.clone();
+        copy
+    }
+
     /// Ends the life of the process: of the writes since the last flush the first `keep` survive.
     pub fn crash(&self, keep: usize) {
         let mut disk = self.lock();
@@ -188,6 +196,17 @@ mod tests {
             assert_eq!(state.flushed_applied(), LogIndex(kept));
             assert_eq!(state.open().rows().unwrap(), write(kept).puts);
         }
+    }
+
+    #[test]
+    fn a_copy_is_another_disk() {
+        let state = MemState::new();
+        let mut store = state.open();
+        store.write(&write(1)).unwrap();
+        store.flush().unwrap();
+        let copy = state.copy();
+        copy.open().write(&write(2)).unwrap();
+        assert_eq!((state.unflushed(), copy.flushed_applied().0), (0, 1));
     }
 
     #[test]
