@@ -340,7 +340,13 @@ impl<R: LogReader> Group<R> {
             .write_to_bytes()
             .expect("a message in memory can be written to memory")
             .into();
-        self.append(entry)
+        let position = self.append(entry)?;
+        #[cfg(feature = "seeded-bugs")]
+        if self.bug == Some(crate::SeededBug::ChangeUncommitted) {
+            let applied = self.raw.apply_conf_change(&conf_change);
+            applied.expect("the change was checked above");
+        }
+        Ok(position)
     }
 
     fn append(&mut self, entry: Entry) -> Result<Position, ProposeError> {

@@ -1,11 +1,13 @@
-//! What a Raft message promises, for the simulator: the proof that it holds lies in the sender's
-//! durable image, which only the simulator sees.
+//! What Raft messages promise and entries change, for the simulator: the proof that a promise holds
+//! lies in the sender's durable image, which only the simulator sees.
 
 use crate::message::Envelope;
+use crate::storage::{EntryType, LogEntry};
+use crate::work::MemberChange;
 use bytes::Bytes;
 use corgi_base::{LogIndex, NodeId, Term};
 use protobuf::Message as _;
-use raft::eraftpb::{Message, MessageType};
+use raft::eraftpb::{ConfChange, ConfChangeType, Message, MessageType};
 
 /// What the sender of a message must have on disk when the message leaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,6 +70,37 @@ pub fn promise(from: NodeId, bytes: &Bytes) -> Option<Promise> {
     })
 }
 
+/// Returns what an entry of the log changes about the members, if it does.
+pub fn change(entry: &LogEntry) -> Option<MemberChange> {
+    if entry.entry_type != EntryType::ConfChange {
+        return None;
+    }
+    let change = ConfChange::parse_from_carllerche_bytes(&entry.data).ok()?;
+    let node = NodeId::new(change.node_id)?;
+    Some(match change.get_change_type() {
+        ConfChangeType::AddNode => MemberChange::AddVoter(node),
+        ConfChangeType::AddLearnerNode => MemberChange::AddLearner(node),
+        ConfChangeType::RemoveNode => MemberChange::Remove(node),
+    })
+}
+
+/// Returns the data of an entry that makes a change of the members.
+///
+/// # Panics
+/// Never: a message in memory can be written to memory.
+pub fn encode_change(change: MemberChange) -> Bytes {
+    let (kind, node) = match change {
+        MemberChange::AddLearner(node) => (ConfChangeType::AddLearnerNode, node),
+        MemberChange::AddVoter(node) => (ConfChangeType::AddNode, node),
+        MemberChange::Remove(node) => (ConfChangeType::RemoveNode, node),
+    };
+    let mut message = ConfChange::default();
+    message.set_change_type(kind);
+    message.node_id = node.get();
+    let bytes = message.write_to_bytes();
+    bytes.expect("a message in memory can be written to memory").into()
+}
+
 /// Returns the text that logs show of a message, for traces.
 pub fn describe(bytes: &Bytes) -> String {
     Message::parse_from_carllerche_bytes(bytes)
@@ -79,6 +112,28 @@ pub fn describe(bytes: &Bytes) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_change_of_the_members_is_read_from_its_entry() {
+        let mut entry = LogEntry {
+            index: LogIndex(1),
+            term: Term(1),
+            entry_type: EntryType::ConfChange,
+            context: Bytes::new(),
+            data: Bytes::new(),
+        };
+        let three = NodeId::new(3).unwrap();
+        for made in [
+            MemberChange::AddLearner(three),
+            MemberChange::AddVoter(three),
+            MemberChange::Remove(three),
+        ] {
+            entry.data = encode_change(made);
+            assert_eq!(change(&entry), Some(made));
+        }
+        entry.entry_type = EntryType::Normal;
+        assert_eq!(change(&entry), None);
+    }
 
     fn encode(kind: MessageType, reject: bool) -> Bytes {
         let mut message = Message::default();

@@ -84,6 +84,11 @@ impl MemLog {
         disk.life += 1;
     }
 
+    /// Returns the bounds of what is durable.
+    pub fn bounds(&self) -> LogBounds {
+        self.lock().durable.bounds()
+    }
+
     /// Returns how many groups are begun and not synced.
     pub fn begun(&self) -> usize {
         self.lock().begun.len()
@@ -212,16 +217,7 @@ impl MemLogWriter {
 
 impl LogWriter for MemLogWriter {
     fn bounds(&self) -> Result<LogBounds, ReadLogError> {
-        let disk = self.handle.disk();
-        let image = &disk.durable;
-        let (last_index, last_term) = image.last();
-        Ok(LogBounds {
-            hard_state: image.hard_state,
-            truncated_index: image.truncated.0,
-            truncated_term: image.truncated.1,
-            last_index,
-            last_term,
-        })
+        Ok(self.handle.disk().durable.bounds())
     }
 
     fn write(&mut self, writes: &[LogWrite]) -> Result<(), WriteLogError> {
@@ -232,6 +228,17 @@ impl LogWriter for MemLogWriter {
 }
 
 impl Image {
+    fn bounds(&self) -> LogBounds {
+        let (last_index, last_term) = self.last();
+        LogBounds {
+            hard_state: self.hard_state,
+            truncated_index: self.truncated.0,
+            truncated_term: self.truncated.1,
+            last_index,
+            last_term,
+        }
+    }
+
     fn last(&self) -> (LogIndex, Term) {
         self.entries
             .last()

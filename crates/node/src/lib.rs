@@ -80,7 +80,7 @@ pub use config::{CursorLimits, InitialMember, Limits, NodeConfig, NodeStart, Tim
 pub use cursors::{LogBlock, LogRead};
 pub use info::Facts;
 pub use members::Change;
-pub use node::{Node, NodeStartError};
+pub use node::{Load, Node, NodeStartError};
 pub use outputs::{DiskJob, Outputs, Probe};
 pub use peer::{Lane, NameCount, PeerHello, PeerMessage, Refusal, RefusalKind, Vitals};
 pub use queued::QueuedBytes;

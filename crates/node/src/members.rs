@@ -405,7 +405,10 @@ impl<R: LogReader> Running<R> {
             return;
         };
         let last = self.group.status().last_index;
-        if !caught_up(learner, &self.group.matched(), last) {
+        // A build that is too old for the cluster stops where it cannot apply the log: with a vote it
+        // would leave the others one short.
+        let able = shared.vitals.can_apply(learner, self.state.feature_level());
+        if !able || !caught_up(learner, &self.group.matched(), last) {
             return;
         }
         let replaced = self.state.replaced_by(learner);

@@ -512,6 +512,10 @@ impl Shared {
             for (_, seq, reply) in replies {
                 self.clients.reply(client, seq, reply);
             }
+            #[cfg(feature = "seeded-bugs")]
+            if self.bug == Some(corgi_consensus::SeededBug::OverflowDrops) {
+                return;
+            }
             return self.begin_lag(client, index);
         }
         for piece in pieces {

@@ -67,6 +67,12 @@ impl Vitals {
             .is_some_and(|peer| peer.vitals.disk_low)
     }
 
+    /// Whether a peer has said that it can apply what comes with a feature level.
+    pub(crate) fn can_apply(&self, node: NodeId, level: u32) -> bool {
+        let peer = self.peers.get(&node);
+        peer.is_some_and(|peer| peer.vitals.level >= level)
+    }
+
     /// Returns what all of `members` can apply, if each has said so.
     pub(crate) fn common_level(
         &self,
@@ -149,6 +155,8 @@ mod tests {
         assert_eq!(vitals.common_level(node(1), 2, members()), None);
         heard(&mut vitals, 0, 2, 0);
         assert_eq!(vitals.common_level(node(1), 2, members()), Some(1));
+        assert!(vitals.can_apply(node(2), 1) && !vitals.can_apply(node(2), 2));
+        assert!(!vitals.can_apply(node(3), 0), "it has not said anything");
     }
 
     #[test]

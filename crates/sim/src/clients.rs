@@ -1,6 +1,7 @@
 //! What clients do. What they make of the bytes that they read is in `reading`.
 
 use crate::history::{ConnId, Micros, Outcome, Record, Topic, Violation};
+use crate::membership::Errand;
 use crate::resp::put_command;
 use crate::rng::Rng;
 use crate::scenario::{MS, SECOND};
@@ -25,6 +26,8 @@ pub(crate) enum Role {
     Echo,
     /// Publishes to one node until it succeeds, to see that the node works.
     Probe,
+    /// Asks for changes of the members.
+    Admin,
 }
 
 /// What a client waits for, in order.
@@ -43,6 +46,8 @@ pub(crate) enum Pending {
     Leave {
         topic: Topic,
     },
+    /// An errand of somebody who runs the cluster.
+    Errand(Errand),
 }
 
 /// One client, which outlives its connections.
@@ -82,7 +87,7 @@ impl Client {
         Self {
             role,
             node: rng.index(scenario.nodes),
-            resp3: role == Role::Echo || rng.chance(50),
+            resp3: role != Role::Admin && (role == Role::Echo || rng.chance(50)),
             depth: rng.between(1, scenario.depth_max),
             chunk,
             topics,
@@ -122,6 +127,7 @@ impl World {
             (Role::Subscriber, self.scenario.subscribers),
             (Role::Churner, self.scenario.churners),
             (Role::Echo, self.scenario.echoes),
+            (Role::Admin, if self.members_change() { 2 } else { 0 }),
         ];
         for (role, count) in counts {
             for _ in 0..count {
@@ -151,11 +157,19 @@ impl World {
             }
             Role::Subscriber => client.rng.between(20 * MS, 200 * MS),
             Role::Probe => 500 * MS,
+            Role::Admin => client.rng.between(20 * MS, 300 * MS),
         };
         if client.role == Role::Probe && client.done {
             return Ok(());
         }
         self.after(wait, Event::Client { client: id });
+        if self.clients[id].role == Role::Admin {
+            return if self.impatient(id) {
+                self.client_leaves(id)
+            } else {
+                self.run_errand(id)
+            };
+        }
         let Some(conn) = self.clients[id].conn else {
             self.client_connects(id);
             return Ok(());
@@ -174,6 +188,8 @@ impl World {
             Role::Publisher | Role::Echo => self.publish_some(id, conn),
             Role::Probe => self.publish_some(id, conn),
             Role::Churner => self.churn(id, conn),
+            // Done above.
+            Role::Admin => Ok(()),
             Role::Subscriber => {
                 let tired = !self.draining && self.clients[id].rng.below(400) == 0;
                 if tired {
@@ -323,6 +339,10 @@ impl World {
             Some(Pending::Publish { sent, .. }) => {
                 self.now > self.clients[id].unblocked.max(*sent) + max
             }
+            Some(Pending::Errand(_)) => {
+                let since = self.clients[id].unblocked;
+                self.now > since + 3 * self.scenario.timeouts.write_ms * MS
+            }
             Some(Pending::Hello | Pending::Listen { .. } | Pending::Leave { .. }) | None => {
                 // A connection that never speaks is given up with the publish behind it.
                 let sent = self.clients[id]
@@ -330,7 +350,10 @@ impl World {
                     .iter()
                     .find_map(|pending| match pending {
                         Pending::Publish { sent, .. } => Some(*sent),
-                        Pending::Hello | Pending::Listen { .. } | Pending::Leave { .. } => None,
+                        Pending::Hello
+                        | Pending::Listen { .. }
+                        | Pending::Leave { .. }
+                        | Pending::Errand(_) => None,
                     });
                 sent.is_some_and(|sent| self.now > sent + 2 * max)
             }
@@ -373,8 +396,13 @@ impl World {
         self.record(&Record::Closed { conn })?;
         let mut first = silent;
         for pending in pending {
-            let Pending::Publish { payload, sent } = pending else {
-                continue;
+            let (payload, sent) = match pending {
+                Pending::Publish { payload, sent } => (payload, sent),
+                Pending::Errand(errand) => {
+                    self.errand_ended(errand, false)?;
+                    continue;
+                }
+                Pending::Hello | Pending::Listen { .. } | Pending::Leave { .. } => continue,
             };
             // Only the first must have been answered by now.
             let outcome = if first {

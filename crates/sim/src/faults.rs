@@ -1,4 +1,7 @@
 //! What goes wrong, for how long, and how it ends.
+//!
+//! Kinds of faults shift: for 10 to 30 s two to four of those that the seed has chosen happen, then
+//! others, and a quarter of the time none (F23).
 
 use crate::clients::Role;
 use crate::history::{Micros, Violation};
@@ -14,10 +17,14 @@ enum Undo {
     Quicken(usize, Micros),
     Steady(usize),
     Resume(usize),
+    /// A disk has room again.
+    Empty(usize),
+    /// Reads succeed again.
+    Read(usize),
     /// A node that is cut off and let in again in turns.
     Flap {
         node: usize,
-        cut: bool,
+        cut: Vec<(usize, usize)>,
         times: u64,
     },
 }
@@ -27,6 +34,9 @@ enum Undo {
 pub(crate) struct Faults {
     next: u64,
     active: BTreeMap<u64, Undo>,
+    /// The kinds that happen at present, and until when.
+    mix: Vec<FaultKind>,
+    mix_until: Micros,
 }
 
 impl World {
@@ -38,7 +48,11 @@ impl World {
         }
         let wait = self.rng.between(gap / 4, gap * 2);
         self.after(wait, Event::Fault);
-        let kinds = self.scenario.faults.clone();
+        self.shift_mix();
+        if self.faults.mix.is_empty() {
+            return Ok(());
+        }
+        let kinds = self.faults.mix.clone();
         let kind = self.rng.pick(&kinds);
         if self.handled >= self.faults_until {
             return Ok(());
@@ -46,6 +60,23 @@ impl World {
         *self.ledger.faults.entry(kind).or_default() += 1;
         self.trace.say(|| format!("fault {kind:?}"));
         self.begin(kind)
+    }
+
+    fn shift_mix(&mut self) {
+        if self.now < self.faults.mix_until {
+            return;
+        }
+        self.faults.mix_until = self.now + self.rng.between(10, 30) * SECOND / 2;
+        self.faults.mix.clear();
+        if self.rng.chance(25) {
+            return;
+        }
+        for _ in 0..self.rng.between(2, 4) {
+            let kind = self.rng.pick(&self.scenario.faults);
+            self.faults.mix.push(kind);
+        }
+        let mix = &self.faults.mix;
+        self.trace.say(|| format!("from now on {mix:?}"));
     }
 
     fn lasting(&mut self, wait: Micros, undo: Undo) {
@@ -57,13 +88,16 @@ impl World {
 
     /// Draws some nodes: mostly one, sometimes more, seldom all.
     fn victims(&mut self) -> Vec<usize> {
-        let all = self.machines.len();
+        let mut nodes = self.member_machines();
+        let all = nodes.len();
+        if all == 0 {
+            return nodes;
+        }
         let count = match self.rng.below(10) {
             0..7 => 1,
             7..9 => 1 + self.rng.index(all),
             _ => all,
         };
-        let mut nodes: Vec<usize> = (0..all).collect();
         for k in 0..count {
             let other = k + self.rng.index(all - k);
             nodes.swap(k, other);
@@ -82,18 +116,25 @@ impl World {
                 }
                 Ok(())
             }
-            FaultKind::Stop => self.stop_one(),
-            FaultKind::ClientCrash => {
-                for client in 0..self.clients.len() {
-                    if self.rng.chance(40) {
-                        self.client_leaves(client)?;
-                    }
-                }
+            FaultKind::Stop => self.stop_one(false),
+            FaultKind::Upgrade => self.stop_one(true),
+            FaultKind::ClientCrash => self.clients_leave(),
+            FaultKind::Members => {
+                self.change_members();
                 Ok(())
             }
+            FaultKind::Island => {
+                self.ask_an_island();
+                Ok(())
+            }
+            FaultKind::BitFlip
+            | FaultKind::LostFile
+            | FaultKind::OldFolder
+            | FaultKind::Wipe => self.harm_one(kind),
             FaultKind::Isolate
             | FaultKind::Halves
             | FaultKind::Ring
+            | FaultKind::Bridge
             | FaultKind::OneWay
             | FaultKind::Flap
             | FaultKind::SlowLink
@@ -105,8 +146,11 @@ impl World {
             | FaultKind::ClockJump
             | FaultKind::ClockDrift
             | FaultKind::DiskError
+            | FaultKind::ReadError
+            | FaultKind::DiskFull
             | FaultKind::SlowDisk
-            | FaultKind::DiskStall => {
+            | FaultKind::DiskStall
+            | FaultKind::Fuse => {
                 for node in self.victims() {
                     self.begin_machine(kind, node);
                 }
@@ -122,14 +166,23 @@ impl World {
         Ok(())
     }
 
-    fn crash_for_a_while(&mut self, node: usize, power: bool) -> Result<(), Violation> {
+    fn clients_leave(&mut self) -> Result<(), Violation> {
+        for client in 0..self.clients.len() {
+            if self.rng.chance(40) {
+                self.client_leaves(client)?;
+            }
+        }
+        Ok(())
+    }
+
+    pub(crate) fn crash_for_a_while(&mut self, node: usize, power: bool) -> Result<(), Violation> {
         self.crash(node, power)?;
         let wait = self.rng.skewed(50 * MS, 10 * SECOND);
         self.after(wait, Event::Start { node });
         Ok(())
     }
 
-    fn stop_one(&mut self) -> Result<(), Violation> {
+    fn stop_one(&mut self, upgrade: bool) -> Result<(), Violation> {
         let node = self.rng.index(self.machines.len());
         let by = self.now + 3 * SECOND;
         let machine = &mut self.machines[node];
@@ -138,6 +191,9 @@ impl World {
         };
         process.stop_by = Some(by);
         process.node.shut_down(machine.clock.now(self.now));
+        if upgrade {
+            machine.level += 1;
+        }
         let wait = self.rng.between(3 * SECOND, 8 * SECOND);
         self.after(wait, Event::Start { node });
         self.drain(node)
@@ -162,6 +218,14 @@ impl World {
                 self.lasting(wait * 4, Undo::Steady(node));
             }
             FaultKind::DiskError => self.machines[node].disk_fails = true,
+            FaultKind::ReadError => {
+                self.machines[node].folder.log.fail_reads(true);
+                self.lasting(wait, Undo::Read(node));
+            }
+            FaultKind::DiskFull => {
+                self.machines[node].full += 1;
+                self.lasting(wait, Undo::Empty(node));
+            }
             FaultKind::SlowDisk => {
                 let extra = self.rng.skewed(5 * MS, SECOND);
                 self.machines[node].sync_extra += extra;
@@ -173,18 +237,11 @@ impl World {
                 // Only the writes that begin soon are caught by it.
                 self.lasting(100 * MS, Undo::Quicken(node, extra));
             }
-            FaultKind::Kill
-            | FaultKind::Stop
-            | FaultKind::Isolate
-            | FaultKind::Halves
-            | FaultKind::Ring
-            | FaultKind::OneWay
-            | FaultKind::Flap
-            | FaultKind::SlowLink
-            | FaultKind::ResetLinks
-            | FaultKind::PowerLoss
-            | FaultKind::PowerLossAll
-            | FaultKind::ClientCrash => unreachable!("no fault of one machine's parts"),
+            FaultKind::Fuse => {
+                let steps = self.rng.below(40);
+                self.machines[node].fuse = Some(steps);
+            }
+            kind => unreachable!("{kind:?} is no fault of one machine's parts"),
         }
     }
 
@@ -194,9 +251,10 @@ impl World {
         let node = self.rng.index(nodes);
         let other = self.rng.index(nodes);
         match kind {
-            FaultKind::SlowLink if node != other => {
+            FaultKind::SlowLink if node == other => {}
+            FaultKind::SlowLink => {
                 let extra = self.rng.skewed(10 * MS, 3 * SECOND);
-                self.links.slow[node][other] += extra;
+                *self.links.slow.entry((node, other)).or_default() += extra;
                 self.lasting(wait, Undo::Hasten(node, other, extra));
             }
             FaultKind::ResetLinks => {
@@ -207,40 +265,33 @@ impl World {
                 }
             }
             FaultKind::Flap => {
-                let times = self.rng.between(3, 12);
-                let undo = Undo::Flap {
-                    node,
-                    cut: false,
-                    times,
-                };
-                self.lasting(0, undo);
+                let times = self.rng.between(5, 24);
+                let cut = Vec::new();
+                self.lasting(0, Undo::Flap { node, cut, times });
             }
-            FaultKind::Isolate => self.partition(wait, |from, to| from == node || to == node),
-            FaultKind::Halves => {
+            FaultKind::Isolate => self.isolate(node, wait),
+            FaultKind::Halves | FaultKind::Bridge => {
+                let bridge = (kind == FaultKind::Bridge).then_some(node);
                 let side: Vec<bool> = (0..nodes).map(|_| self.rng.chance(50)).collect();
-                self.partition(wait, |from, to| side[from] != side[to]);
+                self.partition(wait, |from, to| {
+                    side[from] != side[to] && bridge != Some(from) && bridge != Some(to)
+                });
             }
             FaultKind::Ring => self.partition(wait, |from, to| {
                 let apart = from.abs_diff(to);
                 apart > 1 && apart < nodes - 1
             }),
             FaultKind::OneWay => self.partition(wait, |from, to| (from, to) == (node, other)),
-            FaultKind::SlowLink
-            | FaultKind::Kill
-            | FaultKind::Stop
-            | FaultKind::Pause
-            | FaultKind::ClockJump
-            | FaultKind::ClockDrift
-            | FaultKind::PowerLoss
-            | FaultKind::PowerLossAll
-            | FaultKind::DiskError
-            | FaultKind::SlowDisk
-            | FaultKind::DiskStall
-            | FaultKind::ClientCrash => {}
+            kind => unreachable!("{kind:?} is no fault of the network"),
         }
     }
 
-    fn partition(&mut self, wait: Micros, apart: impl Fn(usize, usize) -> bool) {
+    /// Cuts one node off from all others.
+    fn isolate(&mut self, node: usize, wait: Micros) {
+        self.partition(wait, |from, to| from == node || to == node);
+    }
+
+    pub(crate) fn partition(&mut self, wait: Micros, apart: impl Fn(usize, usize) -> bool) {
         let cut: Vec<(usize, usize)> = pairs(self.machines.len())
             .filter(|(from, to)| apart(*from, *to))
             .collect();
@@ -264,31 +315,42 @@ impl World {
                     self.mend(from, to);
                 }
             }
-            Undo::Hasten(from, to, extra) => self.links.slow[from][to] -= extra,
+            Undo::Hasten(from, to, extra) => {
+                *self.links.slow.entry((from, to)).or_default() -= extra;
+            }
             Undo::Quicken(node, extra) => self.machines[node].sync_extra -= extra,
             Undo::Steady(node) => self.machines[node].clock.drift(self.now, 1_000_000),
             Undo::Resume(node) => self.resume(node),
-            Undo::Flap { node, cut, times } => {
-                for (from, to) in pairs(self.machines.len()) {
-                    if from == node || to == node {
-                        if cut {
-                            self.mend(from, to);
-                        } else if !for_ever && times > 0 {
-                            self.cut(from, to);
-                        }
-                    }
-                }
-                if !for_ever && times > 0 {
-                    let wait = self.rng.between(200 * MS, 3 * SECOND);
-                    let undo = Undo::Flap {
-                        node,
-                        cut: !cut,
-                        times: times - u64::from(cut),
-                    };
-                    self.lasting(wait, undo);
-                }
+            Undo::Empty(node) => self.machines[node].full -= 1,
+            Undo::Read(node) => self.machines[node].folder.log.fail_reads(false),
+            Undo::Flap { node, cut, times } => self.flap(node, cut, times, for_ever),
+        }
+    }
+
+    /// Lets a node in again, or cuts it off, and the reverse a while later.
+    fn flap(&mut self, node: usize, cut: Vec<(usize, usize)>, times: u64, for_ever: bool) {
+        let mut next = Vec::new();
+        let goes_on = !for_ever && times > 0;
+        let was_cut = !cut.is_empty();
+        for (from, to) in cut {
+            self.mend(from, to);
+        }
+        if !goes_on {
+            return;
+        }
+        if !was_cut {
+            next.extend(pairs(self.machines.len()).filter(|(from, to)| *from == node || *to == node));
+            for (from, to) in &next {
+                self.cut(*from, *to);
             }
         }
+        let wait = self.rng.between(200 * MS, 3 * SECOND);
+        let undo = Undo::Flap {
+            node,
+            cut: next,
+            times: times - 1,
+        };
+        self.lasting(wait, undo);
     }
 
     /// Ends all faults.
@@ -298,6 +360,7 @@ impl World {
         }
         for node in 0..self.machines.len() {
             self.machines[node].disk_fails = false;
+            self.machines[node].fuse = None;
             self.hurry_disk(node);
         }
     }
@@ -305,7 +368,7 @@ impl World {
     /// Adds a client for each healed node that tries until the node takes a write.
     pub(crate) fn probe(&mut self) {
         for node in 0..self.machines.len() {
-            if !self.machines[node].abandoned {
+            if self.must_serve(node) {
                 self.add_client(Role::Probe, Some(node));
             }
         }

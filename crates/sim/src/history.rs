@@ -1,8 +1,9 @@
 //! What the checkers see of a run: one record after the other, in the order of events.
 
 use bytes::Bytes;
-use corgi_base::{LogIndex, NodeId, SubscriptionKind, Term};
-use corgi_consensus::storage::{HardState, LogEntry};
+use corgi_base::{Boot, InstanceId, LogIndex, NodeId, SubscriptionKind, Term};
+use corgi_consensus::inspect::Promise;
+use corgi_consensus::storage::{HardState, LogBounds, LogEntry};
 use std::fmt;
 
 /// Virtual time in microseconds since the start of the run.
@@ -140,10 +141,74 @@ pub enum Record {
         node: NodeId,
         /// The entry as it stands in the node's durable log.
         entry: LogEntry,
-        /// How many voters had it on disk, if this was the first node to apply it.
-        holders: usize,
-        /// How many nodes voted.
-        voters: usize,
+        /// Who had it on disk, or has lost it together with that disk, if this was the first node to
+        /// apply it.
+        disks: Vec<NodeId>,
+    },
+    /// A process has started.
+    Started {
+        /// Which node.
+        node: NodeId,
+        /// The name of its folder.
+        instance: InstanceId,
+        /// Its boot.
+        boot: Boot,
+        /// What its log holds.
+        bounds: LogBounds,
+    },
+    /// A message has left a node.
+    Promised {
+        /// Which node.
+        node: NodeId,
+        /// What it says about the node's disk.
+        promise: Promise,
+    },
+    /// The disk of a node has lost or changed what was synced.
+    Harmed {
+        /// Which node.
+        node: NodeId,
+    },
+    /// A sync has failed.
+    SyncFailed {
+        /// Which node.
+        node: NodeId,
+    },
+    /// A node does not start, or does not go on.
+    GaveUp {
+        /// Which node.
+        node: NodeId,
+        /// Why, in its words.
+        text: String,
+    },
+    /// A node stops because it was removed.
+    Removed {
+        /// Which node.
+        node: NodeId,
+    },
+    /// A client asks for a change of the members.
+    ChangeAsked {
+        /// Who is to leave, if somebody is.
+        leaves: Option<NodeId>,
+        /// Who is to join, if somebody is.
+        joins: Option<NodeId>,
+    },
+    /// A client was told that such a change is made.
+    ChangeMade {
+        /// Who has left.
+        leaves: Option<NodeId>,
+        /// Who has joined.
+        joins: Option<NodeId>,
+    },
+    /// How much waits somewhere.
+    Held {
+        /// On which node.
+        node: NodeId,
+        /// What, and where.
+        what: &'static str,
+        /// How much.
+        amount: u64,
+        /// How much may.
+        max: u64,
     },
     /// A node leads.
     Leads {

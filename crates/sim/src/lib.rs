@@ -21,8 +21,7 @@
 //!   on disks, and against what clients were told.
 //!
 //! # Not here
-//! Damaged bytes, full disks, snapshots, changes of membership, and cursors: they come with the
-//! code that they are about. Duplicated and reordered messages within a lane: a stream does not do
+//! Snapshots: they come with the code that they are about. Duplicated and reordered messages within a lane: a stream does not do
 //! that. RocksDB and sockets: the conformance suites and the tests with real processes are for
 //! those.
 //!
@@ -34,11 +33,15 @@
 
 mod check;
 mod clients;
+mod damage;
 mod faults;
+mod folder;
 mod history;
 mod ledger;
 mod links;
+mod load;
 mod machine;
+mod membership;
 mod nodes;
 mod phases;
 mod reading;

@@ -8,6 +8,7 @@
 //! - After a connection ends the caller calls again, and both sides check each other again.
 
 use crate::history::{Micros, Violation};
+use crate::machine::Seat;
 use crate::nodes::place;
 use crate::scenario::{MS, SECOND};
 use crate::world::{Event, World};
@@ -42,21 +43,21 @@ pub(crate) struct Links {
     calls: BTreeMap<u64, Call>,
     next: u64,
     /// The present call of each ordered pair.
-    current: Vec<Vec<Option<u64>>>,
+    current: BTreeMap<(usize, usize), u64>,
     /// How many faults cut each direction.
-    cuts: Vec<Vec<u32>>,
+    cuts: BTreeMap<(usize, usize), u32>,
     /// By how much faults slow each direction.
-    pub(crate) slow: Vec<Vec<Micros>>,
+    pub(crate) slow: BTreeMap<(usize, usize), Micros>,
 }
 
 impl Links {
-    pub(crate) fn new(nodes: usize) -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             calls: BTreeMap::new(),
             next: 1,
-            current: vec![vec![None; nodes]; nodes],
-            cuts: vec![vec![0; nodes]; nodes],
-            slow: vec![vec![0; nodes]; nodes],
+            current: BTreeMap::new(),
+            cuts: BTreeMap::new(),
+            slow: BTreeMap::new(),
         }
     }
 
@@ -69,27 +70,36 @@ impl Links {
     }
 
     fn is_cut(&self, from: usize, to: usize) -> bool {
-        self.cuts[from][to] > 0
+        self.cuts.contains_key(&(from, to))
+    }
+
+    /// Whether two machines cannot talk with each other.
+    pub(crate) fn is_apart(&self, one: usize, other: usize) -> bool {
+        self.is_cut(one, other) || self.is_cut(other, one)
     }
 }
 
 impl World {
-    fn delay(&mut self, from: usize, to: usize) -> Micros {
+    pub(crate) fn delay(&mut self, from: usize, to: usize) -> Micros {
         let (least, more) = self.scenario.delay;
-        least + self.rng.below(more) + self.links.slow[from][to]
+        let slow = self.links.slow.get(&(from, to));
+        least + self.rng.below(more) + slow.copied().unwrap_or(0)
     }
 
     /// Cuts a direction.
     pub(crate) fn cut(&mut self, from: usize, to: usize) {
-        self.links.cuts[from][to] += 1;
+        *self.links.cuts.entry((from, to)).or_default() += 1;
     }
 
     /// Takes back one cut; what waited arrives if it was the last.
     pub(crate) fn mend(&mut self, from: usize, to: usize) {
-        self.links.cuts[from][to] -= 1;
-        if self.links.is_cut(from, to) {
-            return;
+        if let Some(cuts) = self.links.cuts.get_mut(&(from, to)) {
+            *cuts -= 1;
+            if *cuts > 0 {
+                return;
+            }
         }
+        self.links.cuts.remove(&(from, to));
         let held: Vec<(u64, [usize; 2])> = self
             .links
             .calls
@@ -111,7 +121,7 @@ impl World {
     pub(crate) fn set_peers(&mut self, node: usize, peers: Vec<NodeId>) {
         let life = self.machines[node].life;
         for peer in &peers {
-            if self.links.current[node][place(*peer)].is_none() {
+            if !self.links.current.contains_key(&(node, place(*peer))) {
                 let to = place(*peer);
                 let wait = self.rng.below(50 * MS);
                 let from = node;
@@ -129,12 +139,12 @@ impl World {
         let Some(hello) = machine.hello().filter(|_| alive) else {
             return;
         };
-        if self.links.current[from][to].is_some() {
+        if self.links.current.contains_key(&(from, to)) {
             return;
         }
         let id = self.links.next;
         self.links.next += 1;
-        self.links.current[from][to] = Some(id);
+        self.links.current.insert((from, to), id);
         let call = Call {
             from,
             to,
@@ -161,6 +171,11 @@ impl World {
         }
         let wait = self.delay(to, from);
         let machine = &self.machines[to];
+        if machine.seat == Seat::Waiting && hello.formation.is_some() {
+            let reply = Ok(machine.waiting_hello());
+            self.after(wait, Event::HelloBack { conn: id, reply });
+            return;
+        }
         let Some(process) = &machine.process else {
             self.after(wait, Event::Broken { conn: id });
             return;
@@ -187,6 +202,8 @@ impl World {
         let (from, to, life) = (call.from, call.to, call.from_life);
         let lost = self.links.is_cut(to, from) || call.ended;
         let peer = self.machines[to].id;
+        // Only a machine that waits answers without a process.
+        let waits = call.to_life.is_none();
         let machine = &mut self.machines[from];
         if lost || machine.life != life {
             return Ok(());
@@ -195,7 +212,17 @@ impl World {
             return Ok(());
         };
         let now = machine.clock.now(self.now);
+        let formation = process.node.hello().formation;
         match reply {
+            // It wants the last word, and calls back when it has started.
+            Ok(theirs) if waits && process.node.check_peer(&theirs).is_ok() => {
+                let wait = self.delay(from, to);
+                if let Some(formation) = formation {
+                    let node = to;
+                    self.after(wait, Event::Admit { node, formation });
+                }
+                return self.broken(id);
+            }
             Ok(theirs) if process.node.check_peer(&theirs).is_ok() => {
                 if let Some(call) = self.links.calls.get_mut(&id) {
                     call.up = true;
@@ -241,8 +268,8 @@ impl World {
             let keep = self.rng.index(lane.len() + 1);
             lane.truncate(keep);
         }
-        if self.links.current[from][to] == Some(id) {
-            self.links.current[from][to] = None;
+        if self.links.current.get(&(from, to)) == Some(&id) {
+            self.links.current.remove(&(from, to));
         }
         // The system closes the sockets of a process that is gone; now and then something on the way does so by
         // mistake.
@@ -274,7 +301,7 @@ impl World {
                     let keep = self.rng.index(lane.len() + 1);
                     lane.truncate(keep);
                 }
-                self.links.current[node][call.to] = None;
+                self.links.current.remove(&(node, call.to));
             } else if call.to == node && !call.ended {
                 notify.push((*id, call.from));
             }
@@ -295,7 +322,7 @@ impl World {
 
     /// Resets the connections between two nodes, as a broken switch does.
     pub(crate) fn reset_link(&mut self, from: usize, to: usize) {
-        if let Some(id) = self.links.current[from][to] {
+        if let Some(id) = self.links.current.get(&(from, to)).copied() {
             self.after(0, Event::Broken { conn: id });
         }
     }
@@ -303,7 +330,7 @@ impl World {
     /// Sends a message; `false` if it was dropped.
     pub(crate) fn send(&mut self, from: usize, to: usize, message: &PeerMessage) -> bool {
         let wait = self.delay(from, to);
-        let Some(id) = self.links.current[from][to] else {
+        let Some(id) = self.links.current.get(&(from, to)).copied() else {
             return false;
         };
         let Some(call) = self.links.calls.get_mut(&id) else {
@@ -333,7 +360,7 @@ impl World {
             return Ok(());
         };
         let (from, to) = (call.from, call.to);
-        if self.links.cuts[from][to] > 0 {
+        if self.links.cuts.contains_key(&(from, to)) {
             if call.held == [0, 0] {
                 let wait = self.scenario.stall_max;
                 self.schedule(self.now + wait, Event::GiveUp { conn: id });

@@ -1,19 +1,20 @@
 //! One machine: its disk, its clocks, and the process on it, if one runs.
 
+use crate::folder::{Folder, Harm};
 use crate::history::{ConnId, Micros};
 use crate::rng::Rng;
 use crate::scenario::Scenario;
 use crate::world::Event;
 use bytes::Bytes;
-use corgi_base::{
-    Boot, ClientId, ClusterId, Formation, InstanceId, LogIndex, NodeId, Nonce, Now, Term,
-};
+use corgi_base::{Boot, ClientId, ClusterId, Formation, LogIndex, NodeId, Nonce, Now, Term};
 use corgi_consensus::PersistToken;
-use corgi_consensus::mem::{MemLog, MemLogReader, MemLogWriter};
-use corgi_consensus::storage::{LogEntry, LogWriter};
-use corgi_node::{DiskJob, InitialMember, LogRead, Node, NodeConfig, NodeStart, PeerHello};
+use corgi_consensus::mem::{MemLogReader, MemLogWriter};
+use corgi_consensus::storage::LogEntry;
+use corgi_node::{
+    DiskJob, DiskSpace, InitialMember, Limits, LogRead, Node, NodeConfig, NodeStart, PeerHello,
+};
 use corgi_session::Users;
-use corgi_state::mem::{MemState, MemStateStore};
+use corgi_state::mem::MemStateStore;
 use corgi_state::store::{StateStore, StateWrite};
 use slog::Logger;
 use std::collections::{BTreeMap, VecDeque};
@@ -70,16 +71,34 @@ impl Clock {
     }
 }
 
+/// What a machine is to the cluster.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Seat {
+    /// Its folder is a member's, or will be one's.
+    Member,
+    /// It waits to be let in.
+    Waiting,
+    /// Its node was removed, and knows it.
+    Left,
+    /// It has refused to go on, for ever.
+    Broken,
+}
+
 /// One machine.
 #[derive(Debug)]
 pub(crate) struct Machine {
     pub(crate) id: NodeId,
     pub(crate) clock: Clock,
-    pub(crate) log: MemLog,
-    state: MemState,
-    instance: InstanceId,
-    boot: Boot,
-    formation: Option<Formation>,
+    pub(crate) folder: Folder,
+    /// An earlier copy of the folder.
+    pub(crate) old: Option<Folder>,
+    pub(crate) seat: Seat,
+    /// Whether it joined a cluster that was there.
+    joined: bool,
+    /// The disk has lost or changed what it had promised to keep.
+    pub(crate) harm: Option<Harm>,
+    /// The feature level of the build on it.
+    pub(crate) level: u32,
     /// Counts the processes that have run here.
     pub(crate) life: u64,
     pub(crate) process: Option<Process>,
@@ -91,6 +110,10 @@ pub(crate) struct Machine {
     /// What a sync takes longer than usual.
     pub(crate) sync_extra: Micros,
     pub(crate) disk_fails: bool,
+    /// How many faults fill the disk.
+    pub(crate) full: u32,
+    /// The process dies after so many further steps.
+    pub(crate) fuse: Option<u64>,
     /// Whether the machine stays off until all is healed.
     pub(crate) abandoned: bool,
 }
@@ -122,6 +145,8 @@ pub(crate) struct Process {
     /// The rows as written, with those that are not flushed.
     rows: BTreeMap<Bytes, Bytes>,
     pub(crate) applied: LogIndex,
+    /// Up to where the rows are written.
+    stored: LogIndex,
     pub(crate) conns: BTreeMap<ClientId, ConnId>,
     pub(crate) next_client: u64,
     pub(crate) led: Option<Term>,
@@ -131,15 +156,15 @@ pub(crate) struct Process {
 
 impl Machine {
     pub(crate) fn new(id: NodeId, rng: &mut Rng) -> Self {
-        let instance = u128::from(rng.draw()) << 64 | u128::from(id.get());
         Self {
             id,
             clock: Clock::new(),
-            log: MemLog::new(),
-            state: MemState::new(),
-            instance: InstanceId(instance),
-            boot: Boot(0),
-            formation: None,
+            folder: Folder::new(id, rng),
+            old: None,
+            seat: Seat::Member,
+            joined: false,
+            harm: None,
+            level: corgi_base::FEATURE_LEVEL,
             life: 0,
             process: None,
             paused: false,
@@ -147,8 +172,20 @@ impl Machine {
             answerable_since: Micros::MAX,
             sync_extra: 0,
             disk_fails: false,
+            full: 0,
+            fuse: None,
             abandoned: false,
         }
+    }
+
+    /// Whether it is one that a fault may meet.
+    pub(crate) fn is_member(&self) -> bool {
+        self.seat == Seat::Member
+    }
+
+    /// Whether what the disk had is gone, so that nothing that runs on it can be what it was.
+    pub(crate) fn is_lost(&self) -> bool {
+        matches!(self.harm, Some(Harm::OldFolder | Harm::Wiped))
     }
 
     /// Starts a process on what the disk holds.
@@ -162,15 +199,14 @@ impl Machine {
         rng: &mut Rng,
         log: &Logger,
     ) -> Result<(), String> {
-        self.boot = self.boot.next();
         self.life += 1;
-        let writer = self.log.writer();
-        let store = self.state.open();
+        let bounds = self.folder.open()?;
+        let writer = self.folder.log.writer();
+        let store = self.folder.state.open();
         let stored = store.rows().map_err(|error| error.to_string())?;
-        let bounds = writer.bounds().map_err(|error| error.to_string())?;
         let start = NodeStart {
             bounds,
-            reader: self.log.reader(),
+            reader: self.folder.log.reader(),
             state_rows: stored.clone(),
         };
         let config = self.config(scenario, rng);
@@ -187,7 +223,8 @@ impl Machine {
             group: 0,
             peers: Vec::new(),
             rows: stored.into_iter().collect(),
-            applied: self.state.flushed_applied(),
+            applied: self.folder.state.flushed_applied(),
+            stored: self.folder.state.flushed_applied(),
             conns: BTreeMap::new(),
             next_client: 1,
             led: None,
@@ -200,18 +237,23 @@ impl Machine {
         let member = |id| {
             NodeId::new(id).map(|id| InitialMember {
                 id,
-                addr: Bytes::from(format!("n{id}:16379")),
+                addr: address(id),
             })
+        };
+        let first = if self.joined {
+            self.id.get()..=self.id.get()
+        } else {
+            1..=scenario.nodes as u64
         };
         NodeConfig {
             id: self.id,
-            instance: self.instance,
-            boot: self.boot,
+            instance: self.folder.instance,
+            boot: self.folder.boot,
             nonce: Nonce(u128::from(rng.draw())),
-            formation: self.formation,
+            formation: self.folder.formation,
             new_cluster: ClusterId(u128::from(rng.draw())),
-            initial_members: (1..=scenario.nodes as u64).filter_map(member).collect(),
-            feature_level: corgi_base::FEATURE_LEVEL,
+            initial_members: first.filter_map(member).collect(),
+            feature_level: self.level,
             seed: rng.draw(),
             users: Users::default(),
             all_channels: false,
@@ -222,34 +264,67 @@ impl Machine {
 
     /// Ends the process. Chance decides how much of what was begun got to the disk; returns the
     /// entries that did.
-    pub(crate) fn crash(&mut self, rng: &mut Rng) -> Vec<LogEntry> {
+    pub(crate) fn crash(&mut self, power: bool, rng: &mut Rng) -> Vec<LogEntry> {
         let Some(process) = self.process.take() else {
             return Vec::new();
         };
-        let keep = rng.index(self.log.begun() + 1);
-        self.log.crash(keep);
-        let state = rng.index(self.state.unflushed() + 1);
-        self.state.crash(state);
+        let whole = self.folder.crash(power, rng);
         self.paused = false;
+        self.fuse = None;
         self.answerable_since = Micros::MAX;
         match process.busy {
             Some(Group::Form(formation)) if rng.chance(50) => {
-                self.formation = Some(formation);
+                self.folder.formation = Some(formation);
                 Vec::new()
             }
-            Some(Group::Writes { entries, .. }) if keep > 0 => entries,
+            Some(Group::Writes { entries, .. }) if whole => entries,
             Some(Group::Form(_) | Group::Writes { .. }) | None => Vec::new(),
         }
     }
 
+    /// Takes on the cluster of a member that has called.
+    pub(crate) fn admit(&mut self, formation: Formation) {
+        self.folder.formation = Some(formation);
+        self.seat = Seat::Member;
+        self.joined = true;
+    }
+
+    /// Returns what a node that waits says of itself.
+    pub(crate) fn waiting_hello(&self) -> PeerHello {
+        PeerHello {
+            id: self.id,
+            instance: self.folder.instance,
+            boot: Boot(0),
+            nonce: Nonce(0),
+            formation: None,
+        }
+    }
+
+    /// Makes the folder an empty one.
+    pub(crate) fn wipe(&mut self, rng: &mut Rng) {
+        self.folder.harm(Harm::Wiped, None, self.id, rng);
+        if self.joined {
+            self.seat = Seat::Waiting;
+        }
+    }
+
+    /// Returns whether the disk has room, as the file system tells it.
+    pub(crate) fn space(&self, limits: &Limits) -> DiskSpace {
+        let total = limits.disk_free_bytes_min * 10;
+        let free = if self.full > 0 { limits.disk_free_bytes_min / 2 } else { total / 2 };
+        DiskSpace { free, total }
+    }
+
     /// Makes what is on its way durable; returns the entries, and the proofs for the node.
-    pub(crate) fn finish_group(&mut self) -> (Vec<LogEntry>, Vec<PersistToken>) {
+    ///
+    /// With `lost` the disk says so and has not written anything.
+    pub(crate) fn finish_group(&mut self, lost: bool) -> (Vec<LogEntry>, Vec<PersistToken>) {
         let Some(process) = &mut self.process else {
             return Default::default();
         };
         match process.busy.take() {
             Some(Group::Form(formation)) => {
-                self.formation = Some(formation);
+                self.folder.formation = Some(formation);
                 Default::default()
             }
             Some(Group::Writes {
@@ -257,10 +332,14 @@ impl Machine {
                 tokens,
                 state,
             }) => {
-                process.writer.sync();
-                for write in &state {
-                    let written = process.store.write(write);
-                    written.expect("a disk in memory takes every write");
+                if lost {
+                    self.folder.log.forget_begun();
+                } else {
+                    process.writer.sync();
+                    self.folder.synced();
+                }
+                for write in state {
+                    process.write_state(write, self.folder.mistakes.splits_state);
                 }
                 (entries, tokens)
             }
@@ -274,7 +353,38 @@ impl Machine {
     }
 }
 
+/// Returns where a node's peers find it.
+pub(crate) fn address(id: NodeId) -> Bytes {
+    Bytes::from(format!("n{id}:16379"))
+}
+
 impl Process {
+    fn write_state(&mut self, write: StateWrite, split: bool) {
+        let parts = if split {
+            // The row without which the others mean nothing, and which all of them must go with.
+            let meta = |(key, _): &(Bytes, Bytes)| key.len() == 1;
+            let (meta, rows) = write.puts.into_iter().partition(meta);
+            let early = StateWrite {
+                applied: self.stored,
+                puts: rows,
+                deletes: write.deletes,
+            };
+            let late = StateWrite {
+                applied: write.applied,
+                puts: meta,
+                deletes: Vec::new(),
+            };
+            vec![early, late]
+        } else {
+            vec![write]
+        };
+        for part in &parts {
+            self.stored = part.applied;
+            let written = self.store.write(part);
+            written.expect("a disk in memory takes every write");
+        }
+    }
+
     /// Takes what may share the next sync. Returns the number of the group, if there is anything.
     pub(crate) fn begin_group(&mut self) -> Option<u64> {
         if self.busy.is_some() {

@@ -1,7 +1,7 @@
 //! `corgi-sim`: runs seeds, and shows what the failing ones did.
 
 use corgi_sim::{Keep, Ledger, Options, Outcome, run, shorten};
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::io::Write as _;
 use std::process::ExitCode;
 use std::sync::Mutex;
@@ -19,6 +19,7 @@ const LINES: usize = 60;
 
 thread_local! {
     static SEED: Cell<u64> = const { Cell::new(0) };
+    static PANIC: RefCell<String> = const { RefCell::new(String::new()) };
 }
 
 #[derive(Debug)]
@@ -40,6 +41,11 @@ fn main() -> ExitCode {
     };
     std::panic::set_hook(Box::new(|info| {
         let seed = SEED.get();
+        if cfg!(panic = "unwind") {
+            // A node that is built to end itself so, or a violation, which is shown as all others are.
+            PANIC.replace(info.to_string());
+            return;
+        }
         complain(&format!(
             "seed {seed} panicked: {info}\nagain: corgi-sim --seed {seed} --verbose"
         ));
@@ -107,6 +113,9 @@ fn one(seed: u64, arguments: &Arguments) -> ExitCode {
             say(line);
         }
         say(&format!("seed {seed} broke {violation}"));
+        if violation.invariant == "panic" {
+            say(&PANIC.take());
+        }
     }
     say(&format!("hash {:016x}", outcome.hash));
     say(&outcome.ledger.to_string());
@@ -150,15 +159,8 @@ fn many(arguments: &Arguments) -> ExitCode {
 /// Returns the mistake with a number of the list in `docs/simulation.md`.
 #[cfg(feature = "seeded-bugs")]
 fn bug(number: u64) -> Option<corgi_sim::SeededBug> {
-    use corgi_sim::SeededBug;
-    Some(match number {
-        1 => SeededBug::AckBeforeFsync,
-        2 => SeededBug::AnswerBeforeFsync,
-        3 => SeededBug::VoteNotSynced,
-        10 => SeededBug::SubscribeWithoutReadIndex,
-        13 => SeededBug::ForwardedTwice,
-        _ => return None,
-    })
+    let mut all = corgi_sim::SeededBug::ALL.into_iter();
+    all.find(|bug| *bug as u64 == number)
 }
 
 /// Runs seeds with a mistake: how soon it is found, and by how many of them.
@@ -211,6 +213,10 @@ fn explain(outcome: &Outcome) {
     let options = Options::new(Keep::Last(LINES), until);
     let short = run(seed, options);
     let mut text = format!("seed {seed} broke {violation}\n");
+    if violation.invariant == "panic" {
+        text.push_str(&PANIC.take());
+        text.push('\n');
+    }
     for line in &short.lines {
         text.push_str(line);
         text.push('\n');

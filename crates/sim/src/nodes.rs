@@ -1,12 +1,12 @@
 //! What happens on one machine: its process starts, ticks, writes, and says what it has decided.
 
 use crate::history::{Record, Violation};
-use crate::machine::Process;
+use crate::machine::{Machine, Process, Seat};
 use crate::scenario::{MS, SECOND};
 use crate::world::{Event, World};
 use corgi_base::{LogIndex, NodeId};
 use corgi_consensus::inspect::{Promise, promise};
-use corgi_consensus::storage::{LogEntry, LogReader, LogWriter};
+use corgi_consensus::storage::LogEntry;
 use corgi_consensus::{PersistToken, Role};
 use corgi_node::{DiskJob, Outputs, PeerMessage};
 use corgi_session::Told;
@@ -19,9 +19,17 @@ pub(crate) fn place(node: NodeId) -> usize {
 
 impl World {
     pub(crate) fn start(&mut self, node: usize) -> Result<(), Violation> {
-        if self.machines[node].process.is_some() || self.machines[node].abandoned {
+        let machine = &self.machines[node];
+        let off = machine.abandoned || !machine.is_member();
+        if machine.process.is_some() || off {
             return Ok(());
         }
+        if self.wants_copies() && self.rng.chance(30) {
+            let machine = &mut self.machines[node];
+            machine.old = Some(machine.folder.copy());
+        }
+        #[cfg(feature = "seeded-bugs")]
+        self.seed_mistakes(node);
         let machine = &mut self.machines[node];
         let log = self
             .trace
@@ -30,16 +38,82 @@ impl World {
         let started = machine.start(self.now, &self.scenario, &mut self.rng, &log);
         self.trace.say(|| format!("n{} starts", node + 1));
         if let Err(text) = started {
-            return Violation::of("I24", format!("n{} cannot start: {text}", node + 1));
+            return self.gives_up(node, text);
         }
         #[cfg(feature = "seeded-bugs")]
         self.seed_bug(node);
-        let life = self.machines[node].life;
+        let machine = &self.machines[node];
+        let (id, life) = (machine.id, machine.life);
+        self.record(&Record::Started {
+            node: id,
+            instance: machine.folder.instance,
+            boot: machine.folder.boot,
+            bounds: machine.folder.bounds(),
+        })?;
         self.after(0, Event::Tick { node, life });
+        self.after(0, Event::Look { node, life });
         let wait = self.scenario.flush_every;
         self.after(wait, Event::Flush { node, life });
         self.note_disk(node, Vec::new())?;
         self.drain(node)
+    }
+
+    /// A node does not start or go on: for a reason that passes, or for ever.
+    pub(crate) fn gives_up(&mut self, node: usize, text: String) -> Result<(), Violation> {
+        self.trace.say(|| format!("n{} gives up: {text}", node + 1));
+        let machine = &mut self.machines[node];
+        if machine.folder.log.take_noticed() && machine.harm.is_none() {
+            // The disk could not be read for a while.
+            return self.crash_for_a_while(node, false);
+        }
+        let id = machine.id;
+        let newest = self.machines.iter().map(|machine| machine.level).max();
+        let machine = &mut self.machines[node];
+        if newest > Some(machine.level) && text.contains("later") {
+            // Somebody reads that, and does it.
+            machine.level += 1;
+            return self.crash_for_a_while(node, false);
+        }
+        self.record(&Record::GaveUp { node: id, text })?;
+        self.machines[node].seat = Seat::Broken;
+        self.crash(node, false)
+    }
+
+    /// A node has come upon an error that it is built to end itself with.
+    pub(crate) fn aborted(&mut self, text: &str) -> Result<(), Violation> {
+        let noticed = |machine: &Machine| machine.folder.log.has_noticed();
+        match self.machines.iter().position(noticed) {
+            Some(node) => self.gives_up(node, text.to_owned()),
+            None => Violation::of("panic", text.to_owned()),
+        }
+    }
+
+    /// Lets a process take one step more of what it has decided. Returns whether it died instead.
+    fn burns(&mut self, node: usize) -> Result<bool, Violation> {
+        let machine = &mut self.machines[node];
+        let Some(steps) = &mut machine.fuse else {
+            return Ok(false);
+        };
+        if *steps > 0 {
+            *steps -= 1;
+            return Ok(false);
+        }
+        machine.fuse = None;
+        self.crash_for_a_while(node, false)?;
+        Ok(true)
+    }
+
+    /// Gives the disk of a node the mistake that is sought, if it is one of a disk.
+    #[cfg(feature = "seeded-bugs")]
+    fn seed_mistakes(&mut self, node: usize) {
+        use corgi_consensus::SeededBug;
+        let bug = self.bug;
+        self.machines[node].folder.mistakes = crate::folder::Mistakes {
+            retries_sync: bug == Some(SeededBug::SyncRetried),
+            ignores_mark: bug == Some(SeededBug::MarkIgnored),
+            cuts_damage: bug == Some(SeededBug::DamageCut),
+            splits_state: bug == Some(SeededBug::AppliedApart),
+        };
     }
 
     #[cfg(feature = "seeded-bugs")]
@@ -62,7 +136,7 @@ impl World {
             )
         });
         let deferred = std::mem::take(&mut self.machines[node].deferred);
-        let entries = self.machines[node].crash(&mut self.rng);
+        let entries = self.machines[node].crash(power, &mut self.rng);
         // What came while it was paused now finds a closed port.
         self.catch_up(deferred);
         self.break_links(node, power);
@@ -73,8 +147,7 @@ impl World {
     /// Shows the checkers what has come to the disk.
     fn note_disk(&mut self, node: usize, entries: Vec<LogEntry>) -> Result<(), Violation> {
         let machine = &self.machines[node];
-        let bounds = machine.log.writer().bounds();
-        let bounds = bounds.expect("a disk in memory can be read");
+        let bounds = machine.folder.bounds();
         let node = machine.id;
         self.record(&Record::Wrote { node, entries })?;
         self.record(&Record::Voted {
@@ -116,6 +189,22 @@ impl World {
         }
     }
 
+    /// Looks at what the file system has and what waits, as a process does each second.
+    pub(crate) fn look(&mut self, node: usize, life: u64) -> Result<(), Violation> {
+        let machine = &mut self.machines[node];
+        if machine.life != life {
+            return Ok(());
+        }
+        let space = machine.space(&self.scenario.limits);
+        let Some(process) = &mut machine.process else {
+            return Ok(());
+        };
+        process.node.set_disk_space(machine.clock.now(self.now), space);
+        self.after(SECOND, Event::Look { node, life });
+        self.measure(node)?;
+        self.drain(node)
+    }
+
     /// The process stands still from now on.
     pub(crate) fn pause(&mut self, node: usize) {
         let machine = &mut self.machines[node];
@@ -153,7 +242,7 @@ impl World {
         if machine.life != life {
             return Ok(());
         }
-        let reader = machine.log.reader();
+        let reader = machine.folder.log.reader();
         let now = machine.clock.now(self.now);
         if let Some(process) = &mut machine.process
             && let Some(read) = process.reads.pop_front()
@@ -178,16 +267,25 @@ impl World {
         if alive.is_none_or(|process| process.group != group || process.busy.is_none()) {
             return Ok(());
         }
-        if machine.disk_fails {
-            machine.disk_fails = false;
-            self.trace.say(|| format!("n{} cannot write", node + 1));
-            self.crash(node, false)?;
-            let wait = self.rng.between(100 * MS, 3 * SECOND);
-            self.after(wait, Event::Start { node });
+        let lost = std::mem::take(&mut machine.disk_fails);
+        if lost {
+            let (id, retries) = (machine.id, machine.folder.mistakes.retries_sync);
+            self.trace.say(|| format!("n{} cannot sync", node + 1));
+            self.record(&Record::SyncFailed { node: id })?;
+            if !retries {
+                self.crash(node, false)?;
+                let wait = self.rng.between(100 * MS, 3 * SECOND);
+                self.after(wait, Event::Start { node });
+                return Ok(());
+            }
+            // The second sync finds nothing to do: the kernel has dropped what it could not write.
+        }
+        let machine = &mut self.machines[node];
+        let (entries, tokens) = machine.finish_group(lost);
+        self.note_disk(node, entries)?;
+        if self.burns(node)? {
             return Ok(());
         }
-        let (entries, tokens) = machine.finish_group();
-        self.note_disk(node, entries)?;
         for token in tokens {
             self.persisted(node, token)?;
         }
@@ -232,16 +330,12 @@ impl World {
             clients,
             peers,
             reads,
-            // Nobody asks for changes of the members.
-            probes: _,
+            probes,
             removed,
             fatal,
         } = out;
-        if let Some(text) = removed {
-            return Violation::of("I17", format!("n{} leaves unasked: {text}", node + 1));
-        }
         if let Some(text) = fatal {
-            return Violation::of("I24", format!("n{} gives up: {text}", node + 1));
+            return self.gives_up(node, text);
         }
         if let Some(peers) = peers {
             self.set_peers(node, peers.iter().map(|peer| peer.id).collect());
@@ -252,6 +346,9 @@ impl World {
             }
             if let Some(process) = &mut self.machines[node].process {
                 process.queue.push_back(job);
+            }
+            if self.burns(node)? {
+                return Ok(());
             }
         }
         self.begin_group(node);
@@ -272,18 +369,31 @@ impl World {
                 self.told(conn, told)?;
                 woken.push(conn);
             }
+            if self.burns(node)? {
+                return Ok(());
+            }
+        }
+        for probe in probes {
+            self.ask_who(node, probe);
         }
         // raft-rs keeps its peers in hash maps whose order is a matter of the machine.
         send.sort_by_key(|(to, _)| *to);
         for (to, message) in send {
-            self.check_promise(node, &message)?;
-            if !self.send(node, place(to), &message)
-                && let Some(process) = &mut self.machines[node].process
-            {
+            let promise = self.check_promise(node, &message)?;
+            if self.send(node, place(to), &message) {
+                let node = self.machines[node].id;
+                self.record(&Record::Promised { node, promise })?;
+            } else if let Some(process) = &mut self.machines[node].process {
                 process.node.send_failed(to);
             }
+            if self.burns(node)? {
+                return Ok(());
+            }
         }
-        Ok(())
+        match removed {
+            Some(text) => self.leaves(node, &text),
+            None => Ok(()),
+        }
     }
 
     /// Shows the checkers what a node has applied: read back from its own disk.
@@ -295,40 +405,43 @@ impl World {
         };
         let (from, upto) = (process.applied.next(), write.applied);
         let hash = process.take_rows(write);
-        let voters = process.node.voters().to_vec();
-        let entries = machine.log.reader().entries(from, upto.next(), u64::MAX);
-        let entries = match entries {
-            Ok(entries) if entries.len() as u64 == upto.0 + 1 - from.0 => entries,
-            Ok(_) | Err(_) => {
-                let text = format!("{id:?} applied up to {upto}, which is not on its disk");
+        for index in (from.0..=upto.0).map(LogIndex) {
+            let Some(entry) = self.entry_of(node, index) else {
+                let text = format!("{id:?} applied up to {upto}, but entry {index} is not on its disk");
                 return Violation::of("I14", text);
-            }
-        };
-        for entry in entries {
+            };
             // Only the first to apply an entry shows when it was committed.
             let fresh = entry.index > self.checks.canon().last();
-            let holds = |voter: &&NodeId| {
-                let reader = self.machines[place(**voter)].log.reader();
-                reader.term(entry.index) == Ok(entry.term)
-            };
-            let holders = if fresh {
-                voters.iter().filter(holds).count()
-            } else {
-                0
-            };
-            let record = Record::Applied {
-                node: id,
-                entry,
-                holders,
-                voters: voters.len(),
-            };
-            self.record(&record)?;
+            let disks = if fresh { self.disks_with(&entry) } else { Vec::new() };
+            let node = id;
+            self.record(&Record::Applied { node, entry, disks })?;
         }
         self.record(&Record::Rows {
             node: id,
             applied: upto,
             hash,
         })
+    }
+
+    /// Returns an entry that a node has applied. Where its own copy was damaged since, it is read
+    /// from another disk.
+    fn entry_of(&self, node: usize, index: LogIndex) -> Option<LogEntry> {
+        let log = &self.machines[node].folder.log;
+        if let Some(entry) = log.sound(index) {
+            return Some(entry);
+        }
+        let term = log.term_of(index)?;
+        let logs = self.machines.iter().map(|machine| &machine.folder.log);
+        let found = logs.filter_map(|log| log.sound(index));
+        found.into_iter().find(|entry| entry.term == term)
+    }
+
+    /// Returns who has an entry on disk, or has lost it with the disk.
+    fn disks_with(&self, entry: &LogEntry) -> Vec<NodeId> {
+        let has = |machine: &&Machine| {
+            machine.harm.is_some() || machine.folder.log.holds(entry.index, entry.term)
+        };
+        self.machines.iter().filter(has).map(|machine| machine.id).collect()
     }
 
     fn note_leader(&mut self, node: usize) -> Result<(), Violation> {
@@ -353,22 +466,18 @@ impl World {
     }
 
     /// A message must not leave before the sender's disk has what it promises (I13, I14).
-    fn check_promise(&self, node: usize, message: &PeerMessage) -> Result<(), Violation> {
+    fn check_promise(&self, node: usize, message: &PeerMessage) -> Result<Promise, Violation> {
         let PeerMessage::Raft { bytes, .. } = message else {
-            return Ok(());
+            return Ok(Promise::Nothing);
         };
         let machine = &self.machines[node];
-        let Some(process) = &machine.process else {
-            return Ok(());
-        };
-        let bounds = process.writer.bounds();
-        let bounds = bounds.expect("a disk in memory can be read");
+        let bounds = machine.folder.bounds();
         let (disk, last) = (bounds.hard_state, bounds.last_index);
         let Some(promise) = promise(machine.id, bytes) else {
             return Violation::of("I13", "a message is none".to_owned());
         };
         let (invariant, kept) = match promise {
-            Promise::Nothing => return Ok(()),
+            Promise::Nothing => return Ok(promise),
             Promise::Term(term) => ("I13", disk.term >= term),
             Promise::Vote { term, candidate } => {
                 let voted = disk.term == term && disk.vote == Some(candidate);
@@ -381,7 +490,7 @@ impl World {
             ),
         };
         if kept {
-            return Ok(());
+            return Ok(promise);
         }
         let text = format!(
             "{:?} promises {promise:?}, but its disk has {disk:?} and ends with entry {last}",

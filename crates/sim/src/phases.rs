@@ -3,12 +3,13 @@
 
 use crate::clients::Role;
 use crate::history::{Micros, Violation};
+use crate::machine::Seat;
+use crate::nodes::place;
 use crate::scenario::SECOND;
 use crate::world::{Event, Phase, World};
 use bytes::Bytes;
 use corgi_base::op::decode_ops;
-use corgi_base::{EntryHead, LogIndex, Op};
-use corgi_consensus::storage::{LogReader, LogWriter};
+use corgi_base::{EntryHead, Op};
 
 /// Within this time after healing every healed node takes a write, and later everybody has heard
 /// everything (I20).
@@ -51,10 +52,7 @@ impl World {
         if limits.append_bytes_max > 10_000 {
             return 0;
         }
-        let held = self.machines.iter().map(|machine| {
-            let bounds = machine.log.writer().bounds();
-            bounds.map_or(0, |bounds| bounds.last_index.0)
-        });
+        let held = self.machines.iter().map(|machine| machine.folder.bounds().last_index.0);
         let (least, most) = (held.clone().min(), held.max());
         let entries = most.unwrap_or(0) - least.unwrap_or(0) + 100;
         let (delay, more) = self.scenario.delay;
@@ -64,9 +62,10 @@ impl World {
     /// Ends the faults. Unless all is healed, a minority stays dead.
     fn heal_some(&mut self) -> Result<(), Violation> {
         self.heal();
+        // A cluster that is not complete needs all of its first members, and one whose members
+        // change may need any.
+        let all = self.scenario.heal_all || !self.checks.canon().formed() || self.members_change();
         let nodes = self.machines.len();
-        // A cluster that is not complete needs all of its first members.
-        let all = self.scenario.heal_all || !self.checks.canon().formed();
         let dead = if all {
             0
         } else {
@@ -88,7 +87,7 @@ impl World {
 
     fn check_progress(&self) -> Result<(), Violation> {
         for client in &self.clients {
-            if client.role == Role::Probe && !client.done {
+            if client.role == Role::Probe && !client.done && self.must_serve(client.node) {
                 let text = format!(
                     "n{} has taken no write until {} s after the healing",
                     client.node + 1,
@@ -103,12 +102,15 @@ impl World {
     fn check_end(&self) -> Result<(), Violation> {
         let last = self.checks.canon().last();
         for node in 0..self.machines.len() {
+            if !self.is_whole(node)? {
+                continue;
+            }
             let applied = self.applied_of(node);
             if applied != Some(last) {
                 let text = format!("n{} applied {applied:?} of {last} entries", node + 1);
                 return Violation::of("I20", text);
             }
-            let payloads = self.history(node, last)?;
+            let payloads = self.history(node);
             self.checks.drained(self.machines[node].id, &payloads)?;
         }
         if let Some((conn, topic, payload)) = self.checks.behind() {
@@ -124,15 +126,29 @@ impl World {
         Ok(())
     }
 
+    /// Whether a node must have everything at the end. Those that have left, or have stopped over a
+    /// harmed disk, must be out.
+    fn is_whole(&self, node: usize) -> Result<bool, Violation> {
+        let machine = &self.machines[node];
+        let members = self.checks.members();
+        if members.has_left(machine.id) {
+            // It hears of it from those that it knows.
+            let mut known = machine.process.iter().flat_map(|process| &process.peers);
+            if machine.harm.is_none() && known.any(|peer| self.must_serve(place(*peer))) {
+                return Violation::of("I17", format!("n{} has left, and still runs", node + 1));
+            }
+            return Ok(false);
+        }
+        if machine.seat == Seat::Broken && members.voters().contains(&machine.id) {
+            return Violation::of("I20", format!("n{} has stopped, and was not replaced", node + 1));
+        }
+        Ok(machine.is_member() && machine.harm.is_none())
+    }
+
     /// Reads a node's history anew from its disk: the payloads in log order.
-    fn history(&self, node: usize, upto: LogIndex) -> Result<Vec<Bytes>, Violation> {
-        let reader = self.machines[node].log.reader();
-        let entries = reader.entries(LogIndex(1), upto.next(), u64::MAX);
-        let Ok(entries) = entries else {
-            return Violation::of("I01", format!("n{} has lost its log", node + 1));
-        };
+    fn history(&self, node: usize) -> Vec<Bytes> {
         let mut payloads = Vec::new();
-        for entry in entries {
+        for entry in self.machines[node].folder.entries() {
             let Ok(EntryHead::Batch(head)) = EntryHead::decode(entry.context) else {
                 continue;
             };
@@ -142,6 +158,6 @@ impl World {
                 Op::Users(_) => None,
             }));
         }
-        Ok(payloads)
+        payloads
     }
 }

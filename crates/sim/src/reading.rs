@@ -9,6 +9,12 @@ use corgi_base::SubscriptionKind;
 
 /// What tells the last word to a subscriber from the answer to a write.
 const LOST: &[u8] = b"no majority has answered this node";
+/// What a node says to all its clients before it stops, because it was removed.
+const REMOVED: &[u8] = b"was removed from the cluster";
+
+fn says(text: &[u8], words: &[u8]) -> bool {
+    text.windows(words.len()).any(|part| part == words)
+}
 
 impl World {
     pub(crate) fn down(&mut self, conn: ConnId, bytes: &Bytes) -> Result<(), Violation> {
@@ -73,6 +79,13 @@ impl World {
                 Ok(())
             }
             Value::Integer(_) => self.published(id, Outcome::Ok),
+            Value::Simple(_) => match self.clients[id].pending.pop_front() {
+                Some(Pending::Errand(errand)) => {
+                    self.errand_ended(errand, true)?;
+                    self.client_leaves(id)
+                }
+                other => Violation::of("P4", format!("+OK, but {other:?} is due")),
+            },
             Value::Error(text) => self.refused(id, conn, &text),
             value => Violation::of("resp", format!("{conn:?} reads {value:?}")),
         }
@@ -121,7 +134,10 @@ impl World {
     ) -> Result<(), Violation> {
         let unanswered = |pending: &Pending| match pending {
             Pending::Publish { payload: own, .. } => *own == payload,
-            Pending::Hello | Pending::Listen { .. } | Pending::Leave { .. } => false,
+            Pending::Hello
+            | Pending::Listen { .. }
+            | Pending::Leave { .. }
+            | Pending::Errand(_) => false,
         };
         if self.clients[id].pending.iter().any(unanswered) {
             let name = label(&payload);
@@ -178,23 +194,31 @@ impl World {
         match (code, front) {
             // Stands for no answer: the connection ends behind it.
             (b"LAGGED", _) => Ok(()),
+            (b"CLUSTERDOWN", _) if says(text, REMOVED) => Ok(()),
+            (_, Some(Pending::Errand(errand))) => {
+                self.clients[id].pending.pop_front();
+                self.errand_ended(errand, false)?;
+                self.client_leaves(id)
+            }
             // The last word to a subscriber whose node has lost its majority; it answers no command but `SUBSCRIBE`.
             (b"CLUSTERDOWN", front)
-                if text.windows(LOST.len()).any(|words| words == LOST)
-                    && !matches!(front, Some(Pending::Listen { .. })) =>
+                if says(text, LOST) && !matches!(front, Some(Pending::Listen { .. })) =>
             {
                 Ok(())
             }
             (b"INDETERMINATE", Some(Pending::Publish { .. })) => {
                 self.published(id, Outcome::Unknown)
             }
-            (b"CLUSTERDOWN" | b"TRYAGAIN", Some(Pending::Publish { .. })) => {
+            (b"CLUSTERDOWN" | b"TRYAGAIN" | b"MISCONF", Some(Pending::Publish { .. })) => {
                 self.published(id, Outcome::Failed)
             }
             (b"CLUSTERDOWN", Some(Pending::Listen { command, .. })) => {
                 let of_command = |pending: &mut Pending| match pending {
                     Pending::Listen { command: of, .. } => *of == command,
-                    Pending::Hello | Pending::Publish { .. } | Pending::Leave { .. } => false,
+                    Pending::Hello
+                    | Pending::Publish { .. }
+                    | Pending::Leave { .. }
+                    | Pending::Errand(_) => false,
                 };
                 let client = &mut self.clients[id];
                 client.unblocked = self.now;
@@ -202,7 +226,7 @@ impl World {
                 // A subscriber that does not listen tries elsewhere.
                 match client.role {
                     Role::Subscriber | Role::Echo => self.client_leaves(id),
-                    Role::Publisher | Role::Churner | Role::Probe => Ok(()),
+                    Role::Publisher | Role::Churner | Role::Probe | Role::Admin => Ok(()),
                 }
             }
             (_, front) => {

@@ -4,7 +4,7 @@ use crate::history::Violation;
 use crate::ledger::Ledger;
 use crate::trace::Keep;
 use crate::world::World;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::any::Any;
 
 /// How a seed is run.
 #[derive(Clone, Copy, Debug)]
@@ -54,26 +54,16 @@ pub struct Outcome {
 
 /// Runs a seed.
 ///
-/// A panic of a node is a violation where panics unwind, as in tests. Where they abort, as in the
-/// shipped profile, it ends the process; the binary's panic hook then says which seed it was.
+/// A panic of a node is a violation, unless its disk is damaged, where panics unwind, as in tests
+/// and the profile `sim`. Where they abort, as in the shipped profile, it ends the process; the
+/// binary's panic hook then says which seed it was.
 pub fn run(seed: u64, options: Options) -> Outcome {
     let mut world = World::new(seed, options.keep, options.faults_until);
     #[cfg(feature = "seeded-bugs")]
     {
         world.bug = options.bug;
     }
-    let result = catch_unwind(AssertUnwindSafe(|| world.run()));
-    let violation = match result {
-        Ok(result) => result.err(),
-        Err(panic) => {
-            let text = panic.downcast_ref::<String>().cloned();
-            let text = text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
-            Some(Violation {
-                invariant: "panic",
-                text: text.unwrap_or_else(|| "without a text".to_owned()),
-            })
-        }
-    };
+    let violation = world.run().err();
     let mut ledger = world.sums();
     ledger.failures = u64::from(violation.is_some());
     Outcome {
@@ -83,6 +73,13 @@ pub fn run(seed: u64, options: Options) -> Outcome {
         ledger,
         lines: world.trace.lines(),
     }
+}
+
+/// Returns what a panic said.
+pub(crate) fn panic_text(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<String>().cloned();
+    let text = text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
+    text.unwrap_or_else(|| "without a text".to_owned())
 }
 
 /// Finds how early faults may stop so that a seed still breaks the same promise: no fault that

@@ -9,8 +9,7 @@ pub(crate) const MS: Micros = 1000;
 /// One second of virtual time.
 pub(crate) const SECOND: Micros = 1000 * MS;
 
-/// What can go wrong. Those that are not here yet (torn and damaged bytes, full disks, membership,
-/// snapshots) wait for the code that they are about.
+/// What can go wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum FaultKind {
     /// F01: processes are killed and started again.
@@ -25,6 +24,8 @@ pub enum FaultKind {
     Halves,
     /// F04: every node sees only its neighbours in a ring.
     Ring,
+    /// F04: two groups that only one node, which sees both, connects.
+    Bridge,
     /// F04: messages of one direction between two nodes are lost.
     OneWay,
     /// F05: a node is cut off and comes back, again and again.
@@ -37,41 +38,72 @@ pub enum FaultKind {
     ClockJump,
     /// F08: a node's clocks run fast or slow.
     ClockDrift,
+    /// F09: members come, go and replace each other; leadership is asked for.
+    Members,
+    /// F09: a leader is cut off and asked to remove the others.
+    Island,
     /// F10: some machines lose power, and what was not synced.
     PowerLoss,
     /// F10: all machines lose power at once.
     PowerLossAll,
-    /// F11: a write fails, which ends the process.
+    /// F11: a sync fails, which ends the process.
     DiskError,
+    /// F12: reads fail, which ends the process.
+    ReadError,
+    /// F13: a disk is almost full for a while.
+    DiskFull,
     /// F14: every sync of a node takes long.
     SlowDisk,
     /// F14: a disk stands still for a while.
     DiskStall,
+    /// F15: a byte of a log changes on the disk.
+    BitFlip,
+    /// F16: the end of a log, or term and vote, are lost, or the log is an old copy.
+    LostFile,
+    /// F16: a folder is an old copy.
+    OldFolder,
+    /// F16: a folder is empty.
+    Wipe,
+    /// F18: a process dies between any two steps of what it has decided.
+    Fuse,
     /// F21: clients vanish in the middle of what they do.
     ClientCrash,
+    /// F22: a node is stopped and started as a later release.
+    Upgrade,
 }
 
 impl FaultKind {
     /// All of them.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 29] = [
         Self::Kill,
         Self::Stop,
         Self::Pause,
         Self::Isolate,
         Self::Halves,
         Self::Ring,
+        Self::Bridge,
         Self::OneWay,
         Self::Flap,
         Self::SlowLink,
         Self::ResetLinks,
         Self::ClockJump,
         Self::ClockDrift,
+        Self::Members,
+        Self::Island,
         Self::PowerLoss,
         Self::PowerLossAll,
         Self::DiskError,
+        Self::ReadError,
+        Self::DiskFull,
         Self::SlowDisk,
         Self::DiskStall,
+        Self::BitFlip,
+        Self::LostFile,
+        Self::OldFolder,
+        Self::Wipe,
+        Self::Fuse,
         Self::ClientCrash,
+        Self::Upgrade,
     ];
 }
 
@@ -106,6 +138,8 @@ pub(crate) struct Scenario {
     pub(crate) slow_percent: u64,
     pub(crate) faults: Vec<FaultKind>,
     pub(crate) fault_gap: Micros,
+    /// A machine whose wall clock is wrong from the start, and by how much.
+    pub(crate) wrong_clock: Option<(usize, i64)>,
     /// When the first fault may come; early ones fall into the birth of the cluster.
     pub(crate) faults_from: Micros,
     /// When the faults end.
@@ -129,6 +163,12 @@ impl Scenario {
         if rng.chance(12) {
             faults.clear();
         }
+        // F08: one wrong clock must not matter, from the first entry on.
+        let wrong_clock = rng.chance(25).then(|| {
+            let ms = rng.skewed(1, 10 * 365 * 24 * 3_600_000);
+            let ms = i64::try_from(ms).unwrap_or(1);
+            (rng.index(nodes), if rng.chance(50) { ms } else { -ms })
+        });
         let delay = rng.pick(&[(50, 200), (200, 2000), (1000, 10_000), (5000, 60_000)]);
         Self {
             nodes,
@@ -154,6 +194,7 @@ impl Scenario {
             window: rng.pick(&[512, 4096, 65_536]),
             slow_percent: rng.pick(&[0, 20, 50]),
             faults,
+            wrong_clock,
             fault_gap: rng.skewed(300 * MS, 6 * SECOND),
             faults_from: if rng.chance(25) { 0 } else { 4 * SECOND },
             heal_at,

@@ -38,6 +38,21 @@ impl Conn {
         self.server.is_some()
     }
 
+    /// Returns how many bytes the node's end holds for the client.
+    pub(crate) fn held_bytes(&mut self) -> u64 {
+        let Some(server) = &mut self.server else {
+            return 0;
+        };
+        let told = server.told.iter().map(|told| match told {
+            Told::Deliver(bytes) => bytes.len(),
+            Told::Reply { .. }
+            | Told::Subscription { .. }
+            | Told::Done { .. }
+            | Told::Close { .. } => 0,
+        });
+        told.sum::<usize>() as u64 + server.session.output().len() as u64
+    }
+
     /// Notes that the client has read frames of `read` bytes in all, and, if `all`, has taken out
     /// the incomplete frame that is left. Returns for how many more bytes there is room.
     pub(crate) fn taken(&mut self, read: usize, all: bool) -> usize {

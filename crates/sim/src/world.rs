@@ -10,15 +10,18 @@ use crate::history::{ConnId, Micros, Record, Violation};
 use crate::ledger::Ledger;
 use crate::links::Links;
 use crate::machine::Machine;
+use crate::membership::Errand;
+use crate::run::panic_text;
 use crate::rng::Rng;
 use crate::scenario::{SECOND, Scenario};
 use crate::trace::{Keep, Trace};
 use crate::wire::Conn;
 use bytes::Bytes;
-use corgi_base::NodeId;
+use corgi_base::{Formation, NodeId};
 use corgi_node::{PeerHello, Refusal};
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap};
+use std::collections::{BTreeMap, BinaryHeap, VecDeque};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// One thing that happens.
 #[derive(Clone, Debug)]
@@ -31,6 +34,26 @@ pub(crate) enum Event {
     Synced { node: usize, life: u64, group: u64 },
     /// A read of the log is done.
     Read { node: usize, life: u64 },
+    /// A process looks at what its machine has.
+    Look { node: usize, life: u64 },
+    /// A node's question who is at an address arrives there.
+    Probe {
+        node: usize,
+        life: u64,
+        number: u64,
+        to: usize,
+    },
+    /// Its answer arrives.
+    Probed {
+        node: usize,
+        life: u64,
+        number: u64,
+        answer: Result<PeerHello, String>,
+    },
+    /// A machine that waits is let in.
+    Admit { node: usize, formation: Formation },
+    /// Somebody looks after the cluster.
+    Operate,
     /// The applied state is flushed.
     Flush { node: usize, life: u64 },
     /// A node calls a peer.
@@ -127,6 +150,8 @@ pub(crate) struct World {
     pub(crate) next_conn: u64,
     pub(crate) clients: Vec<Client>,
     pub(crate) faults: Faults,
+    /// What people want done about the members.
+    pub(crate) errands: VecDeque<Errand>,
     pub(crate) checks: Checks,
     pub(crate) ledger: Ledger,
     pub(crate) trace: Trace,
@@ -145,10 +170,13 @@ impl World {
         let mut rng = Rng::new(seed);
         let scenario = Scenario::draw(&mut rng);
         let ids = 1..=scenario.nodes as u64;
-        let machines: Vec<Machine> = ids
+        let mut machines: Vec<Machine> = ids
             .filter_map(NodeId::new)
             .map(|id| Machine::new(id, &mut rng))
             .collect();
+        if let Some((node, ms)) = scenario.wrong_clock {
+            machines[node].clock.jump(ms);
+        }
         let trace = Trace::new(keep);
         trace.say(|| format!("seed {seed}: {scenario:?}"));
         let mut world = Self {
@@ -156,12 +184,13 @@ impl World {
             sequence: 0,
             handled: 0,
             queue: BinaryHeap::new(),
-            links: Links::new(machines.len()),
+            links: Links::new(),
             machines,
             conns: BTreeMap::new(),
             next_conn: 1,
             clients: Vec::new(),
             faults: Faults::default(),
+            errands: VecDeque::new(),
             checks: Checks::new(),
             ledger: Ledger {
                 seeds: 1,
@@ -181,6 +210,9 @@ impl World {
             world.after(wait, Event::Start { node });
         }
         world.make_clients();
+        if world.members_change() {
+            world.after(SECOND, Event::Operate);
+        }
         let wait = world.scenario.faults_from;
         world.after(wait, Event::Fault);
         let wait = world.scenario.heal_at;
@@ -214,9 +246,15 @@ impl World {
             self.trace.at(self.now, self.handled);
             self.trace.mix(self.now);
             self.trace.mix(next.sequence);
-            self.handle(next.sequence, next.event)?;
+            self.handle_or_abort(next.sequence, next.event)?;
         }
         Ok(())
+    }
+
+    /// A node is built to end its process by a panic where it cannot go on. Here it ends one of many.
+    fn handle_or_abort(&mut self, sequence: u64, event: Event) -> Result<(), Violation> {
+        let handled = catch_unwind(AssertUnwindSafe(|| self.handle(sequence, event)));
+        handled.unwrap_or_else(|panic| self.aborted(&panic_text(panic.as_ref())))
     }
 
     /// Lets what was deferred happen now, before everything that was scheduled after it.
@@ -244,6 +282,30 @@ impl World {
             Event::Tick { node, life } => self.tick(node, life),
             Event::Synced { node, life, group } => self.synced(node, life, group),
             Event::Read { node, life } => self.read_log(node, life),
+            Event::Look { node, life } => self.look(node, life),
+            Event::Probe {
+                node,
+                life,
+                number,
+                to,
+            } => {
+                self.answer_probe(node, life, number, to);
+                Ok(())
+            }
+            Event::Probed {
+                node,
+                life,
+                number,
+                answer,
+            } => self.probed(node, life, number, answer),
+            Event::Admit { node, formation } => {
+                self.admit(node, formation);
+                Ok(())
+            }
+            Event::Operate => {
+                self.operate();
+                Ok(())
+            }
             Event::Flush { node, life } => {
                 self.flush(node, life);
                 Ok(())
@@ -290,7 +352,10 @@ impl World {
             Event::Tick { node, .. }
             | Event::Synced { node, .. }
             | Event::Read { node, .. }
+            | Event::Look { node, .. }
+            | Event::Probed { node, .. }
             | Event::Flush { node, .. } => Some(*node),
+            Event::Probe { to, .. } => Some(*to),
             Event::Dial { from, .. } => Some(*from),
             Event::Hello { conn, .. } | Event::Lane { conn, .. } => self.links.callee(*conn),
             Event::HelloBack { conn, .. } | Event::GiveUp { conn } | Event::Broken { conn } => {
@@ -303,6 +368,8 @@ impl World {
             | Event::Drained { conn }
             | Event::CloseLate { conn } => self.conns.get(conn).map(|conn| conn.node),
             Event::Start { .. }
+            | Event::Admit { .. }
+            | Event::Operate
             | Event::Down { .. }
             | Event::DownClosed { .. }
             | Event::Client { .. }

@@ -3,7 +3,7 @@
 use super::{Image, MemLog};
 use crate::storage::{HardState, LogEntry, ReadLogError};
 use bytes::Bytes;
-use corgi_base::LogIndex;
+use corgi_base::{LogIndex, Term};
 use std::collections::BTreeSet;
 
 /// What is wrong with a disk.
@@ -103,6 +103,11 @@ impl MemLog {
         image.hard_state.commit = image.hard_state.commit.min(last);
     }
 
+    /// Forgets the groups that are begun and not synced, as a kernel does with what it cannot write.
+    pub fn forget_begun(&self) {
+        self.lock().begun.clear();
+    }
+
     /// Takes term, vote and commit off the disk, as far as the entries allow.
     pub fn lose_hard_state(&self) {
         let mut disk = self.lock();
@@ -112,6 +117,27 @@ impl MemLog {
             vote: None,
             commit: disk.durable.truncated.0.min(last),
         };
+    }
+
+    /// Returns whether the disk has an entry of that term there, damaged or not.
+    pub fn holds(&self, index: LogIndex, term: Term) -> bool {
+        self.term_of(index) == Some(term)
+    }
+
+    /// Returns an entry as it was written, if it is on the disk and not damaged, whatever readers are told.
+    pub fn sound(&self, index: LogIndex) -> Option<LogEntry> {
+        let disk = self.lock();
+        let image = &disk.durable;
+        let position = image.position(index).ok()?;
+        let sound = !image.damage.entries.contains(&index);
+        sound.then(|| image.entries[position].clone())
+    }
+
+    /// Returns the term of an entry as it was written, damaged or not.
+    pub fn term_of(&self, index: LogIndex) -> Option<Term> {
+        let disk = self.lock();
+        let position = disk.durable.position(index).ok()?;
+        Some(disk.durable.entries[position].term)
     }
 
     /// Returns the entries whose checksum does not fit.
@@ -136,7 +162,12 @@ impl MemLog {
         self.lock().durable.damage.trusted = true;
     }
 
-    /// Returns whether a reader has been told since the last time of damage or of a failed read.
+    /// Returns whether a reader has been told of damage or of a failed read since that was last taken note of.
+    pub fn has_noticed(&self) -> bool {
+        self.lock().durable.damage.noticed
+    }
+
+    /// Takes note of whether a reader has been told, and forgets it.
     pub fn take_noticed(&self) -> bool {
         std::mem::take(&mut self.lock().durable.damage.noticed)
     }
@@ -162,6 +193,9 @@ mod tests {
         assert!(log.flip(LogIndex(2), 5) && !log.flip(LogIndex(4), 0));
         let read = |low, high| log.reader().entries(LogIndex(low), LogIndex(high), 100);
         assert_eq!(read(1, 2).unwrap().len(), 1);
+        let holds = |index, term| log.holds(LogIndex(index), Term(term));
+        assert!(log.sound(LogIndex(1)).is_some() && log.sound(LogIndex(2)).is_none());
+        assert!(holds(2, 1) && !holds(2, 2) && !holds(4, 1));
         assert!(!log.take_noticed());
         assert!(matches!(read(1, 4), Err(ReadLogError::Damaged { index, .. }) if index.0 == 2));
         assert!(log.reader().term(LogIndex(2)).is_err());

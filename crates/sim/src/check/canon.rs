@@ -1,5 +1,6 @@
 //! The log as the first node to apply each entry had it.
 
+use super::members::Members;
 use crate::history::Violation;
 use bytes::Bytes;
 use corgi_base::op::decode_ops;
@@ -29,6 +30,7 @@ pub struct Canon {
     ops: Vec<CanonOp>,
     positions: BTreeMap<Bytes, usize>,
     numbers: BTreeMap<(NodeId, Boot), BatchNumber>,
+    sessions: BTreeMap<(NodeId, Boot), LogIndex>,
     formed: bool,
     /// How often the users have changed.
     acl: u64,
@@ -61,6 +63,11 @@ impl Canon {
         self.positions.get(payload).copied()
     }
 
+    /// Returns the entry in which a boot of a node opened its session.
+    pub(crate) fn session(&self, node: NodeId, boot: Boot) -> Option<LogIndex> {
+        self.sessions.get(&(node, boot)).copied()
+    }
+
     /// Returns whether the cluster is complete, so that clients are served.
     pub fn formed(&self) -> bool {
         self.formed
@@ -71,8 +78,8 @@ impl Canon {
         &mut self,
         node: NodeId,
         entry: &LogEntry,
-        holders: usize,
-        voters: usize,
+        disks: &[NodeId],
+        members: &Members,
     ) -> Result<(), Violation> {
         let hash = entry_hash(entry);
         let at = usize::try_from(entry.index.0 - 1).expect("logs in memory are short");
@@ -93,9 +100,10 @@ impl Canon {
         self.entries.push((entry.term, hash));
         self.take_content(node, entry)?;
         // While the cluster is born its majority changes with the entries themselves.
-        if self.formed && holders * 2 <= voters {
+        if self.formed && !members.is_majority(disks) {
+            let voters = members.voters();
             let text = format!(
-                "{node:?} applied {entry:?}, which only {holders} of {voters} voters have on disk"
+                "{node:?} applied {entry:?}, which only {disks:?} have on disk, but {voters:?} vote"
             );
             return Violation::of("I14", text);
         }
@@ -113,9 +121,12 @@ impl Canon {
                 self.acl = self.acl.max(1);
                 Ok(())
             }
+            Ok(EntryHead::OpenSession { node, boot, .. }) => {
+                self.sessions.insert((node, boot), entry.index);
+                Ok(())
+            }
             Ok(
-                EntryHead::OpenSession { .. }
-                | EntryHead::Bootstrap { .. }
+                EntryHead::Bootstrap { .. }
                 | EntryHead::Join { .. }
                 | EntryHead::Leave { .. }
                 | EntryHead::Feature { .. },
@@ -187,6 +198,8 @@ impl Canon {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
+    use corgi_consensus::MemberChange;
+    use corgi_consensus::inspect::encode_change;
     use corgi_consensus::storage::EntryType;
 
     pub(crate) fn node(id: u64) -> NodeId {
@@ -218,6 +231,21 @@ pub(crate) mod tests {
         }
     }
 
+    /// A change of one member.
+    pub(crate) fn member_change(change: MemberChange, context: Bytes) -> LogEntry {
+        LogEntry {
+            entry_type: EntryType::ConfChange,
+            context,
+            data: encode_change(change),
+            ..batch(1, 0, "", "")
+        }
+    }
+
+    /// Lets a node apply an entry that the only voter has.
+    fn applied(canon: &mut Canon, id: u64, entry: &LogEntry) -> Result<(), Violation> {
+        canon.applied(node(id), entry, &[node(1)], &Members::default())
+    }
+
     fn formed(index: u64) -> LogEntry {
         LogEntry {
             context: EntryHead::Formed.encode(),
@@ -234,9 +262,8 @@ pub(crate) mod tests {
     fn equal_logs_on_all_nodes_are_fine() {
         let mut canon = Canon::default();
         for id in 1..=3 {
-            canon.applied(node(id), &formed(1), 2, 3).unwrap();
-            canon
-                .applied(node(id), &batch(2, 1, "a", "x"), 2, 3)
+            applied(&mut canon, id, &formed(1)).unwrap();
+            applied(&mut canon, id, &batch(2, 1, "a", "x"))
                 .unwrap();
         }
         assert_eq!((canon.last(), canon.position(b"x")), (LogIndex(2), Some(0)));
@@ -255,38 +282,33 @@ pub(crate) mod tests {
     #[test]
     fn a_hole_is_caught() {
         let mut canon = Canon::default();
-        let hole = canon.applied(node(1), &batch(2, 1, "a", "x"), 3, 3);
+        let hole = applied(&mut canon, 1, &batch(2, 1, "a", "x"));
         assert_eq!(broken(hole), "I13");
     }
 
     #[test]
     fn a_minority_on_disk_is_caught() {
         let mut canon = Canon::default();
-        canon.applied(node(1), &formed(1), 3, 3).unwrap();
-        let early = canon.applied(node(1), &batch(2, 1, "a", "x"), 1, 3);
+        applied(&mut canon, 1, &formed(1)).unwrap();
+        let members = Members::default();
+        let early = canon.applied(node(1), &batch(2, 1, "a", "x"), &[], &members);
         assert_eq!(broken(early), "I14");
-        let mut even = Canon::default();
-        even.applied(node(1), &formed(1), 3, 4).unwrap();
-        let half = even.applied(node(1), &batch(2, 1, "a", "x"), 2, 4);
-        assert_eq!(broken(half), "I14");
     }
 
     #[test]
     fn a_batch_number_or_a_write_twice_is_caught() {
         let mut canon = Canon::default();
-        canon
-            .applied(node(1), &batch(1, 1, "a", "x"), 3, 3)
+        applied(&mut canon, 1, &batch(1, 1, "a", "x"))
             .unwrap();
         assert_eq!(
-            broken(canon.applied(node(1), &batch(2, 1, "a", "y"), 3, 3)),
+            broken(applied(&mut canon, 1, &batch(2, 1, "a", "y"))),
             "I23"
         );
         let mut canon = Canon::default();
-        canon
-            .applied(node(1), &batch(1, 1, "a", "x"), 3, 3)
+        applied(&mut canon, 1, &batch(1, 1, "a", "x"))
             .unwrap();
         assert_eq!(
-            broken(canon.applied(node(1), &batch(2, 2, "a", "x"), 3, 3)),
+            broken(applied(&mut canon, 1, &batch(2, 2, "a", "x"))),
             "I12"
         );
     }
@@ -294,11 +316,10 @@ pub(crate) mod tests {
     #[test]
     fn an_id_that_does_not_grow_is_caught() {
         let mut canon = Canon::default();
-        canon
-            .applied(node(1), &batch(1, 1, "a", "x"), 3, 3)
+        applied(&mut canon, 1, &batch(1, 1, "a", "x"))
             .unwrap();
         let mut late = batch(1, 2, "a", "y");
         late.index = LogIndex(2);
-        assert_eq!(broken(canon.applied(node(1), &late, 3, 3)), "I04");
+        assert_eq!(broken(applied(&mut canon, 1, &late)), "I04");
     }
 }

@@ -201,6 +201,7 @@ impl Listening {
 #[cfg(test)]
 mod tests {
     use super::super::canon::tests::{batch, node};
+    use super::super::members::Members;
     use super::*;
 
     const A: ConnId = ConnId(1);
@@ -217,7 +218,7 @@ mod tests {
         ];
         for (index, (channel, payload)) in (1..).zip(ops) {
             let entry = batch(index, index, channel, payload);
-            canon.applied(node(1), &entry, 3, 3).unwrap();
+            canon.applied(node(1), &entry, &[node(1)], &Members::default()).unwrap();
         }
         canon
     }

@@ -11,9 +11,15 @@
 //! | `writes` | I01, I02, I03, I07, I12, I14, I21 |
 //! | `listening` | I02, I05, I06, I08 |
 //! | `rows` | I16 |
+//! | `members` | I17 |
+//! | `disks` | I18, I19, I24 |
+//!
+//! I22 is a comparison of each amount that is measured with its limit.
 
 mod canon;
+mod disks;
 mod listening;
+pub(crate) mod members;
 mod raft;
 mod rows;
 mod writes;
@@ -23,6 +29,7 @@ pub use canon::{Canon, CanonOp};
 use crate::history::{ConnId, Record, Topic, Violation};
 use bytes::Bytes;
 use corgi_base::NodeId;
+use corgi_consensus::inspect::Promise;
 
 /// All checkers of a run.
 #[derive(Debug, Default)]
@@ -32,6 +39,8 @@ pub struct Checks {
     writes: writes::Writes,
     listening: listening::Listening,
     rows: rows::Rows,
+    members: members::Members,
+    disks: disks::Disks,
 }
 
 impl Checks {
@@ -46,22 +55,72 @@ impl Checks {
     /// [`Violation`] if it breaks a promise.
     pub fn observe(&mut self, record: &Record) -> Result<(), Violation> {
         match record {
-            Record::Applied {
-                node,
-                entry,
-                holders,
-                voters,
-            } => {
-                let before = self.canon.ops().len();
-                self.canon.applied(*node, entry, *holders, *voters)?;
+            Record::Applied { node, entry, disks } => {
+                let (last, before) = (self.canon.last(), self.canon.ops().len());
+                self.canon.applied(*node, entry, disks, &self.members)?;
+                if entry.index > last {
+                    self.members.appeared(entry)?;
+                }
+                self.members.applied(*node, entry);
                 for position in before..self.canon.ops().len() {
                     self.writes.appeared(position, &self.canon)?;
                 }
                 Ok(())
             }
-            Record::Leads { node, term } => self.raft.leads(*node, *term),
-            Record::Wrote { node, entries } => self.raft.wrote(*node, entries),
-            Record::Voted { node, hard_state } => self.raft.voted(*node, *hard_state),
+            Record::Leads { node, term } => {
+                self.members.acts(*node, "leads", None)?;
+                self.raft.leads(*node, *term)
+            }
+            Record::Wrote { node, entries } => {
+                self.disks.wrote(*node, entries);
+                self.raft.wrote(*node, entries)
+            }
+            // An outcast's disk says nothing of the node that had its id.
+            Record::Voted { node, .. } if self.disks.is_outcast(*node) => Ok(()),
+            Record::Voted { node, hard_state } => {
+                self.disks.voted(*node, *hard_state);
+                self.raft.voted(*node, *hard_state)
+            }
+            Record::Started {
+                node,
+                instance,
+                boot,
+                bounds,
+            } => {
+                self.disks.started(*node, *instance, *boot, bounds);
+                Ok(())
+            }
+            Record::Promised { node, promise } => {
+                if matches!(promise, Promise::Vote { .. }) {
+                    self.members.acts(*node, "votes", None)?;
+                }
+                self.disks.promised(*node, *promise)
+            }
+            Record::Harmed { node } => {
+                self.disks.harmed(*node);
+                Ok(())
+            }
+            Record::SyncFailed { node } => {
+                self.disks.sync_failed(*node);
+                Ok(())
+            }
+            Record::GaveUp { node, text } => self.disks.gave_up(*node, text),
+            Record::Removed { node } => self.members.removed(*node),
+            Record::ChangeAsked { leaves, joins } => {
+                self.members.asked(*leaves, *joins);
+                Ok(())
+            }
+            Record::ChangeMade { leaves, joins } => self.members.made(*leaves, *joins),
+            Record::Held {
+                node,
+                what,
+                amount,
+                max,
+            } if amount > max => {
+                let text = format!("{node:?} holds {amount} {what}, more than {max}");
+                Violation::of("I22", text)
+            }
+            Record::Held { .. } => Ok(()),
             Record::Rows {
                 node,
                 applied,
@@ -72,7 +131,13 @@ impl Checks {
                 channel,
                 payload,
             } => self.writes.invoked(*conn, channel, payload),
-            Record::Acked { node, payload } => self.writes.acked(*node, payload, &self.canon),
+            Record::Acked { node, payload } => {
+                self.disks.acts(*node, "acknowledges a write")?;
+                let position = self.canon.position(payload);
+                let index = position.map(|position| self.canon.ops()[position].index);
+                self.members.acts(*node, "acknowledges a write", index)?;
+                self.writes.acked(*node, payload, &self.canon)
+            }
             Record::Returned { payload, outcome } => {
                 self.writes.returned(payload, outcome, &self.canon)
             }
@@ -120,6 +185,11 @@ impl Checks {
     /// Returns a subscription that has not heard all it should have, if there is one.
     pub fn behind(&self) -> Option<(ConnId, Topic, Bytes)> {
         self.listening.behind(&self.canon)
+    }
+
+    /// Returns the members as far as anybody has applied the log.
+    pub(crate) fn members(&self) -> &members::Members {
+        &self.members
     }
 
     /// Returns the canon.

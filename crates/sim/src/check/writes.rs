@@ -201,6 +201,7 @@ impl Writes {
 #[cfg(test)]
 mod tests {
     use super::super::canon::tests::{batch, node};
+    use super::super::members::Members;
     use super::*;
 
     const A: ConnId = ConnId(1);
@@ -235,7 +236,7 @@ mod tests {
         fn apply(&mut self, name: &'static str) -> Result<(), Violation> {
             let next = self.canon.last().0 + 1;
             let entry = batch(next, next, "ch", name);
-            self.canon.applied(node(1), &entry, 3, 3).unwrap();
+            self.canon.applied(node(1), &entry, &[node(1)], &Members::default()).unwrap();
             self.writes
                 .appeared(self.canon.ops().len() - 1, &self.canon)
         }

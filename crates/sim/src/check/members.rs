@@ -1,0 +1,294 @@
+//! Who belongs to the cluster, from its log (I17).
+
+use crate::history::Violation;
+use corgi_base::{EntryHead, InstanceId, LogIndex, Member, NodeId};
+use corgi_consensus::MemberChange;
+use corgi_consensus::inspect::change;
+use corgi_consensus::storage::LogEntry;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// The members as the entries of the canon say.
+#[derive(Debug)]
+pub(crate) struct Members {
+    voters: BTreeSet<NodeId>,
+    /// The voters before the last change: a leader that has not applied it counts these.
+    voters_before: BTreeSet<NodeId>,
+    learners: BTreeSet<NodeId>,
+    /// To which folder each id was ever bound.
+    folders: BTreeMap<NodeId, InstanceId>,
+    gone: BTreeSet<NodeId>,
+    /// What clients have asked for, at any time.
+    may_leave: BTreeSet<NodeId>,
+    may_join: BTreeSet<NodeId>,
+    /// Nodes that have applied their own removal, and where it stands.
+    resigned: BTreeMap<NodeId, LogIndex>,
+    formed: bool,
+}
+
+impl Default for Members {
+    /// The first node founds the cluster, and is its only voter before the first entry.
+    fn default() -> Self {
+        let founder = BTreeSet::from_iter(NodeId::new(1));
+        Self {
+            voters: founder.clone(),
+            voters_before: founder,
+            learners: BTreeSet::new(),
+            folders: BTreeMap::new(),
+            gone: BTreeSet::new(),
+            may_leave: BTreeSet::new(),
+            may_join: BTreeSet::new(),
+            resigned: BTreeMap::new(),
+            formed: false,
+        }
+    }
+}
+
+fn broken<T>(text: String) -> Result<T, Violation> {
+    Violation::of("I17", text)
+}
+
+impl Members {
+    pub(crate) fn voters(&self) -> &BTreeSet<NodeId> {
+        &self.voters
+    }
+
+    pub(crate) fn learners(&self) -> &BTreeSet<NodeId> {
+        &self.learners
+    }
+
+    pub(crate) fn has_left(&self, node: NodeId) -> bool {
+        self.gone.contains(&node)
+    }
+
+    /// Whether `disks` are a majority of those who vote, or of those who did before the last change.
+    pub(crate) fn is_majority(&self, disks: &[NodeId]) -> bool {
+        let majority = |voters: &BTreeSet<NodeId>| {
+            let held = disks.iter().filter(|node| voters.contains(node)).count();
+            held * 2 > voters.len()
+        };
+        majority(&self.voters) || majority(&self.voters_before)
+    }
+
+    pub(crate) fn asked(&mut self, leaves: Option<NodeId>, joins: Option<NodeId>) {
+        self.may_leave.extend(leaves);
+        self.may_join.extend(joins);
+    }
+
+    /// Takes a success that a client was told of.
+    pub(crate) fn made(
+        &self,
+        leaves: Option<NodeId>,
+        joins: Option<NodeId>,
+    ) -> Result<(), Violation> {
+        if let Some(node) = leaves.filter(|node| joins.is_none() && !self.gone.contains(node)) {
+            return broken(format!("a client was told that {node:?} has left, but nobody has applied that"));
+        }
+        match joins {
+            Some(node) if !self.folders.contains_key(&node) => {
+                broken(format!("a client was told that {node:?} has joined, but nobody has applied that"))
+            }
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    /// Takes an entry that was applied for the first time.
+    pub(crate) fn appeared(&mut self, entry: &LogEntry) -> Result<(), Violation> {
+        let head = EntryHead::decode(entry.context.clone()).ok();
+        if let Some(EntryHead::Bootstrap { members, .. }) = &head {
+            for member in members {
+                self.bind(member)?;
+                self.may_join.insert(member.id);
+            }
+        }
+        self.formed |= head == Some(EntryHead::Formed);
+        let Some(change) = change(entry) else {
+            return Ok(());
+        };
+        if let Some(EntryHead::Join { member, .. }) = &head {
+            self.bind(member)?;
+        }
+        self.voters_before = self.voters.clone();
+        match change {
+            MemberChange::AddLearner(node) => {
+                if !self.may_join.contains(&node) {
+                    return broken(format!("{node:?} joins, which nobody has asked for"));
+                }
+                self.learners.insert(node);
+                self.come(node)
+            }
+            MemberChange::AddVoter(node) => {
+                let learned = self.learners.remove(&node);
+                self.voters.insert(node);
+                if !learned {
+                    return broken(format!("{node:?} votes without having learned"));
+                }
+                self.come(node)
+            }
+            MemberChange::Remove(node) => {
+                if !self.may_leave.contains(&node) {
+                    return broken(format!("{node:?} leaves, which nobody has asked for"));
+                }
+                let was = self.voters.remove(&node) | self.learners.remove(&node);
+                self.gone.insert(node);
+                if !was || self.voters.is_empty() {
+                    return broken(format!("{node:?} leaves, and {:?} are left", self.voters));
+                }
+                Ok(())
+            }
+        }
+    }
+
+    fn bind(&mut self, member: &Member) -> Result<(), Violation> {
+        let Member { id, instance, .. } = *member;
+        let used = self.folders.iter().find(|(_, bound)| **bound == instance);
+        if let Some((other, _)) = used.filter(|(other, _)| **other != id) {
+            return broken(format!("the folder of {other:?} joins again as {id:?}"));
+        }
+        match self.folders.insert(id, instance) {
+            Some(before) if before != instance => broken(format!("{id:?} is bound to a second folder")),
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    /// Ids are never used again.
+    fn come(&self, node: NodeId) -> Result<(), Violation> {
+        if self.gone.contains(&node) {
+            return broken(format!("{node:?} has left, and is a member again"));
+        }
+        Ok(())
+    }
+
+    /// Takes an entry that a node applied: its own removal ends its part.
+    pub(crate) fn applied(&mut self, node: NodeId, entry: &LogEntry) {
+        if change(entry) == Some(MemberChange::Remove(node)) {
+            self.resigned.insert(node, entry.index);
+        }
+    }
+
+    /// Takes the word of a node that it was removed.
+    pub(crate) fn removed(&self, node: NodeId) -> Result<(), Violation> {
+        if self.gone.contains(&node) {
+            return Ok(());
+        }
+        broken(format!("{node:?} stops as if it had been removed, but it was not"))
+    }
+
+    /// Takes an act of a node that only a member may do; about an entry, if it is about one.
+    pub(crate) fn acts(
+        &self,
+        node: NodeId,
+        act: &str,
+        about: Option<LogIndex>,
+    ) -> Result<(), Violation> {
+        let resigned = self.resigned.get(&node);
+        if resigned.is_some_and(|removal| about.is_none_or(|about| about > *removal)) {
+            return broken(format!("{node:?} {act} after it has applied its removal"));
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::canon::tests::{batch, member_change, node};
+    use super::*;
+    use bytes::Bytes;
+
+    fn member(id: u64) -> Member {
+        Member {
+            id: node(id),
+            instance: InstanceId(u128::from(id)),
+            addr: Bytes::new(),
+        }
+    }
+
+    fn join(id: u64) -> LogEntry {
+        let head = EntryHead::Join {
+            member: member(id),
+            replaces: None,
+        };
+        member_change(MemberChange::AddLearner(node(id)), head.encode())
+    }
+
+    fn leave(id: u64) -> LogEntry {
+        let head = EntryHead::Leave { node: node(id) };
+        member_change(MemberChange::Remove(node(id)), head.encode())
+    }
+
+    fn vote(id: u64) -> LogEntry {
+        member_change(MemberChange::AddVoter(node(id)), Bytes::new())
+    }
+
+    fn of_two() -> Members {
+        let mut members = Members::default();
+        members.asked(None, Some(node(2)));
+        members.appeared(&join(2)).unwrap();
+        members.made(None, Some(node(2))).unwrap();
+        members.appeared(&vote(2)).unwrap();
+        members
+    }
+
+    #[test]
+    fn members_come_and_go_when_asked() {
+        let mut members = of_two();
+        assert_eq!(members.voters().len(), 2);
+        members.asked(Some(node(1)), None);
+        assert!(members.made(Some(node(1)), None).is_err(), "not yet");
+        members.appeared(&leave(1)).unwrap();
+        members.made(Some(node(1)), None).unwrap();
+        assert!(members.has_left(node(1)));
+        members.removed(node(1)).unwrap();
+        assert!(members.removed(node(2)).is_err());
+    }
+
+    #[test]
+    fn what_nobody_asked_for_is_caught() {
+        assert!(Members::default().appeared(&join(2)).is_err());
+        assert!(of_two().appeared(&leave(1)).is_err());
+        assert!(Members::default().made(None, Some(node(2))).is_err());
+    }
+
+    #[test]
+    fn an_id_or_a_folder_that_comes_again_is_caught() {
+        let mut members = of_two();
+        members.asked(Some(node(2)), Some(node(3)));
+        members.appeared(&leave(2)).unwrap();
+        assert!(members.appeared(&join(2)).is_err());
+        let head = EntryHead::Join {
+            member: Member {
+                instance: InstanceId(2),
+                ..member(3)
+            },
+            replaces: None,
+        };
+        let again = member_change(MemberChange::AddLearner(node(3)), head.encode());
+        assert!(members.appeared(&again).is_err());
+    }
+
+    #[test]
+    fn a_vote_without_learning_and_a_cluster_of_nobody_are_caught() {
+        assert!(Members::default().appeared(&vote(2)).is_err());
+        let mut members = Members::default();
+        members.asked(Some(node(1)), None);
+        assert!(members.appeared(&leave(1)).is_err());
+    }
+
+    #[test]
+    fn who_has_applied_its_removal_acts_no_more() {
+        let mut members = of_two();
+        members.applied(node(2), &batch(1, 1, "a", "x"));
+        members.applied(node(2), &leave(1));
+        members.acts(node(2), "votes", None).unwrap();
+        members.applied(node(2), &leave(2));
+        assert!(members.acts(node(2), "votes", None).is_err());
+        let acks = |about| members.acts(node(2), "acknowledges", Some(LogIndex(about)));
+        assert!(acks(1).is_ok() && acks(2).is_err());
+    }
+
+    #[test]
+    fn a_majority_is_one_of_now_or_of_before_the_last_change() {
+        let members = of_two();
+        assert!(members.is_majority(&[node(1)]), "of before");
+        assert!(!members.is_majority(&[node(2)]) && members.is_majority(&[node(1), node(2)]));
+    }
+}

@@ -1,0 +1,81 @@
+//! Disks that break their word (F15, F16).
+//!
+//! Only as many as the cluster is built to lose: the nodes that are left must be a majority of those
+//! who vote, or nothing could be promised.
+
+use crate::folder::Harm;
+use crate::history::{Record, Violation};
+use crate::machine::Seat;
+use crate::nodes::place;
+use crate::scenario::{FaultKind, MS, SECOND};
+use crate::world::{Event, World};
+use corgi_base::{LogIndex, NodeId};
+
+impl World {
+    /// Whether copies of folders are needed later.
+    pub(crate) fn wants_copies(&self) -> bool {
+        let faults = &self.scenario.faults;
+        faults.contains(&FaultKind::LostFile) || faults.contains(&FaultKind::OldFolder)
+    }
+
+    /// Harms the disk of one node, if the cluster can lose it.
+    pub(crate) fn harm_one(&mut self, kind: FaultKind) -> Result<(), Violation> {
+        let voters: Vec<NodeId> = self.checks.members().voters().iter().copied().collect();
+        let harmed = self.machines.iter().filter(|machine| machine.harm.is_some());
+        let spare = (voters.len() - 1) / 2;
+        if !self.is_settled() || harmed.filter(|machine| voters.contains(&machine.id)).count() >= spare {
+            return Ok(());
+        }
+        let node = place(self.rng.pick(&voters));
+        let harm = match kind {
+            FaultKind::BitFlip => Harm::BitFlip,
+            FaultKind::OldFolder => Harm::OldFolder,
+            FaultKind::Wipe => Harm::Wiped,
+            _ => self.rng.pick(&[Harm::LostEnd, Harm::LostHardState, Harm::OldLog]),
+        };
+        let machine = &self.machines[node];
+        let known = harm != Harm::OldFolder || self.start_is_known(node);
+        if machine.harm.is_some() || machine.abandoned || !machine.is_member() || !known {
+            return Ok(());
+        }
+        // Only bits change under a running process.
+        let runs = harm == Harm::BitFlip && self.rng.chance(50);
+        if !runs {
+            self.crash(node, true)?;
+        }
+        let machine = &mut self.machines[node];
+        let (id, old) = (machine.id, machine.old.take());
+        let done = if harm == Harm::Wiped {
+            machine.wipe(&mut self.rng);
+            true
+        } else {
+            machine.folder.harm(harm, old, id, &mut self.rng)
+        };
+        let wait = self.rng.between(200 * MS, 3 * SECOND);
+        self.after(wait, Event::Start { node });
+        if !done {
+            return Ok(());
+        }
+        self.machines[node].harm = Some(harm);
+        self.trace.say(|| format!("the disk of n{}: {harm:?}", node + 1));
+        self.record(&Record::Harmed { node: id })
+    }
+
+    /// Whether all other members have it on disk, for good, that the folder of a node was started
+    /// after its copy was made. Peers know an old folder by that, and by nothing else.
+    fn start_is_known(&self, node: usize) -> bool {
+        let machine = &self.machines[node];
+        let canon = self.checks.canon();
+        let opened = machine
+            .old
+            .as_ref()
+            .and_then(|old| canon.session(machine.id, old.boot.next()));
+        let knows = |index: LogIndex| {
+            self.machines
+                .iter()
+                .filter(|other| other.id != machine.id && other.seat == Seat::Member)
+                .all(|other| other.folder.state.flushed_applied() >= index)
+        };
+        opened.is_some_and(knows)
+    }
+}
