@@ -10,6 +10,7 @@
 //! Invariants
 //! - Writes are handed out in order, each with its token; a token can only be given back, not made.
 //! - A message that promises durability is kept inside until the token it waits for comes back.
+//! - A leader tells nobody that a change of the members is committed before its own disk says so.
 //! - Nothing of a term is sent before the term is on disk. (raft-rs lets a sole voter, which elects itself, append to
 //!   learners while its term is not synced; after a crash it could lead the same term again with other entries.)
 //! - Committed entries come out once, in index order, without gaps.
@@ -131,6 +132,7 @@ struct Outstanding {
     /// raft-rs' number of the last ready that is durable with this write.
     ready: u64,
     last: Option<(LogIndex, Term)>,
+    /// Term, vote, or the commit of a change of the members: nothing may leave before it is on disk.
     changes_vote: bool,
     messages: Vec<Envelope>,
 }
@@ -408,8 +410,10 @@ impl<R: LogReader> Group<R> {
         let entries = ready.take_entries();
         self.raw.mut_store().append(&entries);
         let hard_state = ready.hs().map(hard_state_from_raft);
-        let changes_vote = hard_state
-            .is_some_and(|hs| hs.term != self.written.term || hs.vote != self.written.vote);
+        let changes_vote = hard_state.is_some_and(|hs| {
+            let elects = hs.term != self.written.term || hs.vote != self.written.vote;
+            elects || self.settles_change(hs.commit)
+        });
         let messages: Vec<Message> = ready
             .take_messages()
             .into_iter()
@@ -447,6 +451,14 @@ impl<R: LogReader> Group<R> {
             committed,
             reads,
         })
+    }
+
+    /// Whether this leader commits a change of the members: others learn of that only when it is on this disk. A node
+    /// that hears of its removal goes, and a leader that then forgot the commit could need its vote for ever.
+    fn settles_change(&self, commit: LogIndex) -> bool {
+        let change = self.raw.raft.pending_conf_index;
+        let leads = self.raw.raft.state == StateRole::Leader;
+        leads && self.written.commit.0 < change && change <= commit.0
     }
 
     /// A ready without anything to sync is durable together with the write before it, or at once if there is none. (A

@@ -61,6 +61,15 @@ impl World {
         self.record(&Record::Harmed { node: id })
     }
 
+    /// Whether the next start of an old folder would be counted beyond those that the cluster knows
+    /// of, and so not be recognised (docs/limits.md).
+    pub(crate) fn would_pass(&self, node: usize) -> bool {
+        let machine = &self.machines[node];
+        let next = machine.folder.boot.next();
+        let known = self.checks.canon().session(machine.id, next);
+        machine.harm == Some(Harm::OldFolder) && known.is_none()
+    }
+
     /// Whether all other members have it on disk, for good, that the folder of a node was started
     /// after its copy was made. Peers know an old folder by that, and by nothing else.
     fn start_is_known(&self, node: usize) -> bool {

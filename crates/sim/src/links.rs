@@ -128,14 +128,20 @@ impl World {
                 self.after(wait, Event::Dial { from, to, life });
             }
         }
-        if let Some(process) = &mut self.machines[node].process {
-            process.peers = peers;
+        let Some(process) = &mut self.machines[node].process else {
+            return;
+        };
+        let before = std::mem::replace(&mut process.peers, peers.clone());
+        for gone in before.into_iter().filter(|peer| !peers.contains(peer)) {
+            // It calls again, and is told that it is no member.
+            self.reset_link(node, place(gone));
+            self.reset_link(place(gone), node);
         }
     }
 
     pub(crate) fn dial(&mut self, from: usize, to: usize, life: u64) {
         let machine = &self.machines[from];
-        let alive = machine.life == life && machine.process.is_some();
+        let alive = machine.life == life && machine.knows(self.machines[to].id);
         let Some(hello) = machine.hello().filter(|_| alive) else {
             return;
         };

@@ -178,6 +178,12 @@ impl Machine {
         }
     }
 
+    /// Whether its process keeps connections with a peer.
+    pub(crate) fn knows(&self, peer: NodeId) -> bool {
+        let process = self.process.as_ref();
+        process.is_some_and(|process| process.peers.contains(&peer))
+    }
+
     /// Whether it is one that a fault may meet.
     pub(crate) fn is_member(&self) -> bool {
         self.seat == Seat::Member

@@ -21,7 +21,7 @@ impl World {
     pub(crate) fn start(&mut self, node: usize) -> Result<(), Violation> {
         let machine = &self.machines[node];
         let off = machine.abandoned || !machine.is_member();
-        if machine.process.is_some() || off {
+        if machine.process.is_some() || off || self.would_pass(node) {
             return Ok(());
         }
         if self.wants_copies() && self.rng.chance(30) {
