@@ -98,7 +98,9 @@ pub fn encode_change(change: MemberChange) -> Bytes {
     message.set_change_type(kind);
     message.node_id = node.get();
     let bytes = message.write_to_bytes();
-    bytes.expect("a message in memory can be written to memory").into()
+    bytes
+        .expect("a message in memory can be written to memory")
+        .into()
 }
 
 /// Returns the text that logs show of a message, for traces.

@@ -65,11 +65,15 @@ impl SeededBug {
             Self::DamageCut => "a damaged entry is cut off silently, with all behind it",
             Self::WipedReturns => "a node with an emptied folder is let in under its old id",
             Self::AppliedApart => "the applied index is written apart from the rows",
-            Self::SubscribeWithoutReadIndex => "a subscription takes the position that this node happens to be at",
+            Self::SubscribeWithoutReadIndex => {
+                "a subscription takes the position that this node happens to be at"
+            }
             Self::HandOverDrops => "a subscriber that has caught up is live one entry too early",
             Self::OverflowDrops => "what does not fit in a subscriber's queue is dropped",
             Self::ForwardedTwice => "a batch that is sent again gets a new number",
-            Self::ChangeUncommitted => "a leader applies a change of the members when it has appended it",
+            Self::ChangeUncommitted => {
+                "a leader applies a change of the members when it has appended it"
+            }
         }
     }
 }

@@ -460,10 +460,8 @@ impl<R: LogReader> Running<R> {
         let own = shared.config.id;
         self.tell_peers(shared);
         if self.state.is_gone(own) {
-            warn!(shared.log, "this node has left the cluster"; "node" => own.get());
-            shared.leave(format!(
-                "node {own} was removed from the cluster; its id is not used again"
-            ));
+            warn!(shared.log, "this node was removed from the cluster"; "node" => own.get());
+            shared.resign();
         }
     }
 }

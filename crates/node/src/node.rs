@@ -376,6 +376,7 @@ impl<R: LogReader> Node<R> {
             self.shared.tell_vitals(now, None);
         }
         self.shared.expire(now);
+        self.shared.leave_in_time(now);
         if self.shared.stopping {
             self.shut_down(now);
         } else {
@@ -398,6 +399,9 @@ impl<R: LogReader> Node<R> {
     pub fn client_opened(&mut self, client: ClientId, queued: QueuedBytes) {
         self.shared.clients.open(client, queued);
         self.shared.bus.open(client, Protocol::Resp2);
+        if self.shared.resigned {
+            self.shared.send_away(client);
+        }
     }
 
     /// Takes what a connection's session asks, in order.

@@ -21,9 +21,17 @@ impl World {
     /// Harms the disk of one node, if the cluster can lose it.
     pub(crate) fn harm_one(&mut self, kind: FaultKind) -> Result<(), Violation> {
         let voters: Vec<NodeId> = self.checks.members().voters().iter().copied().collect();
-        let harmed = self.machines.iter().filter(|machine| machine.harm.is_some());
+        let harmed = self
+            .machines
+            .iter()
+            .filter(|machine| machine.harm.is_some());
         let spare = (voters.len() - 1) / 2;
-        if !self.is_settled() || harmed.filter(|machine| voters.contains(&machine.id)).count() >= spare {
+        if !self.is_settled()
+            || harmed
+                .filter(|machine| voters.contains(&machine.id))
+                .count()
+                >= spare
+        {
             return Ok(());
         }
         let node = place(self.rng.pick(&voters));
@@ -31,7 +39,9 @@ impl World {
             FaultKind::BitFlip => Harm::BitFlip,
             FaultKind::OldFolder => Harm::OldFolder,
             FaultKind::Wipe => Harm::Wiped,
-            _ => self.rng.pick(&[Harm::LostEnd, Harm::LostHardState, Harm::OldLog]),
+            _ => self
+                .rng
+                .pick(&[Harm::LostEnd, Harm::LostHardState, Harm::OldLog]),
         };
         let machine = &self.machines[node];
         let known = harm != Harm::OldFolder || self.start_is_known(node);
@@ -57,7 +67,8 @@ impl World {
             return Ok(());
         }
         self.machines[node].harm = Some(harm);
-        self.trace.say(|| format!("the disk of n{}: {harm:?}", node + 1));
+        self.trace
+            .say(|| format!("the disk of n{}: {harm:?}", node + 1));
         self.record(&Record::Harmed { node: id })
     }
 

@@ -127,10 +127,9 @@ impl World {
                 self.ask_an_island();
                 Ok(())
             }
-            FaultKind::BitFlip
-            | FaultKind::LostFile
-            | FaultKind::OldFolder
-            | FaultKind::Wipe => self.harm_one(kind),
+            FaultKind::BitFlip | FaultKind::LostFile | FaultKind::OldFolder | FaultKind::Wipe => {
+                self.harm_one(kind)
+            }
             FaultKind::Isolate
             | FaultKind::Halves
             | FaultKind::Ring
@@ -339,7 +338,9 @@ impl World {
             return;
         }
         if !was_cut {
-            next.extend(pairs(self.machines.len()).filter(|(from, to)| *from == node || *to == node));
+            next.extend(
+                pairs(self.machines.len()).filter(|(from, to)| *from == node || *to == node),
+            );
             for (from, to) in &next {
                 self.cut(*from, *to);
             }

@@ -163,7 +163,13 @@ impl Folder {
 
     /// Harms what is on the disk; `old` is an earlier copy. Returns whether anything is lost or
     /// changed by it.
-    pub(crate) fn harm(&mut self, harm: Harm, old: Option<Self>, id: NodeId, rng: &mut Rng) -> bool {
+    pub(crate) fn harm(
+        &mut self,
+        harm: Harm,
+        old: Option<Self>,
+        id: NodeId,
+        rng: &mut Rng,
+    ) -> bool {
         let bounds = self.bounds();
         let entries = bounds.last_index.0 - bounds.truncated_index.0;
         match (harm, old) {

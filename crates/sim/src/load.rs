@@ -26,14 +26,22 @@ impl World {
             let bytes = conn.held_bytes();
             all += bytes;
             conns += 1;
-            held("bytes for a client", bytes, limits.client_queue_bytes_max + SLACK);
+            held(
+                "bytes for a client",
+                bytes,
+                limits.client_queue_bytes_max + SLACK,
+            );
         }
         let max = limits.clients_queue_bytes_max + conns * SLACK;
         held("bytes for all clients", all, max);
         if let Some(process) = &self.machines[node].process {
             let load = process.node.load();
             let max = limits.pending_bytes_max as u64 + SLACK;
-            held("bytes of writes without a number", load.pending_bytes as u64, max);
+            held(
+                "bytes of writes without a number",
+                load.pending_bytes as u64,
+                max,
+            );
             let max = limits.batches_in_flight_max as u64;
             held("batches under way", load.batches_in_flight as u64, max);
         }

@@ -317,7 +317,11 @@ impl Machine {
     /// Returns whether the disk has room, as the file system tells it.
     pub(crate) fn space(&self, limits: &Limits) -> DiskSpace {
         let total = limits.disk_free_bytes_min * 10;
-        let free = if self.full > 0 { limits.disk_free_bytes_min / 2 } else { total / 2 };
+        let free = if self.full > 0 {
+            limits.disk_free_bytes_min / 2
+        } else {
+            total / 2
+        };
         DiskSpace { free, total }
     }
 

@@ -61,7 +61,8 @@ impl World {
     /// Returns the machines whose folders are members' or will be.
     pub(crate) fn member_machines(&self) -> Vec<usize> {
         let all = 0..self.machines.len();
-        all.filter(|node| self.machines[*node].is_member()).collect()
+        all.filter(|node| self.machines[*node].is_member())
+            .collect()
     }
 
     /// Whether a node votes and nothing keeps it from serving clients.
@@ -179,7 +180,11 @@ impl World {
         let voters: Vec<NodeId> = self.checks.members().voters().iter().copied().collect();
         let mut island = vec![leader];
         let mut others = Vec::new();
-        for node in voters.iter().map(|node| place(*node)).filter(|node| *node != leader) {
+        for node in voters
+            .iter()
+            .map(|node| place(*node))
+            .filter(|node| *node != leader)
+        {
             if (island.len() + 1) * 2 <= voters.len() && self.rng.chance(50) {
                 island.push(node);
             } else {
@@ -187,7 +192,9 @@ impl World {
             }
         }
         let wait = self.rng.between(SECOND, 6 * SECOND);
-        self.partition(wait, |from, to| island.contains(&from) != island.contains(&to));
+        self.partition(wait, |from, to| {
+            island.contains(&from) != island.contains(&to)
+        });
         for node in others {
             let id = self.machines[node].id;
             self.errand(Change::Forget(id), Some(leader), 0);
@@ -196,7 +203,10 @@ impl World {
 
     fn leader(&self) -> Option<usize> {
         let leads = |machine: &Machine| {
-            let status = machine.process.as_ref().and_then(|process| process.node.raft_status());
+            let status = machine
+                .process
+                .as_ref()
+                .and_then(|process| process.node.raft_status());
             status.is_some_and(|status| status.role == RaftRole::Leader)
         };
         self.machines.iter().position(leads)
@@ -209,13 +219,20 @@ impl World {
             let machine = &self.machines[node];
             let id = machine.id;
             let members = self.checks.members();
-            let (votes, learns) = (members.voters().contains(&id), members.learners().contains(&id));
+            let (votes, learns) = (
+                members.voters().contains(&id),
+                members.learners().contains(&id),
+            );
             let stopped = machine.process.is_none() && machine.seat != Seat::Member;
             let lost = machine.harm.is_some() && (stopped || machine.is_lost());
             let of = |errand: &Errand| errand.change.leaves() == Some(id);
-            let asked = self.errands.iter().any(of) || self.clients.iter().any(|client| {
-                client.pending.iter().any(|pending| matches!(pending, Pending::Errand(errand) if of(errand)))
-            });
+            let asked = self.errands.iter().any(of)
+                || self.clients.iter().any(|client| {
+                    client
+                        .pending
+                        .iter()
+                        .any(|pending| matches!(pending, Pending::Errand(errand) if of(errand)))
+                });
             if !lost || asked || !(votes || learns) || !members.learners().is_empty() && !learns {
                 continue;
             }
@@ -238,7 +255,9 @@ impl World {
             return Ok(());
         };
         let conn = self.clients[id].conn;
-        let there = conn.and_then(|conn| self.conns.get(&conn)).map(|conn| conn.node);
+        let there = conn
+            .and_then(|conn| self.conns.get(&conn))
+            .map(|conn| conn.node);
         match (conn, there) {
             (Some(conn), Some(there)) if errand.at.is_none_or(|at| at == there) => {
                 self.errands.pop_front();
@@ -268,7 +287,8 @@ impl World {
             }
         };
         if let Change::Meet {
-            replaces: Some(old), ..
+            replaces: Some(old),
+            ..
         } = change
         {
             words.extend(["REPLACE".to_owned(), text(old)]);
@@ -315,28 +335,55 @@ impl World {
     /// A node wants to know who is at an address.
     pub(crate) fn ask_who(&mut self, node: usize, probe: Probe) {
         let addr = String::from_utf8_lossy(&probe.addr).into_owned();
-        let to = self.machines.iter().position(|machine| address(machine.id) == addr);
+        let to = self
+            .machines
+            .iter()
+            .position(|machine| address(machine.id) == addr);
         let life = self.machines[node].life;
         let number = probe.number;
         let Some(to) = to.filter(|to| !self.links.is_apart(node, *to)) else {
             let answer = Err("no answer".to_owned());
-            self.after(SECOND, Event::Probed { node, life, number, answer });
+            self.after(
+                SECOND,
+                Event::Probed {
+                    node,
+                    life,
+                    number,
+                    answer,
+                },
+            );
             return;
         };
         let wait = self.delay(node, to);
-        self.after(wait, Event::Probe { node, life, number, to });
+        self.after(
+            wait,
+            Event::Probe {
+                node,
+                life,
+                number,
+                to,
+            },
+        );
     }
 
     pub(crate) fn answer_probe(&mut self, node: usize, life: u64, number: u64, to: usize) {
         let machine = &self.machines[to];
         let answer = match machine.seat {
             Seat::Waiting => Ok(machine.waiting_hello()),
-            Seat::Member | Seat::Left | Seat::Broken => {
-                machine.hello().ok_or_else(|| "connection refused".to_owned())
-            }
+            Seat::Member | Seat::Left | Seat::Broken => machine
+                .hello()
+                .ok_or_else(|| "connection refused".to_owned()),
         };
         let wait = self.delay(to, node);
-        self.after(wait, Event::Probed { node, life, number, answer });
+        self.after(
+            wait,
+            Event::Probed {
+                node,
+                life,
+                number,
+                answer,
+            },
+        );
     }
 
     pub(crate) fn probed(

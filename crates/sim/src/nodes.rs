@@ -199,7 +199,9 @@ impl World {
         let Some(process) = &mut machine.process else {
             return Ok(());
         };
-        process.node.set_disk_space(machine.clock.now(self.now), space);
+        process
+            .node
+            .set_disk_space(machine.clock.now(self.now), space);
         self.after(SECOND, Event::Look { node, life });
         self.measure(node)?;
         self.drain(node)
@@ -407,12 +409,17 @@ impl World {
         let hash = process.take_rows(write);
         for index in (from.0..=upto.0).map(LogIndex) {
             let Some(entry) = self.entry_of(node, index) else {
-                let text = format!("{id:?} applied up to {upto}, but entry {index} is not on its disk");
+                let text =
+                    format!("{id:?} applied up to {upto}, but entry {index} is not on its disk");
                 return Violation::of("I14", text);
             };
             // Only the first to apply an entry shows when it was committed.
             let fresh = entry.index > self.checks.canon().last();
-            let disks = if fresh { self.disks_with(&entry) } else { Vec::new() };
+            let disks = if fresh {
+                self.disks_with(&entry)
+            } else {
+                Vec::new()
+            };
             let node = id;
             self.record(&Record::Applied { node, entry, disks })?;
         }
@@ -441,7 +448,11 @@ impl World {
         let has = |machine: &&Machine| {
             machine.harm.is_some() || machine.folder.log.holds(entry.index, entry.term)
         };
-        self.machines.iter().filter(has).map(|machine| machine.id).collect()
+        self.machines
+            .iter()
+            .filter(has)
+            .map(|machine| machine.id)
+            .collect()
     }
 
     fn note_leader(&mut self, node: usize) -> Result<(), Violation> {

@@ -52,7 +52,10 @@ impl World {
         if limits.append_bytes_max > 10_000 {
             return 0;
         }
-        let held = self.machines.iter().map(|machine| machine.folder.bounds().last_index.0);
+        let held = self
+            .machines
+            .iter()
+            .map(|machine| machine.folder.bounds().last_index.0);
         let (least, most) = (held.clone().min(), held.max());
         let entries = most.unwrap_or(0) - least.unwrap_or(0) + 100;
         let (delay, more) = self.scenario.delay;
@@ -140,7 +143,10 @@ impl World {
             return Ok(false);
         }
         if machine.seat == Seat::Broken && members.voters().contains(&machine.id) {
-            return Violation::of("I20", format!("n{} has stopped, and was not replaced", node + 1));
+            return Violation::of(
+                "I20",
+                format!("n{} has stopped, and was not replaced", node + 1),
+            );
         }
         Ok(machine.is_member() && machine.harm.is_none())
     }

@@ -263,8 +263,7 @@ pub(crate) mod tests {
         let mut canon = Canon::default();
         for id in 1..=3 {
             applied(&mut canon, id, &formed(1)).unwrap();
-            applied(&mut canon, id, &batch(2, 1, "a", "x"))
-                .unwrap();
+            applied(&mut canon, id, &batch(2, 1, "a", "x")).unwrap();
         }
         assert_eq!((canon.last(), canon.position(b"x")), (LogIndex(2), Some(0)));
     }
@@ -298,15 +297,13 @@ pub(crate) mod tests {
     #[test]
     fn a_batch_number_or_a_write_twice_is_caught() {
         let mut canon = Canon::default();
-        applied(&mut canon, 1, &batch(1, 1, "a", "x"))
-            .unwrap();
+        applied(&mut canon, 1, &batch(1, 1, "a", "x")).unwrap();
         assert_eq!(
             broken(applied(&mut canon, 1, &batch(2, 1, "a", "y"))),
             "I23"
         );
         let mut canon = Canon::default();
-        applied(&mut canon, 1, &batch(1, 1, "a", "x"))
-            .unwrap();
+        applied(&mut canon, 1, &batch(1, 1, "a", "x")).unwrap();
         assert_eq!(
             broken(applied(&mut canon, 1, &batch(2, 2, "a", "x"))),
             "I12"
@@ -316,8 +313,7 @@ pub(crate) mod tests {
     #[test]
     fn an_id_that_does_not_grow_is_caught() {
         let mut canon = Canon::default();
-        applied(&mut canon, 1, &batch(1, 1, "a", "x"))
-            .unwrap();
+        applied(&mut canon, 1, &batch(1, 1, "a", "x")).unwrap();
         let mut late = batch(1, 2, "a", "y");
         late.index = LogIndex(2);
         assert_eq!(broken(applied(&mut canon, 1, &late)), "I04");

@@ -64,7 +64,10 @@ impl Disks {
         } else if (bounds.last_term, bounds.last_index) < (disk.last.1, disk.last.0)
             || bounds.hard_state.term < disk.hard_state.term
         {
-            Some(format!("it has {bounds:?}, but has had entry {:?} and {:?}", disk.last, disk.hard_state))
+            Some(format!(
+                "it has {bounds:?}, but has had entry {:?} and {:?}",
+                disk.last, disk.hard_state
+            ))
         } else {
             None
         };
@@ -82,7 +85,8 @@ impl Disks {
             Promise::Term(_) | Promise::Nothing => false,
         };
         if let Some(lacks) = self.outcasts.get(&node).filter(|_| binds) {
-            let text = format!("{node:?} says {promise:?} with a disk that has lost what it had: {lacks}");
+            let text =
+                format!("{node:?} says {promise:?} with a disk that has lost what it had: {lacks}");
             return Violation::of("I18", text);
         }
         self.acts(node, "promises")
@@ -91,7 +95,10 @@ impl Disks {
     /// Takes an act of a node for others to rely on.
     pub(crate) fn acts(&self, node: NodeId, act: &str) -> Result<(), Violation> {
         if self.failed.contains(&node) {
-            return Violation::of("I19", format!("{node:?} {act} after its disk failed to sync"));
+            return Violation::of(
+                "I19",
+                format!("{node:?} {act} after its disk failed to sync"),
+            );
         }
         Ok(())
     }
@@ -105,7 +112,10 @@ impl Disks {
         if self.harmed.contains(&node) {
             return Ok(());
         }
-        Violation::of("I24", format!("{node:?} gives up although nothing was done to its disk: {text}"))
+        Violation::of(
+            "I24",
+            format!("{node:?} gives up although nothing was done to its disk: {text}"),
+        )
     }
 }
 
@@ -172,7 +182,10 @@ mod tests {
         let mut disks = seen();
         disks.acts(node(1), "acknowledges").unwrap();
         disks.sync_failed(node(1));
-        assert_eq!(disks.acts(node(1), "acknowledges").unwrap_err().invariant, "I19");
+        assert_eq!(
+            disks.acts(node(1), "acknowledges").unwrap_err().invariant,
+            "I19"
+        );
         assert!(disks.promised(node(1), vote()).is_err());
         disks.started(node(1), InstanceId(1), Boot(2), &bounds(2, 1));
         disks.acts(node(1), "acknowledges").unwrap();

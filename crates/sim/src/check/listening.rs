@@ -218,7 +218,9 @@ mod tests {
         ];
         for (index, (channel, payload)) in (1..).zip(ops) {
             let entry = batch(index, index, channel, payload);
-            canon.applied(node(1), &entry, &[node(1)], &Members::default()).unwrap();
+            canon
+                .applied(node(1), &entry, &[node(1)], &Members::default())
+                .unwrap();
         }
         canon
     }

@@ -81,12 +81,14 @@ impl Members {
         joins: Option<NodeId>,
     ) -> Result<(), Violation> {
         if let Some(node) = leaves.filter(|node| joins.is_none() && !self.gone.contains(node)) {
-            return broken(format!("a client was told that {node:?} has left, but nobody has applied that"));
+            return broken(format!(
+                "a client was told that {node:?} has left, but nobody has applied that"
+            ));
         }
         match joins {
-            Some(node) if !self.folders.contains_key(&node) => {
-                broken(format!("a client was told that {node:?} has joined, but nobody has applied that"))
-            }
+            Some(node) if !self.folders.contains_key(&node) => broken(format!(
+                "a client was told that {node:?} has joined, but nobody has applied that"
+            )),
             Some(_) | None => Ok(()),
         }
     }
@@ -145,7 +147,9 @@ impl Members {
             return broken(format!("the folder of {other:?} joins again as {id:?}"));
         }
         match self.folders.insert(id, instance) {
-            Some(before) if before != instance => broken(format!("{id:?} is bound to a second folder")),
+            Some(before) if before != instance => {
+                broken(format!("{id:?} is bound to a second folder"))
+            }
             Some(_) | None => Ok(()),
         }
     }
@@ -170,7 +174,9 @@ impl Members {
         if self.gone.contains(&node) {
             return Ok(());
         }
-        broken(format!("{node:?} stops as if it had been removed, but it was not"))
+        broken(format!(
+            "{node:?} stops as if it had been removed, but it was not"
+        ))
     }
 
     /// Takes an act of a node that only a member may do; about an entry, if it is about one.
@@ -278,9 +284,9 @@ mod tests {
         let mut members = of_two();
         members.applied(node(2), &batch(1, 1, "a", "x"));
         members.applied(node(2), &leave(1));
-        members.acts(node(2), "votes", None).unwrap();
+        members.acts(node(2), "leads", None).unwrap();
         members.applied(node(2), &leave(2));
-        assert!(members.acts(node(2), "votes", None).is_err());
+        assert!(members.acts(node(2), "leads", None).is_err());
         let acks = |about| members.acts(node(2), "acknowledges", Some(LogIndex(about)));
         assert!(acks(1).is_ok() && acks(2).is_err());
     }

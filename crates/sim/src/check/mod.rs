@@ -29,7 +29,6 @@ pub use canon::{Canon, CanonOp};
 use crate::history::{ConnId, Record, Topic, Violation};
 use bytes::Bytes;
 use corgi_base::NodeId;
-use corgi_consensus::inspect::Promise;
 
 /// All checkers of a run.
 #[derive(Debug, Default)]
@@ -90,12 +89,7 @@ impl Checks {
                 self.disks.started(*node, *instance, *boot, bounds);
                 Ok(())
             }
-            Record::Promised { node, promise } => {
-                if matches!(promise, Promise::Vote { .. }) {
-                    self.members.acts(*node, "votes", None)?;
-                }
-                self.disks.promised(*node, *promise)
-            }
+            Record::Promised { node, promise } => self.disks.promised(*node, *promise),
             Record::Harmed { node } => {
                 self.disks.harmed(*node);
                 Ok(())

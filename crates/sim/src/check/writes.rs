@@ -236,7 +236,9 @@ mod tests {
         fn apply(&mut self, name: &'static str) -> Result<(), Violation> {
             let next = self.canon.last().0 + 1;
             let entry = batch(next, next, "ch", name);
-            self.canon.applied(node(1), &entry, &[node(1)], &Members::default()).unwrap();
+            self.canon
+                .applied(node(1), &entry, &[node(1)], &Members::default())
+                .unwrap();
             self.writes
                 .appeared(self.canon.ops().len() - 1, &self.canon)
         }
