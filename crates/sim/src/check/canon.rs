@@ -271,10 +271,8 @@ pub(crate) mod tests {
     #[test]
     fn another_entry_at_an_applied_index_is_caught() {
         let mut canon = Canon::default();
-        canon
-            .applied(node(1), &batch(1, 1, "a", "x"), 2, 3)
-            .unwrap();
-        let other = canon.applied(node(2), &batch(1, 1, "a", "y"), 2, 3);
+        applied(&mut canon, 1, &batch(1, 1, "a", "x")).unwrap();
+        let other = applied(&mut canon, 2, &batch(1, 1, "a", "y"));
         assert_eq!(broken(other), "I13");
     }
 
