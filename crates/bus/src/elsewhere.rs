@@ -214,8 +214,8 @@ impl Bus {
         slot(self.topics(kind).slots())
     }
 
-    /// Returns the name of a kind with a number, if there is one that a client of this node listens to. A name keeps its
-    /// number for as long as anybody listens to it.
+    /// Returns the name of a kind with a number, if there is one that a client of this node listens to. A name keeps
+    /// its number for as long as anybody listens to it.
     #[must_use]
     pub fn name_here(&self, kind: SubscriptionKind, number: u32) -> Option<&Bytes> {
         self.topics(kind).name_here(number)
