@@ -11,8 +11,8 @@
 //! publishes on another node after it is confirmed counts it. The end of a subscription takes effect at once, and is
 //! confirmed when the others know.
 //!
-//! Each node tells each peer a *stream*: first every name that somebody listens to on it, then each name whose count has
-//! changed, always with the count as it is, not with a difference. So a message that comes twice changes nothing, and
+//! Each node tells each peer a *stream*: first every name that somebody listens to on it, then each name whose count
+//! has changed, always with the count as it is, not with a difference. So a message that comes twice changes nothing, and
 //! every stream stands for itself. Its messages are numbered, and what is not taken is told again. A new link begins a
 //! new stream; until that is complete, what the same process told before holds.
 //!

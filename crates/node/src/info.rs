@@ -60,8 +60,8 @@ pub(crate) struct NodeFacts {
     pub(crate) feed: FeedCounters,
 }
 
-/// The sections in Redis' order, and whether they are shown when none is asked for. `Raft` comes last, because Redis has
-/// none.
+/// The sections in Redis' order, and whether they are shown when none is asked for. `Raft` comes last, because Redis
+/// has none.
 const SECTIONS: [(&str, bool); 14] = [
     ("server", true),
     ("clients", true),
@@ -79,7 +79,8 @@ const SECTIONS: [(&str, bool); 14] = [
     ("raft", true),
 ];
 
-/// Writes the sections asked for, in Redis' order; none means the default ones. Unknown names are left out, as in Redis.
+/// Writes the sections asked for, in Redis' order; none means the default ones. Unknown names are left out, as in
+/// Redis.
 pub(crate) fn render(facts: &Facts, node: &NodeFacts, asked: &[Bytes]) -> Bytes {
     let asked_for = |name: &str| {
         asked

@@ -173,8 +173,8 @@ impl Registry {
         self.evicted.load(Ordering::Relaxed)
     }
 
-    /// Takes note of what a client has sent and is not executed. If all together hold too much, those that hold most are
-    /// closed, as in Redis, but for those with `CLIENT NO-EVICT ON`.
+    /// Takes note of what a client has sent and is not executed. If all together hold too much, those that hold most
+    /// are closed, as in Redis, but for those with `CLIENT NO-EVICT ON`.
     pub(crate) fn holds(&self, entry: &Entry, bytes: u64) {
         if entry.killed() || !self.change_held(entry, bytes) {
             return;
