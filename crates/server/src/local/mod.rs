@@ -3,7 +3,7 @@
 //! | module | holds |
 //! |---|---|
 //! | [`registry`] | all clients, pauses, monitors |
-//! | [`line`] | a client as a line of `CLIENT LIST`; filters |
+//! | [`mod@line`] | a client as a line of `CLIENT LIST`; filters |
 //! | [`users_file`] | `aclfile` |
 //! | [`stats`] | what became of commands |
 //!
