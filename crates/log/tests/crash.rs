@@ -13,7 +13,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use bytes::Bytes;
-use common::{batch_entry, batch_write, open_dir};
+use common::{all_up_to, batch_entry, batch_write, open_dir};
 use corgi_base::LogIndex;
 use corgi_consensus::storage::{LogReader as _, LogWriter as _};
 use corgi_log::{Stores, dump_log};
@@ -129,11 +129,11 @@ fn child(path: &Path) {
         }
         if round % 7 == 0 {
             state.flush().unwrap();
-            flushed = state.durable_applied().unwrap().0;
+            flushed = state.flushed().unwrap().get().0;
         }
         if round % 20 == 0 {
             writer
-                .truncate(LogIndex(flushed.saturating_sub(30)))
+                .truncate(&all_up_to(flushed.saturating_sub(30)))
                 .unwrap();
         }
         Ack {
