@@ -80,7 +80,8 @@ pub use corgi_resp::{Reply, encode_message};
 pub use env::{Env, Secret};
 pub use keys::{BeginSearch, ChannelSpec, ChannelUse, FindKeys, KeyFlags, KeySpec};
 pub use local::{
-    ClientFilter, ClientIs, ClientKind, ClientTest, ClientsAsk, LocalAsk, Pause, View,
+    ClientFilter, ClientIs, ClientKind, ClientTest, ClientsAsk, ConfigAsk, LatencyAsk, LocalAsk,
+    MemoryAsk, Pause, SlowLogAsk, View,
 };
 pub use output::Output;
 pub use scripts::Scripts;

@@ -1,4 +1,4 @@
-//! What became of all commands of the process: `INFO commandstats|errorstats|latencystats`.
+//! What became of all commands of the process: `INFO commandstats|errorstats|latencystats`, `LATENCY HISTOGRAM`.
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
@@ -43,6 +43,15 @@ pub(crate) struct Stats {
     commands: BTreeMap<&'static str, OfCommand>,
     errors: Mutex<BTreeMap<Bytes, u64>>,
     processed: AtomicU64,
+}
+
+/// How many calls of a command took how long.
+#[derive(Debug)]
+pub(crate) struct Histogram {
+    /// How many calls there were.
+    pub(crate) calls: u64,
+    /// For powers of two of microseconds, ascending: how many took no longer. Only where that is more than before.
+    pub(crate) up_to: Vec<(u64, u64)>,
 }
 
 impl Default for Stats {
@@ -93,6 +102,23 @@ impl Stats {
     /// Returns how many error replies there were.
     pub(crate) fn errors(&self) -> u64 {
         self.errors.lock().expect(UNPOISONED).values().sum()
+    }
+
+    /// Forgets everything (`CONFIG RESETSTAT`).
+    pub(crate) fn reset(&self) {
+        self.errors.lock().expect(UNPOISONED).clear();
+        self.processed.store(0, Ordering::Relaxed);
+        for command in self.commands.values() {
+            let counts = [
+                &command.calls,
+                &command.micros,
+                &command.rejected,
+                &command.failed,
+            ];
+            for count in counts.into_iter().chain(&command.took) {
+                count.store(0, Ordering::Relaxed);
+            }
+        }
     }
 
     /// Returns the lines of `INFO commandstats`.
@@ -154,6 +180,16 @@ impl Stats {
             .collect()
     }
 
+    /// Returns the histogram of a command by its full name, if it was called.
+    pub(crate) fn histogram(&self, name: &str) -> Option<Histogram> {
+        self.commands.get(name).and_then(OfCommand::histogram)
+    }
+
+    /// Returns the names of all commands that were called or refused.
+    pub(crate) fn names(&self) -> Vec<&'static str> {
+        self.seen().map(|(name, _)| name).collect()
+    }
+
     fn seen(&self) -> impl Iterator<Item = (&'static str, &OfCommand)> {
         self.commands
             .iter()
@@ -182,6 +218,27 @@ impl OfCommand {
             }
         }
         upper(BUCKETS - 1)
+    }
+
+    fn histogram(&self) -> Option<Histogram> {
+        let mut up_to: Vec<(u64, u64)> = Vec::new();
+        let mut below = 0;
+        for (k, count) in self.took.iter().enumerate() {
+            let count = count.load(Ordering::Relaxed);
+            if count == 0 {
+                continue;
+            }
+            below += count;
+            let power = upper(k).max(1).next_power_of_two();
+            match up_to.last_mut() {
+                Some((last, sum)) if *last == power => *sum = below,
+                _ => up_to.push((power, below)),
+            }
+        }
+        (below > 0).then_some(Histogram {
+            calls: below,
+            up_to,
+        })
     }
 }
 
@@ -253,6 +310,14 @@ mod tests {
             stats.latency_lines(),
             ["latency_percentiles_usec_publish:p50=11.000,p99=31.000,p99.9=31.000"]
         );
+        let histogram = stats.histogram("publish").expect("it was called");
+        assert_eq!(
+            (histogram.calls, histogram.up_to),
+            (4, vec![(16, 3), (32, 4)])
+        );
+        assert!(stats.histogram("client|id").is_none());
         assert_eq!((stats.processed(), stats.errors()), (6, 3));
+        stats.reset();
+        assert!(stats.command_lines().is_empty() && stats.error_lines().is_empty());
     }
 }

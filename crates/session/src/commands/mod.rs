@@ -5,14 +5,20 @@
 //! or another connection.
 
 pub(crate) mod acl;
+pub(crate) mod admin;
 pub(crate) mod client;
 pub(crate) mod clients;
 pub(crate) mod cluster;
 pub(crate) mod command;
+pub(crate) mod config;
 pub(crate) mod connection;
+pub(crate) mod latency;
+pub(crate) mod lolwut;
+pub(crate) mod memory;
 pub(crate) mod pubsub;
 pub(crate) mod scripting;
 pub(crate) mod server;
+pub(crate) mod slowlog;
 pub(crate) mod transaction;
 
 use crate::ask::{Ask, ClusterAsk, PubSubQuery, Seq};
@@ -66,6 +72,7 @@ pub(crate) enum Command {
     Info(Vec<Bytes>),
     Multi,
     Local(LocalAsk),
+    Lolwut,
     Monitor,
     Ping(Option<Bytes>),
     PubSub(PubSubQuery),
@@ -156,6 +163,7 @@ impl Command {
             Self::Info(sections) => Step::Barrier(Ask::Info { seq, sections }),
             Self::Multi => transaction::multi(conn).into(),
             Self::Local(ask) => Step::Local(ask),
+            Self::Lolwut => Step::Answer(lolwut::draw(env)),
             Self::Monitor => {
                 conn.monitor = true;
                 Step::Answer(Reply::ok())
