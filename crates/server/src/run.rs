@@ -30,6 +30,8 @@ use crate::core::{Clock, Core};
 use crate::disk::{Event, Folder, Job, Queue, Worker};
 use crate::facts::Process;
 use crate::local::Local;
+use crate::local::live::Live;
+use crate::logging::LevelSwitch;
 use crate::peers::join::{self, Waiting};
 use crate::peers::{PeerSettings, Peers};
 use crate::readers::{self, ReadQueue};
@@ -51,11 +53,17 @@ pub enum Ended {
     Failed,
 }
 
-/// Runs a node until it is asked to stop. `config_file` is only shown.
+/// Runs a node until it is asked to stop. `config_file` is where `CONFIG REWRITE` writes to; `level` says how much is
+/// logged.
 ///
 /// # Errors
 /// What kept it from starting: the data folder, a port. Whatever goes wrong later is in the log.
-pub fn run(config: &Config, config_file: Option<PathBuf>, log: &Logger) -> anyhow::Result<Ended> {
+pub fn run(
+    config: &Config,
+    config_file: Option<PathBuf>,
+    level: LevelSwitch,
+    log: &Logger,
+) -> anyhow::Result<Ended> {
     announce(config, log);
     let clock = Clock::start();
     let queue = Arc::new(DiskQueue::default());
@@ -70,11 +78,13 @@ pub fn run(config: &Config, config_file: Option<PathBuf>, log: &Logger) -> anyho
     let client_listeners = bind_clients(config)?;
 
     let (disk_queue, read_queue) = (queue.clone(), reads.clone());
+    let live = Live::new(config.clone(), config_file.clone());
+    let process = process(config, config_file)?;
+    let local = Arc::new(Local::new(process, live, level, stop.clone()));
     let core = Arc::new(ServerCore::new(node, clock, disk_queue, read_queue, stop));
     let readers = readers::start(config.limits().cursors.reads_max, &reads, &reader, &core)?;
     let space = Space::of(config.dir.clone(), core.clone(), log)?;
     let disk = disk_thread(folder, space.clone(), core.clone(), queue.clone(), log)?;
-    let local = Arc::new(Local::new(process(config, config_file)?));
     let raft = RaftThread {
         core: core.clone(),
         tick: Duration::from_millis(config.timeouts().tick_ms),
@@ -301,7 +311,6 @@ fn process(config: &Config, config_file: Option<PathBuf>) -> anyhow::Result<Proc
         redis_version: String::from_utf8_lossy(&Env::default().redis_version).into_owned(),
         run_id: format!("{high:032x}{low:08x}"),
         port: config.port,
-        clients_max: config.maxclients as u64,
         hz: 1000 / config.timeouts().tick_ms.max(1),
         config_file,
     })

@@ -44,6 +44,7 @@ pub(crate) const NO_MODULES: &[u8] = b"ERR MODULE command not allowed: this serv
 pub(crate) const REPLICAOF: &[u8] =
     b"ERR REPLICAOF is not possible: the nodes of a cluster copy each other by \
     themselves, see CLUSTER MEET";
+pub(crate) const NOT_IN_MULTI: &[u8] = b"ERR Command not allowed inside a transaction";
 pub(crate) const NO_SHUTDOWN: &[u8] = b"ERR No shutdown in progress.";
 pub(crate) const INVALID_MASTER_PORT: &[u8] = b"ERR Invalid master port";
 pub(crate) const CLIENT_ID: &[u8] = b"ERR Invalid client ID";

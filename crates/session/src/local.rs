@@ -24,10 +24,7 @@ pub enum LocalAsk {
     /// `SAVE`, `BGSAVE`, `BGREWRITEAOF`: to be answered with this when noted.
     Save(&'static str),
     /// `SHUTDOWN`; not answered.
-    Shutdown {
-        /// Without handing over first.
-        now: bool,
-    },
+    Shutdown,
     /// About slow commands.
     SlowLog(SlowLogAsk),
     /// `TIME`.

@@ -55,6 +55,7 @@ macro_rules! scripts {
 
 scripts! {
     acl_describes_users
+    admin_asks_the_process
     acl_limits_a_user
     auth_opens_the_session
     client_names_itself

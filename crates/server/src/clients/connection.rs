@@ -24,7 +24,7 @@ use std::io::{self, IoSlice};
 use std::time::Duration;
 
 use bytes::BytesMut;
-use corgi_session::{Session, Told};
+use corgi_session::{Reply, Seq, Session, Told};
 use tokio::io::Interest;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
@@ -32,6 +32,7 @@ use tokio::time::Instant;
 use super::ledger::Ledger;
 use super::place::Place;
 use super::stream::{Stream, close_gently, with_scratch};
+use crate::local::Answer;
 use crate::local::registry::Seen;
 
 /// How long the last replies may take to leave.
@@ -43,13 +44,6 @@ const LINGER_BYTES_MAX: usize = 64 << 20;
 /// Pieces of one vectored write. More would seldom be taken by the socket's buffer.
 const PIECES_MAX: usize = 64;
 
-/// What every connection of a listener follows.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Rules {
-    /// `timeout`: how long a client without subscriptions may say nothing; zero for ever.
-    pub(crate) idle_max: Duration,
-}
-
 /// Serves one client until it leaves, misbehaves, or `stop` turns true.
 ///
 /// `place` is given back before this returns; what remains then is only the client's side of
@@ -58,7 +52,6 @@ pub(crate) fn serve(
     stream: Stream,
     session: Session,
     place: Place,
-    rules: Rules,
     stop: watch::Receiver<bool>,
     hold: mpsc::Sender<Infallible>,
 ) -> impl Future<Output = ()> + Send {
@@ -76,9 +69,11 @@ pub(crate) fn serve(
         bytes: (0, 0),
         monitors: false,
         paused_until: None,
+        later: None,
+        soft_since: None,
         closing_since: None,
     };
-    connection.run(rules, stop, hold)
+    connection.run(stop, hold)
 }
 
 #[derive(Debug)]
@@ -103,6 +98,10 @@ struct Connection {
     monitors: bool,
     /// When commands that wait may run.
     paused_until: Option<std::time::Instant>,
+    /// A reply that is due later.
+    later: Option<(Instant, Seq, Reply)>,
+    /// Since when more waits to be written than the soft limit allows.
+    soft_since: Option<Instant>,
     closing_since: Option<Instant>,
 }
 
@@ -115,12 +114,7 @@ enum End {
 }
 
 impl Connection {
-    async fn run(
-        mut self,
-        rules: Rules,
-        mut stop: watch::Receiver<bool>,
-        _hold: mpsc::Sender<Infallible>,
-    ) {
+    async fn run(mut self, mut stop: watch::Receiver<bool>, _hold: mpsc::Sender<Infallible>) {
         let end = loop {
             if self.turn().is_err() {
                 break End::Broken;
@@ -132,11 +126,20 @@ impl Connection {
             if self.finished() {
                 break End::Finished;
             }
+            if self.owes_too_much() {
+                self.place.local().counters.cut();
+                break End::Broken;
+            }
             // A client that always has more to say must not keep its thread for itself.
             tokio::task::consume_budget().await;
-            let deadline = self.deadline(rules);
+            let deadline = self.deadline();
             let interest = self.interest();
             let pause_over = self.paused_until.map(Instant::from_std);
+            let later = self.later.as_ref().map(|(due, ..)| *due);
+            let soft_s = self.place.local().live.output().seconds;
+            let soft = self
+                .soft_since
+                .map(|since| since + Duration::from_secs(soft_s));
             tokio::select! {
                 biased;
                 () = self.place.outbox().news() => {}
@@ -148,6 +151,8 @@ impl Connection {
                 }
                 () = until(deadline) => break End::Broken,
                 () = until(pause_over) => {}
+                () = until(later) => {}
+                () = until(soft) => {}
                 changed = stop.changed(), if !self.stopping => {
                     self.stopping = changed.is_err() || *stop.borrow_and_update();
                 }
@@ -190,8 +195,9 @@ impl Connection {
     /// Lets others know what has become of the client and its commands.
     fn report(&mut self) {
         let local = self.place.local();
-        local.count(&self.session.take_finished());
+        let finished = self.session.take_finished();
         let view = self.session.view();
+        local.count(&finished, self.place.entry(), &view);
         let waits = view
             .paused
             .then(|| local.registry.paused(Instant::now().into_std()).1);
@@ -210,6 +216,28 @@ impl Connection {
         });
     }
 
+    /// Whether more waits to be written than `client-output-buffer-limit` allows. Messages for subscribers are bounded
+    /// elsewhere, without closing anybody.
+    fn owes_too_much(&mut self) -> bool {
+        if self.session.listens() {
+            self.soft_since = None;
+            return false;
+        }
+        let limit = self.place.local().live.output();
+        let waiting = self.session.output().len() as u64;
+        let beyond = |limit: u64| limit > 0 && waiting > limit;
+        if !beyond(limit.soft) {
+            self.soft_since = None;
+        } else if self.soft_since.is_none() {
+            self.soft_since = Some(Instant::now());
+        }
+        let seconds = Duration::from_secs(limit.seconds);
+        let long = self
+            .soft_since
+            .is_some_and(|since| since.elapsed() >= seconds);
+        beyond(limit.hard) || long
+    }
+
     /// Lets the session and the node talk until neither has anything to say.
     fn converse(&mut self) {
         loop {
@@ -217,6 +245,9 @@ impl Connection {
             self.session.set_now(local.micros());
             for told in self.place.outbox().take() {
                 self.hear(told);
+            }
+            if let Some((_, seq, reply)) = self.later.take_if(|(due, ..)| *due <= Instant::now()) {
+                self.session.tell(Told::Reply { seq, reply });
             }
             let local = self.place.local();
             if self.monitors {
@@ -228,6 +259,7 @@ impl Connection {
                 let now = std::time::Instant::now();
                 self.session.set_pause(local.registry.paused(now).0);
                 self.session.set_observed(local.registry.observed());
+                self.session.set_slow(local.live.slow_micros());
                 self.session.read(&mut self.input);
                 local.show(self.place.entry(), &self.session.take_shown());
             }
@@ -242,8 +274,13 @@ impl Connection {
             }
             if let Some((seq, ask)) = local_ask {
                 self.report();
-                let reply = self.place.local().answer(self.place.entry(), ask);
-                self.session.tell(Told::Reply { seq, reply });
+                match self.place.answer(ask) {
+                    Answer::Now(reply) => self.session.tell(Told::Reply { seq, reply }),
+                    Answer::After(time, reply) => {
+                        self.later = Some((Instant::now() + time, seq, reply));
+                    }
+                    Answer::Never => {}
+                }
                 if self.place.entry().killed() {
                     // It ended itself: it is told so, as in Redis.
                     self.session.tell(Told::Close { error: None });
@@ -341,12 +378,13 @@ impl Connection {
         (self.session.closing() || answered) && self.session.output().is_empty()
     }
 
-    fn deadline(&self, rules: Rules) -> Option<Instant> {
+    fn deadline(&self) -> Option<Instant> {
+        let idle_max = self.place.local().live.idle_max();
         if let Some(since) = self.closing_since {
             return Some(since + CLOSING_MAX);
         }
-        let may_idle = rules.idle_max.is_zero() || self.session.listens() || self.unanswered > 0;
-        (!may_idle).then(|| self.last_input + rules.idle_max)
+        let may_idle = idle_max.is_zero() || self.session.listens() || self.unanswered > 0;
+        (!may_idle).then(|| self.last_input + idle_max)
     }
 }
 

@@ -2,6 +2,7 @@
 
 use super::place::Host;
 use super::*;
+use crate::config::PubsubOutput;
 use crate::local::Local;
 use bytes::Bytes;
 use corgi_base::ClientId;
@@ -96,6 +97,8 @@ impl Host for Script {
     }
 
     fn set_facts(&self, _: Facts) {}
+
+    fn set_output_limits(&self, _: PubsubOutput, _: u64) {}
 }
 
 struct Server {
@@ -452,13 +455,10 @@ async fn a_waiting_connection_is_small() {
     });
     let place = place::Place::take(script, Arc::default(), Default::default(), 1).unwrap();
     let session = corgi_session::Session::new(place.client(), Arc::default());
-    let rules = connection::Rules {
-        idle_max: Duration::ZERO,
-    };
     let (_stop, stopped) = watch::channel(false);
     let (hold, _open) = tokio::sync::mpsc::channel(1);
     let stream = stream::Stream::Tcp(stream);
-    let task = connection::serve(stream, session, place, rules, stopped, hold);
+    let task = connection::serve(stream, session, place, stopped, hold);
     let bytes = size_of_val(&task);
     assert!(bytes <= 3 << 10, "a connection's task holds {bytes} bytes");
 }

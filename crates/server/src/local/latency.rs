@@ -1,7 +1,7 @@
 //! What took longer than `latency-monitor-threshold`: `LATENCY`
 //! (<https://redis.io/docs/latest/operate/oss_and_stack/management/optimization/latency-monitor/>).
 //!
-//! The event is `command`, or `fast-command` for those that never should take long: as in Redis.
+//! The one event is `command`.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt::Write as _;
@@ -128,7 +128,9 @@ impl Latency {
     fn samples(&self, name: &[u8]) -> Vec<(u64, u64)> {
         let events = self.0.lock().expect(UNPOISONED);
         let event = events.iter().find(|(known, _)| known.as_bytes() == name);
-        event.map_or_else(Vec::new, |(_, event)| event.samples.iter().copied().collect())
+        event.map_or_else(Vec::new, |(_, event)| {
+            event.samples.iter().copied().collect()
+        })
     }
 }
 
@@ -158,10 +160,19 @@ mod tests {
             Reply::Integer(50),
         ];
         assert_eq!(latency.latest(), Reply::Array(vec![Reply::Array(row)]));
-        assert!(matches!(latency.graph(&Bytes::from_static(b"command")), Reply::Verbatim(_)));
-        assert_eq!(latency.reset(&[Bytes::from_static(b"fork")]), Reply::Integer(0));
+        assert!(matches!(
+            latency.graph(&Bytes::from_static(b"command")),
+            Reply::Verbatim(_)
+        ));
+        assert_eq!(
+            latency.reset(&[Bytes::from_static(b"fork")]),
+            Reply::Integer(0)
+        );
         assert_eq!(latency.reset(&[]), Reply::Integer(1));
-        assert!(matches!(latency.graph(&Bytes::from_static(b"command")), Reply::Error(_)));
+        assert!(matches!(
+            latency.graph(&Bytes::from_static(b"command")),
+            Reply::Error(_)
+        ));
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
-use corgi_session::{Finished, Outcome, Spec, commands};
+use corgi_session::{Finished, Outcome, Reply, Spec, commands};
 
 const UNPOISONED: &str = "a panic ends the process, so nobody sees a poisoned lock";
 /// More kinds of errors than this are not told apart: a client cannot make them up, but a count costs memory.
@@ -47,11 +47,11 @@ pub(crate) struct Stats {
 
 /// How many calls of a command took how long.
 #[derive(Debug)]
-pub(crate) struct Histogram {
+struct Histogram {
     /// How many calls there were.
-    pub(crate) calls: u64,
+    calls: u64,
     /// For powers of two of microseconds, ascending: how many took no longer. Only where that is more than before.
-    pub(crate) up_to: Vec<(u64, u64)>,
+    up_to: Vec<(u64, u64)>,
 }
 
 impl Default for Stats {
@@ -180,14 +180,29 @@ impl Stats {
             .collect()
     }
 
-    /// Returns the histogram of a command by its full name, if it was called.
-    pub(crate) fn histogram(&self, name: &str) -> Option<Histogram> {
-        self.commands.get(name).and_then(OfCommand::histogram)
-    }
-
-    /// Returns the names of all commands that were called or refused.
-    pub(crate) fn names(&self) -> Vec<&'static str> {
-        self.seen().map(|(name, _)| name).collect()
+    /// `LATENCY HISTOGRAM`: of the named commands, or of all that were called. A container stands for its subcommands.
+    pub(crate) fn histograms(&self, names: &[Bytes]) -> Reply {
+        let number = |n: u64| Reply::Integer(i64::try_from(n).unwrap_or(i64::MAX));
+        let wanted = |command: &str| {
+            let container = command.split('|').next().unwrap_or_default();
+            names.is_empty()
+                || names
+                    .iter()
+                    .any(|name| name == command.as_bytes() || name == container.as_bytes())
+        };
+        let rows = self.seen().filter(|(name, _)| wanted(name));
+        let rows = rows.filter_map(|(name, command)| {
+            let Histogram { calls, up_to } = command.histogram()?;
+            let buckets = up_to
+                .into_iter()
+                .map(|(power, sum)| (number(power), number(sum)));
+            let histogram = Reply::Map(vec![
+                (Reply::bulk("calls"), number(calls)),
+                (Reply::bulk("histogram_usec"), Reply::Map(buckets.collect())),
+            ]);
+            Some((Reply::bulk(name), histogram))
+        });
+        Reply::Map(rows.collect())
     }
 
     fn seen(&self) -> impl Iterator<Item = (&'static str, &OfCommand)> {
@@ -310,12 +325,32 @@ mod tests {
             stats.latency_lines(),
             ["latency_percentiles_usec_publish:p50=11.000,p99=31.000,p99.9=31.000"]
         );
-        let histogram = stats.histogram("publish").expect("it was called");
+        let histogram = stats.commands["publish"]
+            .histogram()
+            .expect("it was called");
         assert_eq!(
             (histogram.calls, histogram.up_to),
             (4, vec![(16, 3), (32, 4)])
         );
-        assert!(stats.histogram("client|id").is_none());
+        assert!(stats.commands["client|id"].histogram().is_none());
+        let count = |names: &[&'static str]| {
+            let names: Vec<_> = names
+                .iter()
+                .map(|name| Bytes::from_static(name.as_bytes()))
+                .collect();
+            match stats.histograms(&names) {
+                Reply::Map(rows) => rows.len(),
+                other => panic!("not a map: {other:?}"),
+            }
+        };
+        assert_eq!(
+            (
+                count(&[]),
+                count(&["publish", "nosuch"]),
+                count(&["client"])
+            ),
+            (1, 1, 0)
+        );
         assert_eq!((stats.processed(), stats.errors()), (6, 3));
         stats.reset();
         assert!(stats.command_lines().is_empty() && stats.error_lines().is_empty());

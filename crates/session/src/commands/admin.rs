@@ -86,14 +86,14 @@ pub(crate) fn parse_replicaof(args: &mut Args) -> Result<Command, ErrorText> {
 
 /// `SHUTDOWN [NOSAVE|SAVE] [NOW] [FORCE] [ABORT]`. Everything is saved already; a shutdown that has begun goes through.
 pub(crate) fn parse_shutdown(args: &mut Args) -> Result<Command, ErrorText> {
-    let (mut save, mut no_save, mut now, mut abort, mut words) = (false, false, false, false, 0);
+    let (mut save, mut no_save, mut abort, mut words) = (false, false, false, 0);
     for word in args {
         words += 1;
         match &word.to_ascii_lowercase()[..] {
             b"save" => save = true,
             b"nosave" => no_save = true,
-            b"now" => now = true,
-            b"force" => {}
+            // To hand over takes no longer than a client waits for a write, and nothing can fail that must be forced.
+            b"now" | b"force" => {}
             b"abort" => abort = true,
             _ => return Err(syntax()),
         }
@@ -104,7 +104,7 @@ pub(crate) fn parse_shutdown(args: &mut Args) -> Result<Command, ErrorText> {
     if abort {
         return Err(Bytes::from_static(errors::NO_SHUTDOWN));
     }
-    local(LocalAsk::Shutdown { now })
+    local(LocalAsk::Shutdown)
 }
 
 pub(crate) fn parse_time(_: &mut Args) -> Result<Command, ErrorText> {
