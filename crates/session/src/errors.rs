@@ -45,6 +45,11 @@ pub(crate) const REPLICAOF: &[u8] =
     b"ERR REPLICAOF is not possible: the nodes of a cluster copy each other by \
     themselves, see CLUSTER MEET";
 pub(crate) const NOT_IN_MULTI: &[u8] = b"ERR Command not allowed inside a transaction";
+pub(crate) const INVALID_COMMAND: &[u8] = b"ERR Invalid command specified";
+pub(crate) const INVALID_ARGUMENT_COUNT: &[u8] =
+    b"ERR Invalid number of arguments specified for command";
+pub(crate) const INVALID_ARGUMENTS: &[u8] = b"ERR Invalid arguments specified for command";
+pub(crate) const NO_KEY_ARGUMENTS: &[u8] = b"ERR The command has no key arguments";
 pub(crate) const NO_SHUTDOWN: &[u8] = b"ERR No shutdown in progress.";
 pub(crate) const INVALID_MASTER_PORT: &[u8] = b"ERR Invalid master port";
 pub(crate) const CLIENT_ID: &[u8] = b"ERR Invalid client ID";

@@ -32,6 +32,7 @@
 //! | `ask`, `local` | the contracts with the node, and with the process around it |
 //! | `session` | the state machine: barriers, limits, closing |
 //! | `replies`, `output` | the order of replies; pieces to be written, large deliveries shared |
+//! | `docs` | what people read about commands |
 //! | `table`, `dispatch` | one row a command; Redis' checks in Redis' order |
 //! | `acl` | users, and what they may do |
 //! | `keys` | which arguments of a command are keys or channels |
@@ -60,6 +61,7 @@ mod ask;
 mod commands;
 mod connection;
 mod dispatch;
+mod docs;
 mod env;
 mod errors;
 mod keys;
@@ -77,6 +79,7 @@ pub use acl::{Acl, Denied, User, Users, define, require_pass};
 pub use ask::{Ask, ClusterAsk, PubSubQuery, Seq, Told};
 // What the node needs to answer with: it knows sessions, not their wire format.
 pub use corgi_resp::{Reply, encode_message};
+pub use docs::markdown as compatibility;
 pub use env::{Env, Secret};
 pub use keys::{BeginSearch, ChannelSpec, ChannelUse, FindKeys, KeyFlags, KeySpec};
 pub use local::{

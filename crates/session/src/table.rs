@@ -577,6 +577,30 @@ static COMMAND: &[Spec] = &[
         SLOW_CONNECTION,
         command::parse_count,
     ),
+    with_tips(
+        row(
+            "command|docs",
+            -2,
+            ANY_TIME,
+            SLOW_CONNECTION,
+            command::parse_docs,
+        ),
+        UNORDERED,
+    ),
+    row(
+        "command|getkeys",
+        -3,
+        ANY_TIME,
+        SLOW_CONNECTION,
+        command::parse_getkeys,
+    ),
+    row(
+        "command|getkeysandflags",
+        -3,
+        ANY_TIME,
+        SLOW_CONNECTION,
+        command::parse_getkeysandflags,
+    ),
     row(
         "command|help",
         2,

@@ -99,7 +99,7 @@ struct Connection {
     /// When commands that wait may run.
     paused_until: Option<std::time::Instant>,
     /// A reply that is due later.
-    later: Option<(Instant, Seq, Reply)>,
+    later: Option<Box<(Instant, Seq, Reply)>>,
     /// Since when more waits to be written than the soft limit allows.
     soft_since: Option<Instant>,
     closing_since: Option<Instant>,
@@ -134,12 +134,7 @@ impl Connection {
             tokio::task::consume_budget().await;
             let deadline = self.deadline();
             let interest = self.interest();
-            let pause_over = self.paused_until.map(Instant::from_std);
-            let later = self.later.as_ref().map(|(due, ..)| *due);
-            let soft_s = self.place.local().live.output().seconds;
-            let soft = self
-                .soft_since
-                .map(|since| since + Duration::from_secs(soft_s));
+            let wake = self.wake();
             tokio::select! {
                 biased;
                 () = self.place.outbox().news() => {}
@@ -150,9 +145,7 @@ impl Connection {
                     }
                 }
                 () = until(deadline) => break End::Broken,
-                () = until(pause_over) => {}
-                () = until(later) => {}
-                () = until(soft) => {}
+                () = until(wake) => {}
                 changed = stop.changed(), if !self.stopping => {
                     self.stopping = changed.is_err() || *stop.borrow_and_update();
                 }
@@ -216,6 +209,17 @@ impl Connection {
         });
     }
 
+    /// Returns when something happens that nobody tells of.
+    fn wake(&self) -> Option<Instant> {
+        let soft_s = self.place.local().live.output().seconds;
+        let soft = self
+            .soft_since
+            .map(|since| since + Duration::from_secs(soft_s));
+        let pause_over = self.paused_until.map(Instant::from_std);
+        let later = self.later.as_ref().map(|later| later.0);
+        [soft, pause_over, later].into_iter().flatten().min()
+    }
+
     /// Whether more waits to be written than `client-output-buffer-limit` allows. Messages for subscribers are bounded
     /// elsewhere, without closing anybody.
     fn owes_too_much(&mut self) -> bool {
@@ -246,7 +250,8 @@ impl Connection {
             for told in self.place.outbox().take() {
                 self.hear(told);
             }
-            if let Some((_, seq, reply)) = self.later.take_if(|(due, ..)| *due <= Instant::now()) {
+            if let Some(later) = self.later.take_if(|later| later.0 <= Instant::now()) {
+                let (_, seq, reply) = *later;
                 self.session.tell(Told::Reply { seq, reply });
             }
             let local = self.place.local();
@@ -277,7 +282,7 @@ impl Connection {
                 match self.place.answer(ask) {
                     Answer::Now(reply) => self.session.tell(Told::Reply { seq, reply }),
                     Answer::After(time, reply) => {
-                        self.later = Some((Instant::now() + time, seq, reply));
+                        self.later = Some(Box::new((Instant::now() + time, seq, reply)));
                     }
                     Answer::Never => {}
                 }

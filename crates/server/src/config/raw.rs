@@ -109,8 +109,14 @@ impl RawConfig {
 
     /// Takes an option of `CONFIG SET`, in the place of what `CONFIG SET` said of it before.
     pub(crate) fn set_by_command(&mut self, spec: &'static OptionSpec, words: Vec<Vec<u8>>) {
-        self.settings
-            .retain(|setting| setting.spec.name != spec.name || setting.origin != Origin::Command);
+        let others =
+            |setting: &Setting| setting.spec.name != spec.name || setting.origin != Origin::Command;
+        self.settings.retain(others);
+        self.add_by_command(spec, words);
+    }
+
+    /// Takes an option of `CONFIG SET` beside what it said before: for options that are written part by part.
+    pub(crate) fn add_by_command(&mut self, spec: &'static OptionSpec, words: Vec<Vec<u8>>) {
         self.settings.push(Setting {
             spec,
             words,

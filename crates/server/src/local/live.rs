@@ -189,13 +189,16 @@ impl Live {
                 Kind::List => split_args(value).ok_or_else(|| failed("a quote is not closed"))?,
                 _ => vec![value.to_vec()],
             };
-            raw.set_by_command(spec, words);
             if spec.kind == Kind::List {
-                // Classes that were not named keep what they had.
-                let config = Config::new(raw.clone()).map_err(|error| failed(&error.first()))?;
+                // Classes that are not named keep what they have.
+                let mut both = raw.clone();
+                both.add_by_command(spec, words);
+                let config = Config::new(both).map_err(|error| failed(&error.first()))?;
                 let all = config.bare().iter().find(|(known, _)| *known == spec.name);
                 let all = all.map_or("", |(_, value)| value.as_str());
                 raw.set_by_command(spec, vec![all.as_bytes().to_vec()]);
+            } else {
+                raw.set_by_command(spec, words);
             }
             Config::new(raw.clone()).map_err(|error| failed(&error.first()))?;
         }

@@ -23,6 +23,7 @@ pub(crate) mod transaction;
 
 use crate::ask::{Ask, ClusterAsk, PubSubQuery, Seq};
 use crate::connection::Connection;
+use crate::docs;
 use crate::env::Env;
 use crate::errors::{self, ErrorText};
 use crate::local::LocalAsk;
@@ -61,6 +62,7 @@ pub(crate) enum Command {
     TableInfo(Vec<Bytes>),
     TableList(command::Filter),
     Discard,
+    Docs(Vec<Bytes>),
     Echo(Bytes),
     Eval {
         script: scripting::Script,
@@ -154,6 +156,7 @@ impl Command {
             Self::TableInfo(names) => Step::Answer(command::info(&names)),
             Self::TableList(filter) => Step::Answer(command::list(&filter)),
             Self::Discard => transaction::discard(conn).into(),
+            Self::Docs(names) => Step::Answer(docs::reply(&names)),
             Self::Echo(text) => Step::Answer(Reply::Bulk(text)),
             Self::Eval { script, arguments } => scripting::eval(conn, env, &script, arguments),
             // With a `MULTI` before it, it is a matter of the session.
