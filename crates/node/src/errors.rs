@@ -51,6 +51,15 @@ pub(crate) fn try_again(pending_bytes: usize) -> Bytes {
     .into()
 }
 
+/// A write has waited for its turn, and little is left of its time.
+pub(crate) fn waited_too_long(write_ms: u64) -> Bytes {
+    format!(
+        "TRYAGAIN More is written than the cluster takes: no turn came within three quarters of {write_ms} ms; nothing was \
+         written, try again later"
+    )
+    .into()
+}
+
 /// A subscriber that is so far behind that the log has lost what it must get next.
 pub(crate) fn lagged(first: MessageId) -> Bytes {
     format!("LAGGED first available id {first}").into()

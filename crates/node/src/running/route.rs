@@ -1,8 +1,9 @@
 //! The way of this node's batches to the leader, and of all nodes' batches into a leader's log.
 
 use super::Running;
+use crate::errors;
 use crate::leading::{Leading, Verdict};
-use crate::origin::{Outgoing, Session};
+use crate::origin::{Outgoing, Session, Waiter};
 use crate::peer::PeerMessage;
 use crate::shared::Shared;
 use bytes::Bytes;
@@ -180,7 +181,10 @@ impl<R: LogReader> Running<R> {
         let Some((leader, _)) = self.route else {
             return;
         };
-        shared.origin.cut();
+        for Waiter { client, seq, .. } in shared.origin.cut(now.mono_ms) {
+            let error = errors::waited_too_long(shared.config.timeouts.write_ms);
+            shared.clients.error(client, seq, error);
+        }
         let (id, boot) = (shared.config.id, shared.origin.boot());
         while let Some(batch) = shared.origin.to_send() {
             if leader == id {
