@@ -11,6 +11,7 @@ use crate::queued::QueuedBytes;
 use crate::room::DiskSpace;
 use crate::running::Running;
 use crate::shared::{AboutCluster, Shared};
+use bytes::Bytes;
 use corgi_base::codec::DecodeError;
 use corgi_base::{
     Boot, ClientId, Formation, LogIndex, NodeId, Now, Protocol, SubscriptionKind, Term,
@@ -485,6 +486,12 @@ impl<R: LogReader> Node<R> {
     /// Returns who votes as far as this node has applied the log, ascending; nobody before it has a cluster.
     pub fn voters(&self) -> &[NodeId] {
         self.state().map_or(&[], corgi_state::State::voters)
+    }
+
+    /// Returns the names of a kind that somebody listens to, as far as this node knows, ascending: how many clients of
+    /// this node do, and how many of others.
+    pub fn listened(&self, kind: SubscriptionKind) -> Vec<(Bytes, u64, u64)> {
+        self.shared.bus.listened(kind)
     }
 
     /// Returns what has become due, in the order in which it must be done. Call it after every input.

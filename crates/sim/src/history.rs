@@ -180,7 +180,7 @@ pub enum Record {
 /// A promise that was broken.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Violation {
-    /// `I01` to `I24`, `P4`, or `panic`.
+    /// `I01` to `I24`, `P4`, `P6`, or `panic`.
     pub invariant: &'static str,
     /// What is wrong, with the values.
     pub text: String,

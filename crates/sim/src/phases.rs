@@ -1,14 +1,15 @@
 //! The parts of a run: faults, then healing and a demand for progress, then a comparison of
 //! everything with everything.
 
-use crate::clients::Role;
+use crate::clients::{Client, Role};
 use crate::history::{Micros, Violation};
 use crate::scenario::SECOND;
 use crate::world::{Event, Phase, World};
 use bytes::Bytes;
 use corgi_base::op::decode_ops;
-use corgi_base::{EntryHead, LogIndex, Op};
+use corgi_base::{EntryHead, LogIndex, Op, SubscriptionKind};
 use corgi_consensus::storage::{LogReader, LogWriter};
+use std::collections::BTreeMap;
 
 /// Within this time after healing every healed node takes a write, and later everybody has heard
 /// everything (I20).
@@ -111,6 +112,7 @@ impl World {
             let payloads = self.history(node, last)?;
             self.checks.drained(self.machines[node].id, &payloads)?;
         }
+        self.check_counts()?;
         if let Some((conn, topic, payload)) = self.checks.behind() {
             let name = crate::history::label(&payload);
             let text = format!("{conn:?} {topic:?} has never heard {name}");
@@ -119,6 +121,44 @@ impl World {
         for (id, client) in self.clients.iter().enumerate() {
             if client.conn.is_some() && client.waits() {
                 return Violation::of("I21", format!("client c{id} still waits: {client:?}"));
+            }
+        }
+        Ok(())
+    }
+
+    /// Every node counts the subscribers of all nodes (P6). Not while one is about to change what is counted: clients
+    /// may reconnect to the last.
+    fn check_counts(&self) -> Result<(), Violation> {
+        if !self.clients.iter().all(Client::is_settled) {
+            return Ok(());
+        }
+        for kind in [
+            SubscriptionKind::Channel,
+            SubscriptionKind::Pattern,
+            SubscriptionKind::Shard,
+        ] {
+            let processes = self.machines.iter().map(|machine| machine.process.as_ref());
+            let nodes = processes.map(|process| {
+                process.map_or_else(Vec::new, |process| process.node.listened(kind))
+            });
+            let nodes: Vec<_> = nodes.collect();
+            let mut truth = BTreeMap::new();
+            for (name, here, _) in nodes.iter().flatten() {
+                *truth.entry(name).or_insert(0) += here;
+            }
+            truth.retain(|_, count| *count > 0);
+            for (at, listened) in nodes.iter().enumerate() {
+                let counted = listened
+                    .iter()
+                    .map(|(name, here, there)| (name, here + there));
+                let counted: BTreeMap<_, _> = counted.collect();
+                if counted != truth {
+                    let text = format!(
+                        "n{} counts {counted:?} of {kind:?}, true is {truth:?}",
+                        at + 1
+                    );
+                    return Violation::of("P6", text);
+                }
             }
         }
         Ok(())
