@@ -11,6 +11,7 @@
 //! - A delivery that was told after a reply leaves after that reply. (The node answers writes in
 //!   log order, so that the reply is normally out already; if an earlier command still waits, the
 //!   delivery waits with the reply.)
+//! - What was told together with a reply leaves before replies that were only waiting for it.
 //! - A reply is encoded when it becomes ready. That is right because the protocol version changes
 //!   only in a barrier, and a barrier's slot is alone.
 
@@ -115,7 +116,7 @@ impl Replies {
             if let Some(reply) = reply {
                 self.output.write(|out| encode(reply, protocol, out));
             }
-            return self.release();
+            return;
         }
         let encoded = reply
             .map(|reply| encoded(reply, protocol))
@@ -137,7 +138,6 @@ impl Replies {
         if self.is_next(seq) {
             self.take_front(seq);
             self.output.push(encoded);
-            self.release();
         } else {
             self.fill(seq, encoded, fence);
         }
@@ -222,7 +222,9 @@ impl Replies {
         self.held = 0;
     }
 
-    fn release(&mut self) {
+    /// Lets replies leave that were ready and had to wait for others. Once the node has said all that it had to say:
+    /// the messages that came with the answer to a write stand before the replies of later commands, as in Redis.
+    pub(crate) fn settle(&mut self) {
         while matches!(self.slots.front(), Some(Slot::Ready { .. })) {
             if let Some(Slot::Ready { encoded, then }) = self.slots.pop_front() {
                 self.head += 1;
@@ -251,6 +253,7 @@ mod tests {
     use super::*;
 
     fn written(replies: &mut Replies) -> String {
+        replies.settle();
         let bytes: Vec<u8> = replies.output.take().into_iter().flatten().collect();
         String::from_utf8(bytes)
             .expect("the tests write text")
@@ -287,6 +290,16 @@ mod tests {
         replies.deliver(Bytes::from_static(b"last "));
         assert_eq!(written(&mut replies), ":0 :1 late last ");
         assert_eq!(replies.bytes(), 0);
+    }
+
+    #[test]
+    fn what_comes_with_an_answer_stands_before_replies_that_waited_for_it() {
+        let mut replies = Replies::default();
+        replies.wait(Seq(0), 10);
+        replies.answer(Seq(1), &Reply::ok(), Protocol::Resp2);
+        fulfil(&mut replies, 0, 0);
+        replies.deliver(Bytes::from_static(b"own "));
+        assert_eq!(written(&mut replies), ":0 own +OK ");
     }
 
     #[test]

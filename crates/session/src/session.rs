@@ -156,6 +156,7 @@ impl Session {
     /// stays is either an incomplete request or waits for the node ([`Session::tell`]) or for
     /// output to be written.
     pub fn read(&mut self, input: &mut BytesMut) {
+        self.settle();
         let asked_before = self.asks.len();
         self.held_back = false;
         self.resume();
@@ -232,12 +233,19 @@ impl Session {
             Told::Done { seq } => self.done(seq),
             Told::Close { error } => self.close(error),
         }
+    }
+
+    /// Takes in that the node has told all that it had to tell for now.
+    fn settle(&mut self) {
+        self.replies.settle();
         self.send_barrier();
     }
 
-    /// Takes what the node must be asked, in order.
+    /// Takes what the node must be asked, in order. Call it when all that the node had to say has been told: what it
+    /// told together stands together.
     #[must_use = "an ask that is lost is never answered"]
     pub fn take_asks(&mut self) -> Vec<Ask> {
+        self.settle();
         std::mem::take(&mut self.asks)
     }
 
