@@ -1,6 +1,6 @@
 //! What may differ between Corgi and a real server, each with its reason, and the comparison of the rest.
 
-use super::run::{Item, Transcript};
+use super::run::{Item, Transcript, is_push};
 use super::script::{CONNECTIONS, Line};
 use super::wire::Value;
 use std::collections::VecDeque;
@@ -77,6 +77,7 @@ fn mask_connection(items: &[Item]) -> Vec<String> {
             }
             Item::Came(value) => {
                 let value = match &last {
+                    Some(_) if is_push(value) => value.clone(),
                     Some(line) if line.name() == b"EXEC" => mask_exec(&mut queued, value),
                     Some(line) => {
                         if *value == Value::Line(b'+', b"QUEUED".to_vec()) {
@@ -111,7 +112,7 @@ fn mask_exec(queued: &mut VecDeque<Line>, value: &Value) -> Value {
     Value::List(b'*', replies.collect())
 }
 
-/// Masks what differs by nature in the reply to one command. Applied to pushes too, which none of this concerns.
+/// Masks what differs by nature in the reply to one command.
 fn mask_reply(line: &Line, mut value: Value) -> Value {
     let name = String::from_utf8_lossy(&line.name()).into_owned();
     let sub = String::from_utf8_lossy(&line.subcommand()).into_owned();

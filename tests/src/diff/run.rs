@@ -194,7 +194,8 @@ fn connect(port: u16) -> Wire {
     Wire::connect(port, PATIENCE).expect("the server takes connections")
 }
 
-fn is_push(value: &Value) -> bool {
+/// Whether a value came by itself; in RESP2 a message, which looks like a reply.
+pub(super) fn is_push(value: &Value) -> bool {
     const NAMES: [&[u8]; 3] = [b"message", b"pmessage", b"smessage"];
     let name = value.push_name();
     matches!(value, Value::List(b'>', _)) || name.is_some_and(|name| NAMES.contains(&name))
