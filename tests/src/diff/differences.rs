@@ -78,6 +78,7 @@ fn mask_connection(items: &[Item]) -> Vec<String> {
             Item::Came(value) => {
                 let value = match &last {
                     Some(_) if is_push(value) => value.clone(),
+                    _ if is_hello(value) => mask_hello(value),
                     Some(line) if line.name() == b"EXEC" => mask_exec(&mut queued, value),
                     Some(line) => {
                         if *value == Value::Line(b'+', b"QUEUED".to_vec()) {
@@ -104,11 +105,22 @@ fn mask_exec(queued: &mut VecDeque<Line>, value: &Value) -> Value {
     let Value::List(b'*', items) = value else {
         return value.clone();
     };
+    let items: Vec<Value> = items
+        .iter()
+        .map(|item| {
+            if is_hello(item) {
+                mask_hello(item)
+            } else {
+                item.clone()
+            }
+        })
+        .collect();
     if items.len() != queued.len() {
-        return value.clone();
+        queued.clear();
+        return Value::List(b'*', items);
     }
-    let replies = items.iter().zip(queued.drain(..));
-    let replies = replies.map(|(reply, line)| mask_reply(&line, reply.clone()));
+    let replies = items.into_iter().zip(queued.drain(..));
+    let replies = replies.map(|(reply, line)| mask_reply(&line, reply));
     Value::List(b'*', replies.collect())
 }
 
@@ -150,16 +162,32 @@ fn mask_number(value: &mut Value) {
     }
 }
 
-fn mask_pairs(value: &mut Value, names: &[&str]) {
-    let hidden = |key: &Value| matches!(key, Value::Bytes(b'$', key) if names.iter().any(|name| key == name.as_bytes()));
+/// Whether a value is what `HELLO` answers. Told by its shape: a subscription within `MULTI` answers more than once, so
+/// that the replies of `EXEC` are not in their places.
+fn is_hello(value: &Value) -> bool {
+    let first = match value {
+        Value::Map(_, pairs) => pairs.first().map(|(key, _)| key),
+        Value::List(_, items) => items.first(),
+        _ => None,
+    };
+    matches!(first, Some(Value::Bytes(b'$', name)) if name == b"server")
+}
+
+/// Leaves out which connection and which build answered.
+fn mask_hello(value: &Value) -> Value {
+    const HIDDEN: [&[u8]; 4] = [b"id", b"version", b"modules", b"availability_zone"];
+    let hidden =
+        |key: &Value| matches!(key, Value::Bytes(b'$', key) if HIDDEN.contains(&key.as_slice()));
     match value {
-        Value::Map(_, pairs) => pairs.retain(|(key, _)| !hidden(key)),
-        Value::List(_, items) => {
-            let pairs: Vec<Value> = std::mem::take(items);
-            let kept = pairs.chunks(2).filter(|pair| !hidden(&pair[0]));
-            *items = kept.flatten().cloned().collect();
+        Value::Map(kind, pairs) => {
+            let kept = pairs.iter().filter(|(key, _)| !hidden(key));
+            Value::Map(*kind, kept.cloned().collect())
         }
-        _ => {}
+        Value::List(kind, items) => {
+            let kept = items.chunks(2).filter(|pair| !hidden(&pair[0]));
+            Value::List(*kind, kept.flatten().cloned().collect())
+        }
+        other => other.clone(),
     }
 }
 
