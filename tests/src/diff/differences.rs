@@ -129,11 +129,7 @@ fn mask_reply(line: &Line, mut value: Value) -> Value {
     let name = String::from_utf8_lossy(&line.name()).into_owned();
     let sub = String::from_utf8_lossy(&line.subcommand()).into_owned();
     match (name.as_str(), sub.as_str()) {
-        // Which connection and which build it is.
-        ("HELLO", _) => mask_pairs(
-            &mut value,
-            &["id", "version", "modules", "availability_zone"],
-        ),
+        // Which connection it is.
         ("CLIENT", "ID") => mask_number(&mut value),
         ("CLIENT", "INFO" | "LIST") => mask_clients(&mut value),
         // The clock, and the size of the command table.
