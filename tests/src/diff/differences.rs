@@ -3,7 +3,6 @@
 use super::run::{Item, Transcript, is_push};
 use super::script::{CONNECTIONS, Line};
 use super::wire::Value;
-use std::collections::VecDeque;
 use std::fmt::Write as _;
 
 /// Fields of `CLIENT INFO` and `CLIENT LIST` that depend on time, memory, sockets, or the build.
@@ -33,6 +32,9 @@ const CLIENT_FIELDS: [&str; 24] = [
     "capa",
     "ssub",
 ];
+
+/// What ends a transaction.
+const ENDS: [&[u8]; 3] = [b"EXEC", b"DISCARD", b"RESET"];
 
 /// Returns what happened as text in which everything that may differ is masked, connection by connection.
 pub fn masked(transcript: &Transcript) -> [Vec<String>; CONNECTIONS] {
@@ -68,10 +70,16 @@ pub fn compare(expected: &Transcript, found: &Transcript) -> Option<String> {
 fn mask_connection(items: &[Item]) -> Vec<String> {
     let mut out: Vec<Masked> = Vec::new();
     let mut last: Option<Line> = None;
-    let mut queued: VecDeque<Line> = VecDeque::new();
+    let mut queued: Vec<Line> = Vec::new();
     for item in items {
         let masked = match item {
             Item::Sent(line) => {
+                if last
+                    .as_ref()
+                    .is_some_and(|last| ENDS.contains(&last.name().as_slice()))
+                {
+                    queued.clear();
+                }
                 last = Some(line.clone());
                 Masked::Text(line.to_string())
             }
@@ -79,10 +87,10 @@ fn mask_connection(items: &[Item]) -> Vec<String> {
                 let value = match &last {
                     Some(_) if is_push(value) => value.clone(),
                     _ if is_hello(value) => mask_hello(value),
-                    Some(line) if line.name() == b"EXEC" => mask_exec(&mut queued, value),
+                    Some(line) if line.name() == b"EXEC" => mask_exec(&queued, value),
                     Some(line) => {
                         if *value == Value::Line(b'+', b"QUEUED".to_vec()) {
-                            queued.push_back(line.clone());
+                            queued.push(line.clone());
                         }
                         mask_reply(line, value.clone())
                     }
@@ -101,27 +109,37 @@ fn mask_connection(items: &[Item]) -> Vec<String> {
     sort_runs(out)
 }
 
-fn mask_exec(queued: &mut VecDeque<Line>, value: &Value) -> Value {
-    let Value::List(b'*', items) = value else {
-        return value.clone();
+/// Masks the replies of a transaction: each by its command. A subscription answers more than once, so that the replies
+/// after it are in the wrong places, and some outside of the list: then each is masked by all commands.
+fn mask_exec(queued: &[Line], value: &Value) -> Value {
+    let by_all = |value: &Value| {
+        let hidden = if is_hello(value) {
+            mask_hello(value)
+        } else {
+            value.clone()
+        };
+        queued
+            .iter()
+            .fold(hidden, |value, line| mask_reply(line, value))
     };
-    let items: Vec<Value> = items
-        .iter()
-        .map(|item| {
-            if is_hello(item) {
-                mask_hello(item)
-            } else {
-                item.clone()
-            }
-        })
-        .collect();
-    if items.len() != queued.len() {
-        queued.clear();
-        return Value::List(b'*', items);
+    match value {
+        Value::List(b'*', items) if items.len() == queued.len() && !queued.iter().any(listens) => {
+            let replies = items.iter().zip(queued);
+            let replies = replies.map(|(reply, line)| match is_hello(reply) {
+                true => mask_hello(reply),
+                false => mask_reply(line, reply.clone()),
+            });
+            Value::List(b'*', replies.collect())
+        }
+        Value::List(b'*', items) if items.len() == queued.len() => {
+            Value::List(b'*', items.iter().map(by_all).collect())
+        }
+        other => by_all(other),
     }
-    let replies = items.into_iter().zip(queued.drain(..));
-    let replies = replies.map(|(reply, line)| mask_reply(&line, reply));
-    Value::List(b'*', replies.collect())
+}
+
+fn listens(line: &Line) -> bool {
+    line.name().ends_with(b"SUBSCRIBE")
 }
 
 /// Masks what differs by nature in the reply to one command.
