@@ -9,7 +9,7 @@
     reason = "how many sequences ran belongs into the log of the tests"
 )]
 
-use corgi_tests::diff::differences::compare;
+use corgi_tests::diff::differences::{compare, known};
 use corgi_tests::diff::generate::{Surface, scripts};
 use corgi_tests::diff::{Peer, Reference, Script, run};
 use corgi_tests::raw::encode;
@@ -52,11 +52,15 @@ fn compare_on(surface: Surface) {
     let config = Config {
         cases: sequences(),
         max_shrink_iters: 2000,
+        max_global_rejects: sequences(),
         failure_persistence: None,
         ..Config::default()
     };
     let mut runner = TestRunner::new(config);
     let result = runner.run(&scripts(surface), |script| {
+        if let Some(reason) = known(&script) {
+            return Err(TestCaseError::reject(reason));
+        }
         clean(redis.port);
         clean(corgi.port);
         match compare(&run(&script, redis.port), &run(&script, corgi.port)) {

@@ -1,7 +1,7 @@
 //! What may differ between Corgi and a real server, each with its reason, and the comparison of the rest.
 
 use super::run::{Item, Transcript, is_push};
-use super::script::{CONNECTIONS, Line};
+use super::script::{CONNECTIONS, Line, Script};
 use super::wire::Value;
 use std::fmt::Write as _;
 
@@ -63,6 +63,26 @@ pub fn compare(expected: &Transcript, found: &Transcript) -> Option<String> {
             }
         }
         return Some(text);
+    }
+    None
+}
+
+/// Says why a script may be answered differently as a whole, if it may.
+pub fn known(script: &Script) -> Option<&'static str> {
+    let mut queuing = [None; CONNECTIONS];
+    for line in &script.0 {
+        let state = &mut queuing[line.connection];
+        match line.name().as_slice() {
+            b"MULTI" => *state = Some(false),
+            name if ENDS.contains(&name) => *state = None,
+            b"PUBLISH" | b"SPUBLISH" | b"EVAL" if *state == Some(true) => {
+                return Some(
+                    "the writes of a transaction are one entry of the log, and its subscriptions count from after it",
+                );
+            }
+            _ if listens(line) && state.is_some() => *state = Some(true),
+            _ => {}
+        }
     }
     None
 }
