@@ -80,6 +80,9 @@ pub fn known(script: &Script) -> Option<&'static str> {
                     "the writes of a transaction are one entry of the log, and its subscriptions count from after it",
                 );
             }
+            b"CLIENT" if line.subcommand() == b"REPLY" && state.is_some() => {
+                return Some("replies are switched off within a transaction: Valkey refuses it");
+            }
             _ if listens(line) && state.is_some() => *state = Some(true),
             _ => {}
         }
