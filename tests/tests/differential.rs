@@ -100,16 +100,6 @@ fn random_messaging_is_answered_as_redis_answers_it() {
 }
 
 #[test]
-fn random_introspection_is_answered_as_redis_answers_it() {
-    compare_on(Surface::Introspection);
-}
-
-#[test]
-fn random_access_control_is_answered_as_redis_answers_it() {
-    compare_on(Surface::Access);
-}
-
-#[test]
 fn fixed_scripts_are_answered_as_redis_answers_them() {
     let redis = Peer::start(Reference::Redis);
     let corgi = starts_corgi();

@@ -295,8 +295,8 @@ mod tests {
     #[test]
     fn what_comes_with_an_answer_stands_before_replies_that_waited_for_it() {
         let mut replies = Replies::default();
-        replies.wait(Seq(0), 10);
-        replies.answer(Seq(1), &Reply::ok(), Protocol::Resp2);
+        replies.wait(Seq(0), 10, false);
+        replies.answer(Seq(1), Some(&Reply::ok()), Protocol::Resp2);
         fulfil(&mut replies, 0, 0);
         replies.deliver(Bytes::from_static(b"own "));
         assert_eq!(written(&mut replies), ":0 own +OK ");

@@ -189,7 +189,6 @@ fn client() -> impl Strategy<Value = Vec<Args>> {
         "CLIENT KILL TYPE replica",
         "CLIENT KILL ADDR 1.2.3.4:5",
         "CLIENT KILL SKIPME x",
-        "CLIENT KILL USER nobody",
         "CLIENT KILL nosuch x",
         "CLIENT LIST TYPE x",
         "CLIENT LIST TYPE replica",

@@ -119,10 +119,11 @@ fn ids(first: &Bytes, args: &mut Args, kill: bool) -> Result<ClientIs, ErrorText
         })
     };
     let id = |word: &Bytes| integer(word).and_then(|id| u64::try_from(id).ok());
-    let mut ids = vec![id(first).filter(|id| *id > 0).ok_or_else(wrong)?];
+    // Nobody has the number 0: CLIENT LIST finds nobody, CLIENT KILL refuses it.
+    let mut ids = vec![id(first).filter(|id| *id > 0 || !kill).ok_or_else(wrong)?];
     while let Some(word) = args.as_slice().first() {
         match id(word) {
-            Some(0) => return Err(wrong()),
+            Some(0) if kill => return Err(wrong()),
             Some(id) => ids.push(id),
             // An option follows. A word that is neither is found out there.
             None => break,
