@@ -14,6 +14,8 @@
 //! - Nothing of a term is sent before the term is on disk. (raft-rs lets a sole voter, which elects itself, append to
 //!   learners while its term is not synced; after a crash it could lead the same term again with other entries.)
 //! - Committed entries come out once, in index order, without gaps.
+//!
+//! Long because what it holds has grown together; it is to be split.
 
 use crate::convert::{decode_read_state, encode_read_id, entry_to_log, hard_state_from_raft};
 use crate::message::{Envelope, promises_durability, refusal};

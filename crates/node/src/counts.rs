@@ -12,7 +12,8 @@
 //! confirmed when the others know.
 //!
 //! Each node tells each peer a *stream*: first every name that somebody listens to on it, then each name whose count
-//! has changed, always with the count as it is, not with a difference. So a message that comes twice changes nothing, and
+//! has changed, always with the count as it is, not with a difference. So a message that comes twice changes
+//! nothing, and
 //! every stream stands for itself. Its messages are numbered, and what is not taken is told again. A new link begins a
 //! new stream; until that is complete, what the same process told before holds.
 //!

@@ -21,7 +21,8 @@
 //!   on disks, and against what clients were told.
 //!
 //! # Not here
-//! Snapshots: they come with the code that they are about. Duplicated and reordered messages within a lane: a stream does not do
+//! Snapshots: they come with the code that they are about. Duplicated and reordered messages within a lane: a
+//! stream does not do
 //! that. RocksDB and sockets: the conformance suites and the tests with real processes are for
 //! those.
 //!

@@ -15,7 +15,8 @@
 //! - The changes of an entry and the applied index are one write.
 //!
 //! Part of the state, and so of a snapshot to come: the cluster's name, who votes and who receives, which data folder
-//! each node id is bound to, the session of each origin, the last id, the users. Not part of it: connections and subscriptions.
+//! each node id is bound to, the session of each origin, the last id, the users. Not part of it: connections and
+//! subscriptions.
 //!
 //! Not here: who proposes what, in which order replies leave, the disk.
 //!
