@@ -248,7 +248,7 @@ fn a_follower_killed_again_and_again_while_it_receives_and_installs_comes_back()
                 || log.matches("installed a snapshot").count() > 0
         });
         // From right at the beginning to well after the installation.
-        std::thread::sleep(Duration::from_millis(round * 17 % 120));
+        wait::pass(Duration::from_millis(round * 17 % 120));
         behind.kill();
         received = behind.node().log().matches("receives a snapshot").count();
         behind.outrun();

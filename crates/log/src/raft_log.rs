@@ -312,7 +312,8 @@ impl<'a> Sum<'a> {
 }
 
 impl RocksLogWriter {
-    /// Gives back the disk space of tables that hold nothing but entries that are gone; of the others RocksDB takes care.
+    /// Gives back the disk space of tables that hold nothing but entries that are gone; of the others RocksDB takes
+    /// care.
     fn drop_files(&mut self, upto: LogIndex) -> Result<(), WriteLogError> {
         let (from, to) = (entry_key(LogIndex(0)), entry_key(upto));
         let dropped = self.shared.db.delete_file_in_range(from, to);

@@ -233,7 +233,8 @@ impl StateReader {
         self.shared.flushed()
     }
 
-    /// Gives `read` all rows in key order, as they were at one moment. Returns `None` if the state was being replaced by
+    /// Gives `read` all rows in key order, as they were at one moment. Returns `None` if the state was being replaced
+    /// by
     /// another meanwhile, so that the rows ended with an error.
     pub fn with_rows<T>(
         &self,

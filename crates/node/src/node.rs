@@ -397,8 +397,8 @@ impl<R: LogReader> Node<R> {
         self.pump(now);
     }
 
-    /// Takes note that log and applied state have been replaced as a [`DiskJob::Install`] says, for good, and the rows of
-    /// the new state.
+    /// Takes note that log and applied state have been replaced as a [`DiskJob::Install`] says, for good, and of the
+    /// rows of the new state.
     pub fn installed(&mut self, now: Now, token: PersistToken, rows: &[(Bytes, Bytes)]) {
         match &mut self.stage {
             Stage::Running(running) => running.installed(&mut self.shared, now, token, rows),

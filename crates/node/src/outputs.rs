@@ -73,8 +73,8 @@ pub enum DiskJob {
     State(StateWrite),
     /// Replace log and applied state by the snapshot in a file that was received and checked
     /// ([`SnapshotDone::Received`]); then call [`crate::Node::installed`] with the token and the new rows. Nothing
-    /// passes it in either direction. Log first ([`LogWriter::install`]), then the state ([`StateStore::replace`]), then
-    /// [`LogWriter::installed`]; a start that finds the log in between does the rest again.
+    /// passes it in either direction. Log first ([`LogWriter::install`]), then the state ([`StateStore::replace`]),
+    /// then [`LogWriter::installed`]; a start that finds the log in between does the rest again.
     ///
     /// [`LogWriter::install`]: corgi_consensus::storage::LogWriter::install
     /// [`LogWriter::installed`]: corgi_consensus::storage::LogWriter::installed

@@ -14,7 +14,7 @@
 //! 0x09 forward       acl:u64 boot:u64 number:u64 ops:u32 data:rest  (the same, checked against users; acl is not 0)
 //! 0x10 vitals        wall_ms:u64 level:u32 disk_low:u8           (the sender's clock, feature level, and disk)
 //! 0x11 state hash    index:u64 hash:u64                          (the sender's state after that entry)
-//! 0x20 fetch         file offset:u64 len:u32                     (asks for bytes of a snapshot that the receiver offered)
+//! 0x20 fetch         file offset:u64 len:u32                     (asks for bytes of a snapshot that was offered)
 //! 0x21 chunk         file offset:u64 data:rest                   (they are)
 //! 0x22 gone          file                                        (the snapshot is not there any more)
 //!                    file is index:u64 term:u64 bytes:u64 hash:u64

@@ -30,7 +30,8 @@
 //! - The node is entered under one lock, and its outputs are put into their queues under the same
 //!   lock: every queue has them in the order in which they were decided.
 //! - Nothing waits under that lock, for the disk and sockets least of all.
-//! - Only the disk thread writes to the data folder, but for files of snapshots, which are the upkeep thread's. An error
+//! - Only the disk thread writes to the data folder, but for files of snapshots, which are the upkeep thread's. An
+//!   error
 //!   of the disk ends the process; nothing is tried twice.
 //! - Ticks and peers have a thread of their own, so that clients cannot cause an election.
 //! - Ports are bound before a node is seen to have started.

@@ -1,6 +1,7 @@
 //! Which part of the log holds how many bytes, so that its front can be removed by bytes and not by entries.
 //!
-//! A sparse table: a mark each time enough was added. Whoever truncates at its marks keeps at least as much as was asked
+//! A sparse table: a mark each time enough was added. Whoever truncates at its marks keeps at least as much as was
+//! asked
 //! for, and little more.
 
 use std::collections::VecDeque;
