@@ -15,6 +15,7 @@
 //! | [`entry`] | the head of a log entry: who sent it, in which order, with which stamp |
 //! | [`effects`] | what applying an entry means to the rest of the node |
 //! | [`glob`] | Redis' pattern language, in bounded time |
+//! | [`snapshot`] | what names a snapshot of the applied state |
 //! | [`codec`] | the reader of untrusted bytes that the codecs share |
 #![deny(clippy::iter_over_hash_type)]
 
@@ -24,6 +25,7 @@ pub mod entry;
 pub mod glob;
 pub mod ids;
 pub mod op;
+pub mod snapshot;
 pub mod time;
 
 pub use effects::{AppliedBatch, Effects};
@@ -32,6 +34,7 @@ pub use ids::{
     BatchNumber, Boot, ClientId, ClusterId, InstanceId, LogIndex, MessageId, NodeId, Nonce, Term,
 };
 pub use op::Op;
+pub use snapshot::{FlushedIndex, SnapshotFile, SnapshotMeta};
 pub use time::Now;
 
 /// The version of the Redis protocol that a connection speaks (<https://redis.io/docs/latest/develop/reference/protocol-spec/>).

@@ -14,10 +14,16 @@
 //!   learners while its term is not synced; after a crash it could lead the same term again with other entries.)
 //! - Committed entries come out once, in index order, without gaps.
 
+mod snapshot;
+mod start;
+
+pub use snapshot::{SnapshotOffer, Stepped};
+pub use start::{GroupStart, StartError};
+
 use crate::convert::{decode_read_state, encode_read_id, entry_to_log, hard_state_from_raft};
 use crate::message::{Envelope, promises_durability, refusal};
 use crate::pin::ElectionPin;
-use crate::storage::{HardState, LogBounds, LogReader, LogWrite};
+use crate::storage::{HardState, LogReader, LogWrite};
 use crate::tail::Tail;
 use crate::work::{
     Committed, MemberChange, Payload, Persist, PersistToken, Position, ProposeError, ReadError,
@@ -59,71 +65,6 @@ pub struct GroupConfig {
     pub tail_bytes_max: u64,
 }
 
-/// What a group knows when it starts.
-#[derive(Clone, Debug)]
-pub struct GroupStart {
-    /// What the log holds.
-    pub bounds: LogBounds,
-    /// Up to where it is applied.
-    pub applied: LogIndex,
-    /// Who voted at `applied`.
-    pub voters: Vec<NodeId>,
-    /// Who received only, at `applied`.
-    pub learners: Vec<NodeId>,
-}
-
-/// Why a group cannot start.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum StartError {
-    /// The applied state is of another log, or the log has lost its end.
-    #[error(
-        "the state is applied up to entry {applied}, but the log ends with entry {last}: the log has lost its end, or it \
-         is another node's. Replace this node by one with a new id."
-    )]
-    AppliedBeyondLog {
-        /// Up to where the state is applied.
-        applied: LogIndex,
-        /// Where the log ends.
-        last: LogIndex,
-    },
-    /// The applied state does not reach the start of the log.
-    #[error(
-        "the state is applied up to entry {applied}, but the log starts after entry {truncated}: the state has lost what \
-         came between. Replace this node by one with a new id."
-    )]
-    AppliedBeforeLog {
-        /// Up to where the state is applied.
-        applied: LogIndex,
-        /// The last entry that was removed from the front of the log.
-        truncated: LogIndex,
-    },
-    /// The log lacks entries that it says are committed.
-    #[error(
-        "entries up to {commit} are committed, but the log ends with entry {last}: the log has lost its end. Replace this \
-         node by one with a new id."
-    )]
-    CommitBeyondLog {
-        /// Up to where entries are committed.
-        commit: LogIndex,
-        /// Where the log ends.
-        last: LogIndex,
-    },
-    /// The hard state is older than the log, so that this node may have forgotten a vote.
-    #[error(
-        "the hard state is of term {term}, but the last entry is of term {last_term}: the hard state is lost. Replace this \
-         node by one with a new id."
-    )]
-    TermBehindLog {
-        /// The term of the hard state.
-        term: Term,
-        /// The term of the last entry.
-        last_term: Term,
-    },
-    /// raft-rs does not take the configuration.
-    #[error("raft refuses to start: {0}")]
-    Raft(String),
-}
-
 /// A write that is on its way to the disk, and what waits for it.
 #[derive(Debug)]
 struct Outstanding {
@@ -144,6 +85,9 @@ pub struct Group<R: LogReader> {
     /// The hard state as last handed out for writing.
     written: HardState,
     applied: LogIndex,
+    /// See [`GroupStart::state_lost`].
+    state_lost: bool,
+    installing: Option<snapshot::Installing>,
     pin: ElectionPin,
     #[cfg(feature = "seeded-bugs")]
     bug: Option<crate::SeededBug>,
@@ -169,37 +113,13 @@ impl<R: LogReader> Group<R> {
         reader: R,
         log: &Logger,
     ) -> Result<Self, StartError> {
-        let GroupStart {
-            mut bounds,
-            applied,
-            voters,
-            learners,
-        } = start;
-        if applied > bounds.last_index {
-            return Err(StartError::AppliedBeyondLog {
-                applied,
-                last: bounds.last_index,
-            });
-        }
-        if applied < bounds.truncated_index {
-            let truncated = bounds.truncated_index;
-            return Err(StartError::AppliedBeforeLog { applied, truncated });
-        }
-        let HardState { term, commit, .. } = bounds.hard_state;
-        if commit > bounds.last_index {
-            return Err(StartError::CommitBeyondLog {
-                commit,
-                last: bounds.last_index,
-            });
-        }
-        if term < bounds.last_term {
-            return Err(StartError::TermBehindLog {
-                term,
-                last_term: bounds.last_term,
-            });
-        }
-        // The stored commit may lag behind what was applied; raft-rs refuses to start then.
-        bounds.hard_state.commit = commit.max(applied);
+        let state_lost = start.state_lost;
+        let (bounds, applied) = start.check()?;
+        let (voters, learners) = if state_lost {
+            (Vec::new(), Vec::new())
+        } else {
+            (start.voters, start.learners)
+        };
         let written = bounds.hard_state;
         let sole_voter = voters == [config.id];
         let tail = Tail::new(reader, bounds, voters, learners, config.tail_bytes_max);
@@ -214,6 +134,8 @@ impl<R: LogReader> Group<R> {
             next_token: 1,
             written,
             applied,
+            state_lost,
+            installing: None,
             pin,
             #[cfg(feature = "seeded-bugs")]
             bug: None,
@@ -237,6 +159,7 @@ impl<R: LogReader> Group<R> {
             return;
         }
         self.raw.tick();
+        self.ask_for_snapshot();
         self.pin.apply(&mut self.raw);
     }
 
@@ -252,21 +175,22 @@ impl<R: LogReader> Group<R> {
         self.pin.apply(&mut self.raw);
     }
 
-    /// A sole voter leads in the moment in which it campaigns, and raft-rs then asserts that its log is on disk. It may
-    /// not be if the other voters have just been removed: time waits for the disk then.
+    /// raft-rs looks through all entries that are not applied before it campaigns, and while a snapshot is on its way
+    /// to the disk they are not in the log any more. And a sole voter leads in the moment in which it campaigns, and
+    /// raft-rs then asserts that its log is on disk, which it may not be if the other voters have just been removed.
+    /// Time waits for the disk then.
     fn must_sync_before_election(&self) -> bool {
         let raft = &self.raw.raft;
-        raft.state != StateRole::Leader
-            && raft.promotable()
-            && raft.prs().is_singleton()
-            && raft.raft_log.persisted != raft.raft_log.last_index()
+        let sole_voter = raft.promotable() && raft.prs().is_singleton();
+        let unsynced = raft.raft_log.persisted != raft.raft_log.last_index();
+        raft.state != StateRole::Leader && (self.installing.is_some() || (sole_voter && unsynced))
     }
 
     /// Takes a message that `peer` sent.
     ///
     /// # Errors
     /// [`StepError`]; the group is as it was before.
-    pub fn step(&mut self, peer: NodeId, bytes: &Bytes) -> Result<(), StepError> {
+    pub fn step(&mut self, peer: NodeId, bytes: &Bytes) -> Result<Stepped, StepError> {
         let message = Message::parse_from_carllerche_bytes(bytes)
             .map_err(|error| StepError::Malformed(error.to_string()))?;
         if message.from != peer.get() || message.to != self.id.get() {
@@ -283,11 +207,24 @@ impl<R: LogReader> Group<R> {
         }
         if message.get_msg_type() == MessageType::MsgTimeoutNow && self.must_sync_before_election()
         {
-            return Ok(());
+            return Ok(Stepped::Taken);
         }
+        if message.get_msg_type() == MessageType::MsgSnapshot {
+            return self.step_snapshot(peer, message);
+        }
+        self.step_raft(message)
+    }
+
+    fn step_raft(&mut self, message: Message) -> Result<Stepped, StepError> {
+        let accepted = message.get_msg_type() == MessageType::MsgAppendResponse && !message.reject;
+        let (from, index) = (message.from, message.index);
         let result = self.raw.step(message);
+        if accepted {
+            self.has_snapshot(from, index);
+        }
         self.pin.apply(&mut self.raw);
-        result.map_err(|error| StepError::Refused(error.to_string()))
+        result.map_err(|error| StepError::Refused(error.to_string()))?;
+        Ok(Stepped::Taken)
     }
 
     /// Appends an entry if this node leads. Returns where it lands.
@@ -394,11 +331,14 @@ impl<R: LogReader> Group<R> {
             return None;
         }
         let mut ready = self.raw.ready();
-        assert!(
-            ready.snapshot().is_empty(),
-            "a snapshot arrived, but no log is ever truncated: {:?}",
-            ready.snapshot().get_metadata()
-        );
+        let number = ready.number();
+        let install = (!ready.snapshot().is_empty()).then(|| {
+            assert!(
+                ready.entries().is_empty(),
+                "work is taken after every input, so that nothing comes with a snapshot"
+            );
+            self.take_snapshot(number, ready.snapshot())
+        });
         let entries = ready.take_entries();
         self.raw.mut_store().append(&entries);
         let hard_state = ready.hs().map(hard_state_from_raft);
@@ -412,16 +352,21 @@ impl<R: LogReader> Group<R> {
         #[cfg(feature = "seeded-bugs")]
         let changes_vote = changes_vote && self.bug != Some(crate::SeededBug::VoteNotSynced);
         let leads = self.raw.raft.state == StateRole::Leader;
-        let committed = ready.take_committed_entries();
+        let mut committed = ready.take_committed_entries();
+        if self.state_lost {
+            // The snapshot that is to come is not older than any of them.
+            committed.clear();
+        }
         let reads = ready
             .take_read_states()
             .iter()
             .filter_map(decode_read_state)
             .collect();
-        let number = ready.number();
         self.raw.advance_append_async(ready);
 
-        let persist = if entries.is_empty() && !changes_vote {
+        let persist = if install.is_some() {
+            None
+        } else if entries.is_empty() && !changes_vote {
             self.attach(number)
         } else {
             Some(self.hand_out(number, &entries, changes_vote))
@@ -437,6 +382,7 @@ impl<R: LogReader> Group<R> {
             .collect();
         Some(Work {
             send,
+            install,
             persist,
             committed,
             reads,
@@ -555,6 +501,10 @@ impl<R: LogReader> Group<R> {
     /// # Panics
     /// If the tokens do not come back in the order in which they were handed out.
     pub fn persisted(&mut self, token: PersistToken) -> Vec<Envelope> {
+        self.finish(token)
+    }
+
+    fn finish(&mut self, token: PersistToken) -> Vec<Envelope> {
         let done = self
             .outstanding
             .pop_front()
@@ -629,6 +579,7 @@ impl<R: LogReader> Group<R> {
             term: Term(raft.term),
             leader: NodeId::new(raft.leader_id),
             commit_index: LogIndex(raft.raft_log.committed),
+            first_index: self.raw.store().truncated_index().next(),
             last_index: LogIndex(raft.raft_log.last_index()),
             voter: raft.promotable(),
         }

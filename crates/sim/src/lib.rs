@@ -21,7 +21,7 @@
 //!   on disks, and against what clients were told.
 //!
 //! # Not here
-//! Damaged bytes, full disks, snapshots, changes of membership, and cursors: they come with the
+//! Damaged bytes, full disks and changes of membership: they come with the
 //! code that they are about. Duplicated and reordered messages within a lane: a stream does not do
 //! that. RocksDB and sockets: the conformance suites and the tests with real processes are for
 //! those.
@@ -46,6 +46,7 @@ pub mod resp;
 mod rng;
 mod run;
 mod scenario;
+mod snapshots;
 mod trace;
 mod wire;
 mod world;

@@ -8,11 +8,14 @@ use bytes::Bytes;
 use corgi_base::{
     Boot, ClientId, ClusterId, Formation, InstanceId, LogIndex, NodeId, Nonce, Now, Term,
 };
-use corgi_consensus::PersistToken;
 use corgi_consensus::mem::{MemLog, MemLogReader, MemLogWriter};
 use corgi_consensus::storage::{LogEntry, LogWriter};
-use corgi_node::{DiskJob, InitialMember, LogRead, Node, NodeConfig, NodeStart, PeerHello};
+use corgi_consensus::{Install, PersistToken};
+use corgi_node::{
+    DiskJob, InitialMember, LogRead, Node, NodeConfig, NodeStart, PeerHello, SnapshotJob,
+};
 use corgi_state::mem::{MemState, MemStateStore};
+use corgi_state::mem_snapshots::MemSnapshots;
 use corgi_state::store::{StateStore, StateWrite};
 use slog::Logger;
 use std::collections::{BTreeMap, VecDeque};
@@ -75,7 +78,8 @@ pub(crate) struct Machine {
     pub(crate) id: NodeId,
     pub(crate) clock: Clock,
     pub(crate) log: MemLog,
-    state: MemState,
+    pub(crate) state: MemState,
+    pub(crate) snapshots: MemSnapshots,
     instance: InstanceId,
     boot: Boot,
     formation: Option<Formation>,
@@ -98,6 +102,7 @@ pub(crate) struct Machine {
 #[derive(Debug)]
 pub(crate) enum Group {
     Form(Formation),
+    Install(Install),
     Writes {
         entries: Vec<LogEntry>,
         tokens: Vec<PersistToken>,
@@ -114,12 +119,18 @@ pub(crate) struct Process {
     pub(crate) queue: VecDeque<DiskJob>,
     /// Reads of the log that are under way, in the order asked for.
     pub(crate) reads: VecDeque<LogRead>,
+    /// Work on snapshot files, in the order asked for.
+    pub(crate) snapshots: VecDeque<SnapshotJob>,
+    /// Entries after this one are to be kept.
+    pub(crate) hold: Option<LogIndex>,
+    /// Whether the log is to be truncated when the disk is free.
+    pub(crate) truncate: bool,
     pub(crate) busy: Option<Group>,
     /// Counts the groups.
     pub(crate) group: u64,
     pub(crate) peers: Vec<NodeId>,
     /// The rows as written, with those that are not flushed.
-    rows: BTreeMap<Bytes, Bytes>,
+    pub(crate) rows: BTreeMap<Bytes, Bytes>,
     pub(crate) applied: LogIndex,
     pub(crate) conns: BTreeMap<ClientId, ConnId>,
     pub(crate) next_client: u64,
@@ -136,6 +147,7 @@ impl Machine {
             clock: Clock::new(),
             log: MemLog::new(),
             state: MemState::new(),
+            snapshots: MemSnapshots::default(),
             instance: InstanceId(instance),
             boot: Boot(0),
             formation: None,
@@ -164,6 +176,10 @@ impl Machine {
         self.boot = self.boot.next();
         self.life += 1;
         let writer = self.log.writer();
+        let bounds = writer.bounds().map_err(|error| error.to_string())?;
+        if bounds.installing {
+            self.finish_install();
+        }
         let store = self.state.open();
         let stored = store.rows().map_err(|error| error.to_string())?;
         let bounds = writer.bounds().map_err(|error| error.to_string())?;
@@ -182,6 +198,9 @@ impl Machine {
             store,
             queue: VecDeque::new(),
             reads: VecDeque::new(),
+            snapshots: VecDeque::new(),
+            hold: None,
+            truncate: false,
             busy: None,
             group: 0,
             peers: Vec::new(),
@@ -223,6 +242,9 @@ impl Machine {
         let Some(process) = self.process.take() else {
             return Vec::new();
         };
+        if let Some(Group::Install(install)) = &process.busy {
+            self.crash_in_install(install, rng);
+        }
         let keep = rng.index(self.log.begun() + 1);
         self.log.crash(keep);
         let state = rng.index(self.state.unflushed() + 1);
@@ -235,7 +257,7 @@ impl Machine {
                 Vec::new()
             }
             Some(Group::Writes { entries, .. }) if keep > 0 => entries,
-            Some(Group::Form(_) | Group::Writes { .. }) | None => Vec::new(),
+            Some(Group::Form(_) | Group::Install(_) | Group::Writes { .. }) | None => Vec::new(),
         }
     }
 
@@ -261,7 +283,7 @@ impl Machine {
                 }
                 (entries, tokens)
             }
-            None => Default::default(),
+            Some(Group::Install(_)) | None => Default::default(),
         }
     }
 
@@ -283,11 +305,17 @@ impl Process {
             self.group += 1;
             return Some(self.group);
         }
+        let installs = |job: &mut DiskJob| matches!(job, DiskJob::Install(_));
+        if let Some(DiskJob::Install(install)) = self.queue.pop_front_if(installs) {
+            self.busy = Some(Group::Install(install));
+            self.group += 1;
+            return Some(self.group);
+        }
         let (mut writes, mut entries) = (Vec::new(), Vec::new());
         let (mut tokens, mut state) = (Vec::new(), Vec::new());
         while let Some(job) = self
             .queue
-            .pop_front_if(|job| !matches!(job, DiskJob::Form(_)))
+            .pop_front_if(|job| !matches!(job, DiskJob::Form(_) | DiskJob::Install(_)))
         {
             match job {
                 DiskJob::Log(persist) => {
@@ -296,7 +324,8 @@ impl Process {
                     tokens.push(persist.token);
                 }
                 DiskJob::State(write) => state.push(write),
-                DiskJob::Form(_) => unreachable!("stays in the queue"),
+                DiskJob::Hold(hold) => self.hold = hold,
+                DiskJob::Form(_) | DiskJob::Install(_) => unreachable!("stays in the queue"),
             }
         }
         if tokens.is_empty() && state.is_empty() {
@@ -321,6 +350,11 @@ impl Process {
             self.rows.insert(key.clone(), value.clone());
         }
         self.applied = write.applied;
+        self.rows_hash()
+    }
+
+    /// Returns the hash over all rows.
+    pub(crate) fn rows_hash(&self) -> u64 {
         let mut hasher = DefaultHasher::new();
         self.rows.hash(&mut hasher);
         hasher.finish()

@@ -1,7 +1,7 @@
 //! What happens on one machine: its process starts, ticks, writes, and says what it has decided.
 
 use crate::history::{Record, Violation};
-use crate::machine::Process;
+use crate::machine::{Group, Process};
 use crate::scenario::{MS, SECOND};
 use crate::world::{Event, World};
 use corgi_base::{LogIndex, NodeId};
@@ -71,7 +71,11 @@ impl World {
     }
 
     /// Shows the checkers what has come to the disk.
-    fn note_disk(&mut self, node: usize, entries: Vec<LogEntry>) -> Result<(), Violation> {
+    pub(crate) fn note_disk(
+        &mut self,
+        node: usize,
+        entries: Vec<LogEntry>,
+    ) -> Result<(), Violation> {
         let machine = &self.machines[node];
         let bounds = machine.log.writer().bounds();
         let bounds = bounds.expect("a disk in memory can be read");
@@ -111,9 +115,11 @@ impl World {
         if let Some(process) = &mut machine.process {
             let flushed = process.store.flush();
             flushed.expect("a disk in memory takes every write");
+            process.truncate = true;
             let wait = self.scenario.flush_every;
             self.after(wait, Event::Flush { node, life });
         }
+        self.machines[node].truncate(self.scenario.retain_bytes, self.now);
     }
 
     /// The process stands still from now on.
@@ -186,11 +192,21 @@ impl World {
             self.after(wait, Event::Start { node });
             return Ok(());
         }
+        if let Some(process) = &mut machine.process
+            && let Some(Group::Install(install)) = process
+                .busy
+                .take_if(|group| matches!(group, Group::Install(_)))
+        {
+            self.installed(node, install)?;
+            self.begin_group(node);
+            return Ok(());
+        }
         let (entries, tokens) = machine.finish_group();
         self.note_disk(node, entries)?;
         for token in tokens {
             self.persisted(node, token)?;
         }
+        self.machines[node].truncate(self.scenario.retain_bytes, self.now);
         self.begin_group(node);
         Ok(())
     }
@@ -232,6 +248,7 @@ impl World {
             clients,
             peers,
             reads,
+            snapshots,
             // Nobody asks for changes of the members.
             probes: _,
             removed,
@@ -263,6 +280,7 @@ impl World {
             let wait = self.rng.skewed(100, 5 * MS);
             self.after(wait, Event::Read { node, life });
         }
+        self.begin_snapshots(node, snapshots);
         for (client, told) in clients {
             let process = self.machines[node].process.as_ref();
             let conn = process

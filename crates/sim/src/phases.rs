@@ -108,8 +108,9 @@ impl World {
                 let text = format!("n{} applied {applied:?} of {last} entries", node + 1);
                 return Violation::of("I20", text);
             }
-            let payloads = self.history(node, last)?;
-            self.checks.drained(self.machines[node].id, &payloads)?;
+            let (truncated, payloads) = self.history(node, last)?;
+            let node = self.machines[node].id;
+            self.checks.drained(node, truncated, &payloads)?;
         }
         if let Some((conn, topic, payload)) = self.checks.behind() {
             let name = crate::history::label(&payload);
@@ -124,10 +125,14 @@ impl World {
         Ok(())
     }
 
-    /// Reads a node's history anew from its disk: the payloads in log order.
-    fn history(&self, node: usize, upto: LogIndex) -> Result<Vec<Bytes>, Violation> {
-        let reader = self.machines[node].log.reader();
-        let entries = reader.entries(LogIndex(1), upto.next(), u64::MAX);
+    /// Reads a node's history anew from its disk: up to where it is truncated, and the payloads after that in log order.
+    fn history(&self, node: usize, upto: LogIndex) -> Result<(LogIndex, Vec<Bytes>), Violation> {
+        let log = &self.machines[node].log;
+        let bounds = log.writer().bounds();
+        let truncated = bounds.map_or(LogIndex(0), |bounds| bounds.truncated_index);
+        let entries = log
+            .reader()
+            .entries(truncated.next(), upto.next(), u64::MAX);
         let Ok(entries) = entries else {
             return Violation::of("I01", format!("n{} has lost its log", node + 1));
         };
@@ -142,6 +147,6 @@ impl World {
                 payload
             }));
         }
-        Ok(payloads)
+        Ok((truncated, payloads))
     }
 }

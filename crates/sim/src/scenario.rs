@@ -85,6 +85,8 @@ pub(crate) struct Scenario {
     pub(crate) delay: (Micros, Micros),
     /// What one group of writes takes.
     pub(crate) sync: (Micros, Micros),
+    /// Bytes of the newest entries that stay in the log.
+    pub(crate) retain_bytes: u64,
     /// How often the applied state is flushed.
     pub(crate) flush_every: Micros,
     /// Messages that wait on one lane before further ones are dropped.
@@ -136,6 +138,8 @@ impl Scenario {
             limits: limits(rng, tiny),
             delay,
             sync: rng.pick(&[(50, 300), (500, 5000), (2000, 30_000)]),
+            // From the time of healing, so that a seed chooses otherwise what it chose before there were snapshots.
+            retain_bytes: [0, 1000, 20_000, 1 << 30][(heal_at / SECOND % 4) as usize],
             flush_every: rng.skewed(100 * MS, 20 * SECOND),
             lane_max: if tiny { 64 } else { 16_384 },
             stall_max: rng.between(1, 8) * SECOND,
@@ -199,6 +203,7 @@ fn limits(rng: &mut Rng, tiny: bool) -> Limits {
             uncommitted_bytes_max: 64 << 20,
             committed_bytes_max: 8 << 20,
             tail_bytes_max: 64 << 20,
+            snapshot_chunk_bytes: 256 << 10,
             disk_free_bytes_min: 1 << 30,
             disk_free_percent_min: 5,
         };
@@ -225,6 +230,7 @@ fn limits(rng: &mut Rng, tiny: bool) -> Limits {
         uncommitted_bytes_max: rng.pick(&[4000, 8000, 50_000]),
         committed_bytes_max: rng.pick(&[0, 200, 5000]),
         tail_bytes_max: rng.pick(&[0, 500, 5000]),
+        snapshot_chunk_bytes: 100,
         disk_free_bytes_min: 1 << 30,
         disk_free_percent_min: 5,
     }

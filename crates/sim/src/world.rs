@@ -31,6 +31,8 @@ pub(crate) enum Event {
     Synced { node: usize, life: u64, group: u64 },
     /// A read of the log is done.
     Read { node: usize, life: u64 },
+    /// A job on a snapshot file is done.
+    Snapshot { node: usize, life: u64 },
     /// The applied state is flushed.
     Flush { node: usize, life: u64 },
     /// A node calls a peer.
@@ -244,6 +246,7 @@ impl World {
             Event::Tick { node, life } => self.tick(node, life),
             Event::Synced { node, life, group } => self.synced(node, life, group),
             Event::Read { node, life } => self.read_log(node, life),
+            Event::Snapshot { node, life } => self.snapshot(node, life),
             Event::Flush { node, life } => {
                 self.flush(node, life);
                 Ok(())
@@ -290,6 +293,7 @@ impl World {
             Event::Tick { node, .. }
             | Event::Synced { node, .. }
             | Event::Read { node, .. }
+            | Event::Snapshot { node, .. }
             | Event::Flush { node, .. } => Some(*node),
             Event::Dial { from, .. } => Some(*from),
             Event::Hello { conn, .. } | Event::Lane { conn, .. } => self.links.callee(*conn),

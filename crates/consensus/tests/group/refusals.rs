@@ -15,6 +15,7 @@ fn start(bounds: LogBounds, applied: u64) -> Result<Group<MemLogReader>, StartEr
     let start = GroupStart {
         bounds,
         applied: LogIndex(applied),
+        state_lost: false,
         voters,
         learners,
     };
@@ -37,6 +38,7 @@ fn bounds(truncated: u64, last: u64) -> LogBounds {
         truncated_term: Term(1),
         last_index: LogIndex(last),
         last_term: Term(3),
+        installing: false,
     }
 }
 
@@ -132,6 +134,7 @@ fn messages_that_no_group_sends_are_refused() {
         MessageType::MsgHup,
         MessageType::MsgBeat,
         MessageType::MsgPropose,
+        // One without a file.
         MessageType::MsgSnapshot,
         MessageType::MsgReadIndex,
         MessageType::MsgTransferLeader,

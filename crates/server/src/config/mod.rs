@@ -248,6 +248,7 @@ impl Config {
             uncommitted_bytes_max: 64 << 20,
             committed_bytes_max: 8 << 20,
             tail_bytes_max: 64 << 20,
+            snapshot_chunk_bytes: 256 << 10,
             disk_free_bytes_min: self.disk_free_bytes_min,
             disk_free_percent_min: self.disk_free_percent_min,
         }

@@ -10,7 +10,7 @@
 //! | `raft` | I13 (one leader a term, log matching, term and vote never go back) |
 //! | `writes` | I01, I02, I03, I07, I12, I14, I21 |
 //! | `listening` | I02, I05, I06, I08 |
-//! | `rows` | I16 |
+//! | `rows` | I15, I16 |
 
 mod canon;
 mod listening;
@@ -22,7 +22,7 @@ pub use canon::{Canon, CanonOp};
 
 use crate::history::{ConnId, Record, Topic, Violation};
 use bytes::Bytes;
-use corgi_base::NodeId;
+use corgi_base::{LogIndex, NodeId};
 
 /// All checkers of a run.
 #[derive(Debug, Default)]
@@ -109,12 +109,18 @@ impl Checks {
         }
     }
 
-    /// Checks what a node holds at the end, read anew from its disk: the payloads in log order.
+    /// Checks what a node holds at the end, read anew from its disk: up to where its log is truncated, and the payloads
+    /// after that in log order. (What is truncated is in its state, which is compared with the others'.)
     ///
     /// # Errors
     /// I01 for an acknowledged write that is not there.
-    pub fn drained(&self, node: NodeId, payloads: &[Bytes]) -> Result<(), Violation> {
-        self.writes.drained(node, payloads, &self.canon)
+    pub fn drained(
+        &self,
+        node: NodeId,
+        truncated: LogIndex,
+        payloads: &[Bytes],
+    ) -> Result<(), Violation> {
+        self.writes.drained(node, truncated, payloads, &self.canon)
     }
 
     /// Returns a subscription that has not heard all it should have, if there is one.

@@ -1,0 +1,106 @@
+//! From what a group starts, and what does not fit together.
+
+use crate::storage::{HardState, LogBounds};
+use corgi_base::{LogIndex, NodeId, Term};
+
+/// What a group knows when it starts.
+#[derive(Clone, Debug)]
+pub struct GroupStart {
+    /// What the log holds.
+    pub bounds: LogBounds,
+    /// Up to where it is applied.
+    pub applied: LogIndex,
+    /// Whether the applied state is lost, and the log does not reach back to rebuild it: the group then follows, votes
+    /// and writes, but does not apply, campaign or lead until a snapshot has been installed. `applied` and the members
+    /// say nothing then.
+    pub state_lost: bool,
+    /// Who voted at `applied`.
+    pub voters: Vec<NodeId>,
+    /// Who received only, at `applied`.
+    pub learners: Vec<NodeId>,
+}
+
+/// Why a group cannot start.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum StartError {
+    /// The applied state is of another log, or the log has lost its end.
+    #[error(
+        "the state is applied up to entry {applied}, but the log ends with entry {last}: the log has lost its end, or it \
+         is another node's. Replace this node by one with a new id."
+    )]
+    AppliedBeyondLog {
+        /// Up to where the state is applied.
+        applied: LogIndex,
+        /// Where the log ends.
+        last: LogIndex,
+    },
+    /// The applied state does not reach the start of the log.
+    #[error(
+        "the state is applied up to entry {applied}, but the log starts after entry {truncated}: the state is an old copy. \
+         Remove it, and the node gets a new one from the others."
+    )]
+    AppliedBeforeLog {
+        /// Up to where the state is applied.
+        applied: LogIndex,
+        /// The last entry that was removed from the front of the log.
+        truncated: LogIndex,
+    },
+    /// The log lacks entries that it says are committed.
+    #[error(
+        "entries up to {commit} are committed, but the log ends with entry {last}: the log has lost its end. Replace this \
+         node by one with a new id."
+    )]
+    CommitBeyondLog {
+        /// Up to where entries are committed.
+        commit: LogIndex,
+        /// Where the log ends.
+        last: LogIndex,
+    },
+    /// The hard state is older than the log, so that this node may have forgotten a vote.
+    #[error(
+        "the hard state is of term {term}, but the last entry is of term {last_term}: the hard state is lost. Replace this \
+         node by one with a new id."
+    )]
+    TermBehindLog {
+        /// The term of the hard state.
+        term: Term,
+        /// The term of the last entry.
+        last_term: Term,
+    },
+    /// raft-rs does not take the configuration.
+    #[error("raft refuses to start: {0}")]
+    Raft(String),
+}
+
+impl GroupStart {
+    /// Returns the bounds of the log as raft-rs takes them, and up to where raft-rs believes that it is applied.
+    pub(super) fn check(&self) -> Result<(LogBounds, LogIndex), StartError> {
+        let (mut bounds, truncated) = (self.bounds, self.bounds.truncated_index);
+        // What a lost state had applied is not applied again: a snapshot brings it.
+        let applied = if self.state_lost {
+            truncated
+        } else {
+            self.applied
+        };
+        let last = bounds.last_index;
+        if applied > last {
+            return Err(StartError::AppliedBeyondLog { applied, last });
+        }
+        if applied < truncated {
+            return Err(StartError::AppliedBeforeLog { applied, truncated });
+        }
+        let HardState { term, commit, .. } = bounds.hard_state;
+        if commit > last {
+            return Err(StartError::CommitBeyondLog { commit, last });
+        }
+        if term < bounds.last_term {
+            return Err(StartError::TermBehindLog {
+                term,
+                last_term: bounds.last_term,
+            });
+        }
+        // The stored commit may lag behind what was applied; raft-rs refuses to start then.
+        bounds.hard_state.commit = commit.max(applied);
+        Ok((bounds, applied))
+    }
+}
