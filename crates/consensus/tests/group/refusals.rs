@@ -156,3 +156,22 @@ fn answers_of_strangers_are_refused() {
         Err(StepError::Refused(_))
     ));
 }
+
+#[test]
+fn lost_state_starts_as_one_that_neither_leads_nor_applies() {
+    let start = GroupStart {
+        bounds: bounds(5, 5),
+        applied: LogIndex(0),
+        state_lost: true,
+        // Whatever a state before the first entry says: it must not make this node its cluster's only voter.
+        voters: vec![node(1)],
+        learners: vec![],
+    };
+    let log = Logger::root(Discard, o!());
+    let mut group = Group::new(&roomy_config(), start, MemLog::new().reader(), &log).unwrap();
+    (0..50).for_each(|_| group.tick());
+    group.campaign();
+    assert!(group.state_lost() && !group.status().voter);
+    assert_eq!(group.status().commit_index, LogIndex(5));
+    assert!(group.work().is_none());
+}
