@@ -14,13 +14,11 @@
 //! - Nothing of a term is sent before the term is on disk. (raft-rs lets a sole voter, which elects itself, append to
 //!   learners while its term is not synced; after a crash it could lead the same term again with other entries.)
 //! - Committed entries come out once, in index order, without gaps.
-//!
-//! Long because what it holds has grown together; it is to be split.
 
 use crate::convert::{decode_read_state, encode_read_id, entry_to_log, hard_state_from_raft};
 use crate::message::{Envelope, promises_durability, refusal};
 use crate::pin::ElectionPin;
-use crate::storage::{HardState, LogBounds, LogReader, LogWrite};
+use crate::storage::{HardState, LogReader, LogWrite};
 use crate::tail::Tail;
 use crate::work::{
     Committed, MemberChange, Payload, Persist, PersistToken, Position, ProposeError, ReadError,
@@ -32,100 +30,13 @@ use protobuf::Message as _;
 use raft::eraftpb::{
     ConfChange, ConfChangeType, ConfChangeV2, ConfState, Entry, EntryType, Message, MessageType,
 };
-use raft::{Config, RawNode, ReadOnlyOption, StateRole};
+use raft::{RawNode, StateRole};
 use slog::{Logger, o};
 use std::collections::VecDeque;
 
-/// How a group behaves. Every limit is here, so that tests can make them tiny.
-#[derive(Clone, Debug)]
-pub struct GroupConfig {
-    /// This node.
-    pub id: NodeId,
-    /// Ticks without a leader's sign of life before a follower campaigns; the real timeout lies between this and
-    /// `election_ticks_max`, chosen by `seed`.
-    pub election_ticks: usize,
-    /// Exclusive bound of the election timeout.
-    pub election_ticks_max: usize,
-    /// Ticks between a leader's heartbeats.
-    pub heartbeat_ticks: usize,
-    /// Chooses the election timeouts. Should differ between nodes and boots.
-    pub seed: u64,
-    /// Payload bytes of one append message; an entry larger than this goes alone.
-    pub append_bytes_max: u64,
-    /// Append messages under way to one follower.
-    pub inflight_appends_max: usize,
-    /// Payload bytes that a leader holds uncommitted before it refuses proposals.
-    pub uncommitted_bytes_max: u64,
-    /// Payload bytes of committed entries handed out at once.
-    pub committed_bytes_max: u64,
-    /// Payload bytes of the log kept in memory beyond what must be there.
-    pub tail_bytes_max: u64,
-}
+mod start;
 
-/// What a group knows when it starts.
-#[derive(Clone, Debug)]
-pub struct GroupStart {
-    /// What the log holds.
-    pub bounds: LogBounds,
-    /// Up to where it is applied.
-    pub applied: LogIndex,
-    /// Who voted at `applied`.
-    pub voters: Vec<NodeId>,
-    /// Who received only, at `applied`.
-    pub learners: Vec<NodeId>,
-}
-
-/// Why a group cannot start.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum StartError {
-    /// The applied state is of another log, or the log has lost its end.
-    #[error(
-        "the state is applied up to entry {applied}, but the log ends with entry {last}: the log has lost its end, or it \
-         is another node's. Replace this node by one with a new id."
-    )]
-    AppliedBeyondLog {
-        /// Up to where the state is applied.
-        applied: LogIndex,
-        /// Where the log ends.
-        last: LogIndex,
-    },
-    /// The applied state does not reach the start of the log.
-    #[error(
-        "the state is applied up to entry {applied}, but the log starts after entry {truncated}: the state has lost what \
-         came between. Replace this node by one with a new id."
-    )]
-    AppliedBeforeLog {
-        /// Up to where the state is applied.
-        applied: LogIndex,
-        /// The last entry that was removed from the front of the log.
-        truncated: LogIndex,
-    },
-    /// The log lacks entries that it says are committed.
-    #[error(
-        "entries up to {commit} are committed, but the log ends with entry {last}: the log has lost its end. Replace this \
-         node by one with a new id."
-    )]
-    CommitBeyondLog {
-        /// Up to where entries are committed.
-        commit: LogIndex,
-        /// Where the log ends.
-        last: LogIndex,
-    },
-    /// The hard state is older than the log, so that this node may have forgotten a vote.
-    #[error(
-        "the hard state is of term {term}, but the last entry is of term {last_term}: the hard state is lost. Replace this \
-         node by one with a new id."
-    )]
-    TermBehindLog {
-        /// The term of the hard state.
-        term: Term,
-        /// The term of the last entry.
-        last_term: Term,
-    },
-    /// raft-rs does not take the configuration.
-    #[error("raft refuses to start: {0}")]
-    Raft(String),
-}
+pub use start::{GroupConfig, GroupStart, StartError};
 
 /// A write that is on its way to the disk, and what waits for it.
 #[derive(Debug)]
@@ -173,42 +84,20 @@ impl<R: LogReader> Group<R> {
         reader: R,
         log: &Logger,
     ) -> Result<Self, StartError> {
+        start.check()?;
         let GroupStart {
             mut bounds,
             applied,
             voters,
             learners,
         } = start;
-        if applied > bounds.last_index {
-            return Err(StartError::AppliedBeyondLog {
-                applied,
-                last: bounds.last_index,
-            });
-        }
-        if applied < bounds.truncated_index {
-            let truncated = bounds.truncated_index;
-            return Err(StartError::AppliedBeforeLog { applied, truncated });
-        }
-        let HardState { term, commit, .. } = bounds.hard_state;
-        if commit > bounds.last_index {
-            return Err(StartError::CommitBeyondLog {
-                commit,
-                last: bounds.last_index,
-            });
-        }
-        if term < bounds.last_term {
-            return Err(StartError::TermBehindLog {
-                term,
-                last_term: bounds.last_term,
-            });
-        }
         // The stored commit may lag behind what was applied; raft-rs refuses to start then.
-        bounds.hard_state.commit = commit.max(applied);
+        bounds.hard_state.commit = bounds.hard_state.commit.max(applied);
         let written = bounds.hard_state;
         let sole_voter = voters == [config.id];
         let tail = Tail::new(reader, bounds, voters, learners, config.tail_bytes_max);
         let logger = log.new(o!("mod" => "raft"));
-        let raw = RawNode::new(&raft_config(config, applied), tail, &logger)
+        let raw = RawNode::new(&config.for_raft(applied), tail, &logger)
             .map_err(|error| StartError::Raft(error.to_string()))?;
         let pin = ElectionPin::new(config);
         let mut group = Self {
@@ -695,26 +584,5 @@ impl<R: LogReader> Group<R> {
             out.extend(page.into_iter().map(|e| (LogIndex(e.index), e.context)));
         }
         out
-    }
-}
-
-fn raft_config(config: &GroupConfig, applied: LogIndex) -> Config {
-    Config {
-        id: config.id.get(),
-        election_tick: config.election_ticks,
-        heartbeat_tick: config.heartbeat_ticks,
-        applied: applied.0,
-        max_size_per_msg: config.append_bytes_max,
-        max_inflight_msgs: config.inflight_appends_max,
-        check_quorum: true,
-        pre_vote: true,
-        min_election_tick: config.election_ticks,
-        max_election_tick: config.election_ticks_max,
-        read_only_option: ReadOnlyOption::Safe,
-        skip_bcast_commit: false,
-        batch_append: false,
-        priority: 0,
-        max_uncommitted_size: config.uncommitted_bytes_max,
-        max_committed_size_per_ready: config.committed_bytes_max,
     }
 }

@@ -27,9 +27,9 @@
 //! The bytes are described in docs/disk-format.md, the reasons in docs/adr/0002-two-databases.md.
 //!
 //! Tests: the conformance suites of `corgi-consensus` and `corgi-state`, which the in-memory stores
-//! pass too; readers beside the writer (`tests/concurrent.rs`); a child process that is killed while it
-//! writes (`tests/crash.rs`), or whose disk is full (`tests/full_disk.rs`); a flipped byte in every kind
-//! of file (`tests/damage.rs`).
+//! pass too; readers beside the writer (`tests/log/concurrent.rs`); a child process that is killed while it
+//! writes (`tests/log/crash.rs`), or whose disk is full (`tests/log/full_disk.rs`); a flipped byte in every kind
+//! of file (`tests/log/damage.rs`).
 
 mod dir;
 mod dump;

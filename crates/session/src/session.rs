@@ -513,12 +513,12 @@ impl Session {
             Step::Barrier(ask) => {
                 self.tally.wait(seq, begun);
                 self.replies.wait(seq, cost, silent);
-                self.set_barrier(seq, Question::Node(ask));
+                self.set_barrier(seq, Question::Node(ask), None, None);
             }
             Step::Local(ask) => {
                 self.tally.wait(seq, begun);
                 self.replies.wait(seq, cost, silent);
-                self.set_barrier(seq, Question::Process(ask));
+                self.set_barrier(seq, Question::Process(ask), None, None);
             }
         }
     }
@@ -540,15 +540,22 @@ impl Session {
         self.replies.answer(seq, reply, self.conn.protocol);
     }
 
-    fn set_barrier(&mut self, seq: Seq, mut question: Question) {
+    /// Lets a command run alone. One of a transaction brings that along, and what is to be asked after it.
+    fn set_barrier(
+        &mut self,
+        seq: Seq,
+        mut question: Question,
+        behind: Option<Question>,
+        exec: Option<Exec>,
+    ) {
         let parts = Parts::after_the_first(&mut question);
         self.barrier = Some(Barrier {
             seq,
             parts,
             then: Then::of(&question),
             question: Some(question),
-            behind: None,
-            exec: None,
+            behind,
+            exec: exec.map(Box::new),
         });
         self.send_barrier();
     }

@@ -1,9 +1,8 @@
 //! `EXEC`, as far as it concerns the order of replies and what the node is asked.
 
-use super::{Barrier, Group, Question, Session, Then};
+use super::{Group, Question, Session};
 use crate::ask::{Ask, Seq};
 use crate::commands::Command;
-use crate::parts::Parts;
 use crate::transaction::{Exec, Item, Multi, Outcome};
 use corgi_resp::Reply;
 
@@ -58,13 +57,13 @@ impl Session {
                         self.replies.wait(seq, exec.bytes(), silent);
                     }
                     if !exec.group_due() {
-                        return self.ask_alone(seq, question, None, exec);
+                        return self.set_barrier(seq, question, None, Some(exec));
                     }
                     let run = |command: Command| command.run(seq, &mut self.conn, &self.env);
                     exec.gather(run);
                     let ops = exec.take_group();
                     let first = Question::Node(Ask::WriteAll { seq, ops });
-                    return self.ask_alone(seq, first, Some(question), exec);
+                    return self.set_barrier(seq, first, Some(question), Some(exec));
                 }
             }
         }
@@ -82,27 +81,8 @@ impl Session {
                 self.asks.push(ask);
                 self.groups.insert(seq, Group::Exec(exec));
             }
-            Place::Alone => self.ask_alone(seq, Question::Node(ask), None, exec),
+            Place::Alone => self.set_barrier(seq, Question::Node(ask), None, Some(exec)),
         }
-    }
-
-    fn ask_alone(
-        &mut self,
-        seq: Seq,
-        mut question: Question,
-        behind: Option<Question>,
-        exec: Exec,
-    ) {
-        let parts = Parts::after_the_first(&mut question);
-        self.barrier = Some(Barrier {
-            seq,
-            parts,
-            then: Then::of(&question),
-            question: Some(question),
-            behind,
-            exec: Some(Box::new(exec)),
-        });
-        self.send_barrier();
     }
 
     /// Takes the node's answer to the command for which a transaction that runs alone waits, or to its writes.
@@ -119,7 +99,7 @@ impl Session {
             exec.answer(&reply, self.conn.protocol);
         }
         match behind {
-            Some(question) => self.ask_alone(seq, question, None, exec),
+            Some(question) => self.set_barrier(seq, question, None, Some(exec)),
             None => self.exec_goes_on(seq, exec),
         }
     }

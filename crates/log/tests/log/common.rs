@@ -1,8 +1,4 @@
-//! What the integration tests share. Each of them uses a part of it.
-#![allow(
-    dead_code,
-    reason = "every test binary compiles this module and uses a part of it"
-)]
+//! What the tests share.
 
 use std::ffi::OsString;
 use std::path::Path;

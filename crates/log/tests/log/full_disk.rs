@@ -3,15 +3,11 @@
 //!
 //! The full disk is a limit on the size of a file, which the operating system enforces in the same calls.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
-
-mod common;
-
 use std::io::Write as _;
 use std::path::Path;
 use std::process::Command;
 
-use common::{batch_write, open_dir};
+use crate::common::{batch_write, open_dir};
 use corgi_base::LogIndex;
 use corgi_consensus::storage::LogWriter as _;
 use corgi_state::store::{StateStore as _, StateWrite};
@@ -83,7 +79,7 @@ fn a_full_disk_is_an_error_and_loses_nothing() {
         .arg(std::env::current_exe().unwrap())
         .args([
             "--exact",
-            "a_full_disk_is_an_error_and_loses_nothing",
+            "full_disk::a_full_disk_is_an_error_and_loses_nothing",
             "--nocapture",
         ])
         .env(CHILD, root.path())

@@ -1,11 +1,7 @@
 //! RocksDB passes the suites that the in-memory stores pass.
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
-
-mod common;
-
 use std::path::PathBuf;
 
-use common::copy_dir;
+use crate::common::copy_dir;
 use corgi_base::LogIndex;
 use corgi_consensus::conformance::LogFixture;
 use corgi_log::{RocksLogReader, RocksLogWriter, RocksState, open_log, open_state};

@@ -1,14 +1,10 @@
 //! Readers on other threads while the writer appends, replaces and truncates: they see entries that were
 //! written, or a typed "not there", and never take a removal for damage.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
-
-mod common;
-
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 
-use common::{batch_entry, batch_write};
+use crate::common::{batch_entry, batch_write};
 use corgi_base::LogIndex;
 use corgi_consensus::storage::{LogReader as _, LogWriter as _, ReadLogError};
 use corgi_log::{RocksLogReader, open_log};

@@ -1,13 +1,9 @@
 //! Who may use a data folder, and what is refused.
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
-
-mod common;
-
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
-use common::{batch_write, node, open_dir, quiet};
+use crate::common::{batch_write, node, open_dir, quiet};
 use corgi_base::{Boot, ClusterId, Formation, InstanceId, LogIndex};
 use corgi_consensus::storage::LogWriter as _;
 use corgi_log::{DataDir, FormError, OpenError, OpenStoreError, open_log};

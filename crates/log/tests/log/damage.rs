@@ -3,14 +3,10 @@
 //!
 //! Only what is torn behind the mark of what was synced is dropped (docs/disk-format.md).
 
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
-
-mod common;
-
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use common::{batch_entry, batch_write, copy_dir, open_dir};
+use crate::common::{batch_entry, batch_write, copy_dir, open_dir};
 use corgi_base::LogIndex;
 use corgi_consensus::storage::{LogReader as _, LogWriter as _};
 use corgi_log::{OpenStoreError, Stores, dump_log, open_state};

@@ -1,12 +1,8 @@
 //! The dump of a stopped node's log.
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
-
-mod common;
-
 use std::fs;
 
+use crate::common::{batch_entry, batch_write, node, open_dir};
 use bytes::Bytes;
-use common::{batch_entry, batch_write, node, open_dir};
 use corgi_base::{BatchHead, BatchNumber, Boot, ClusterId, EntryHead, Formation, InstanceId};
 use corgi_base::{LogIndex, Member, MessageId, Nonce, Op, Term};
 use corgi_consensus::storage::{EntryType, HardState, LogEntry, LogWrite, LogWriter as _};

@@ -4,16 +4,12 @@
 //! The test runs its own binary again as the process that writes. That one prints a line after each
 //! write has returned, and writes on until it is killed; the moment of the kill is drawn by
 //! counting lines, so it falls anywhere in the next writes, flushes and truncations.
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
-
-mod common;
-
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+use crate::common::{batch_entry, batch_write, open_dir};
 use bytes::Bytes;
-use common::{batch_entry, batch_write, open_dir};
 use corgi_base::LogIndex;
 use corgi_consensus::storage::{LogReader as _, LogWriter as _};
 use corgi_log::{Stores, dump_log};
@@ -151,7 +147,7 @@ fn run_and_kill(path: &Path, lines: u64) -> Option<Ack> {
     let mut child = Command::new(std::env::current_exe().unwrap())
         .args([
             "--exact",
-            "acknowledged_writes_survive_kills",
+            "crash::acknowledged_writes_survive_kills",
             "--nocapture",
         ])
         .env(CHILD, path)
