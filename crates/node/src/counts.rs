@@ -42,6 +42,7 @@ pub(crate) use announced::Until;
 use crate::peer::{NameCount, PeerMessage};
 use crate::reads::Read;
 use crate::shared::Shared;
+use crate::vitals;
 use announced::{Announced, Waiting};
 use bytes::Bytes;
 use corgi_base::{Boot, ClientId, NodeId, SubscriptionKind};
@@ -66,11 +67,12 @@ pub(crate) struct Counts {
 }
 
 impl Counts {
-    /// A node that is silent for half the time in which one without a majority closes its subscribers is gone.
+    /// A node that is silent for half the time in which one without a majority closes its subscribers is gone, if in
+    /// that time more than one of its vitals has failed to come.
     pub(crate) fn new(boot: Boot, quorum_loss_ms: u64) -> Self {
         Self {
             telling: Telling::new(boot),
-            hearing: Hearing::new(quorum_loss_ms / 2),
+            hearing: Hearing::new((quorum_loss_ms / 2).max(vitals::EVERY_MS * 3)),
             announced: Announced::default(),
             told_too_many: false,
         }

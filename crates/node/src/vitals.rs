@@ -7,7 +7,7 @@ use corgi_base::{NodeId, Now};
 use std::collections::BTreeMap;
 
 /// Often enough for a disk that fills: in this time far less is written than is kept free.
-const EVERY_MS: u64 = 500;
+pub(crate) const EVERY_MS: u64 = 500;
 
 #[derive(Clone, Copy, Debug)]
 struct Peer {

@@ -509,6 +509,7 @@ scripts! {
     birth_goes_on_under_another_leader
     birth_of_three
     counts_are_told_before_a_subscription_is_confirmed
+    counts_hold_however_short_the_quorum_loss_timeout
     counts_of_a_node_that_dies_are_dropped_soon
     counts_of_too_many_names_are_bounded
     counts_survive_a_link_that_comes_and_goes
