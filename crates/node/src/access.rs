@@ -17,7 +17,7 @@
 //! Not here: what rules mean (`session`), what is kept (`state`).
 
 use crate::errors;
-use crate::origin::{Waiter, Wants};
+use crate::origin::{Session, Waiter, Wants};
 use crate::shared::Shared;
 use bytes::Bytes;
 use corgi_base::{BatchName, ClientId, Now, Op, SubscriptionKind, UserChanges};
@@ -127,6 +127,11 @@ impl Access {
     pub(crate) fn forget(&mut self, client: ClientId) {
         self.identities.remove(&client);
         self.requests.retain(|(of, _), _| *of != client);
+    }
+
+    /// Forgets a change that was refused, or whose fate is unknown.
+    pub(crate) fn give_up(&mut self, client: ClientId, seq: Seq) {
+        self.requests.remove(&(client, seq));
     }
 
     fn identity(&self, client: ClientId) -> Identity {
@@ -356,7 +361,10 @@ impl Shared {
                         .any(|name| user.check_subscription(kind, name).is_err())
                 })
             };
-            if user.is_none_or(denied) {
+            // Until its session is in the log a node may not have applied all that changed before: it has let clients in
+            // by users that are not the cluster's.
+            let provisional = self.origin.session != Session::Open;
+            if provisional || user.is_none_or(denied) {
                 ends.push(client);
             }
         }

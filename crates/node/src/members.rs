@@ -58,6 +58,8 @@ struct Order {
     number: u64,
     change: Change,
     stage: Stage,
+    /// Leadership that has not gone by then stays: as long as it is on its way nothing is appended.
+    stays_ms: u64,
 }
 
 #[derive(Debug)]
@@ -84,6 +86,11 @@ impl Orders {
         self.current = None;
         self.answered.clear();
     }
+}
+
+/// How long a client's request may keep leadership on its way: two elections, or the heirs are not well.
+fn handing_over_ms(shared: &Shared) -> u64 {
+    2 * shared.config.timeouts.election_ms
 }
 
 impl<R: LogReader> Running<R> {
@@ -117,6 +124,7 @@ impl<R: LogReader> Running<R> {
             number,
             change,
             stage: Stage::New,
+            stays_ms: now.mono_ms + handing_over_ms(shared),
         });
         self.work_on_order(shared, now);
     }
@@ -161,6 +169,11 @@ impl<R: LogReader> Running<R> {
             return self.orders.lost();
         }
         let (from, change) = (order.from, order.change.clone());
+        let leads = matches!(change, Change::Lead) || change == Change::Forget(shared.config.id);
+        if leads && now.mono_ms >= order.stays_ms {
+            let error = errors::no_failover(handing_over_ms(shared));
+            return self.answer(shared, Err(error));
+        }
         match (&order.stage, change) {
             (Stage::New, Change::Lead) => {
                 if let Err(text) = self.give_to(shared, now, from) {

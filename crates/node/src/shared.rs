@@ -266,14 +266,17 @@ impl Shared {
             wants,
             user: self.access.user_of(client),
         };
-        if self.starved.is_some() {
-            self.clients.error(client, seq, self.no_room());
+        let refusal = if self.starved.is_some() {
+            self.no_room()
         } else if let Err(text) = self.access.check_write(waiter, ops) {
-            self.clients.error(client, seq, text);
+            text
         } else if !self.origin.write(now.mono_ms, waiter, ops) {
-            let waiting = self.origin.pending_bytes();
-            self.clients.error(client, seq, errors::try_again(waiting));
-        }
+            errors::try_again(self.origin.pending_bytes())
+        } else {
+            return;
+        };
+        self.access.give_up(client, seq);
+        self.clients.error(client, seq, refusal);
     }
 
     fn no_room(&self) -> Bytes {
@@ -446,10 +449,12 @@ impl Shared {
         let write_ms = self.config.timeouts.write_ms;
         let expired = self.origin.expire(now.mono_ms);
         for Waiter { client, seq, .. } in expired.unknown {
+            self.access.give_up(client, seq);
             self.clients
                 .error(client, seq, errors::indeterminate(write_ms));
         }
         for Waiter { client, seq, .. } in expired.unsent {
+            self.access.give_up(client, seq);
             self.clients
                 .error(client, seq, errors::cluster_down_write(write_ms));
         }

@@ -475,10 +475,7 @@ impl Session {
             Err(text) => Step::Answer(Reply::Error(text)),
         };
         self.decoder.set_authenticated(self.conn.may_run());
-        if *self.conn.user.name() != self.asked_as.0 {
-            // The node ends the connections of users that are removed, also of those that ask nothing.
-            self.identify();
-        }
+        self.identify_another();
         match step {
             Step::Answer(reply) => {
                 self.tally.end(begun, Some(&reply));
@@ -616,6 +613,14 @@ impl Session {
             self.asked_as = (user.clone(), revision);
             let user = user.clone();
             self.asks.push(Ask::As { user, revision });
+        }
+    }
+
+    /// Says who the client is now, if it is another: the node ends the connections of users that are removed, also of
+    /// those that ask nothing.
+    fn identify_another(&mut self) {
+        if *self.conn.user.name() != self.asked_as.0 {
+            self.identify();
         }
     }
 

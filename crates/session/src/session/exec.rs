@@ -26,7 +26,10 @@ impl Session {
             self.tally.end(begun, None);
         }
         match multi.exec(&self.conn.user, self.env.limits.max_request_bytes) {
-            Ok(exec) => self.advance(seq, exec, Place::New { silent }),
+            Ok(exec) => {
+                self.advance(seq, exec, Place::New { silent });
+                self.identify_another();
+            }
             Err(text) => {
                 let reply = Reply::Error(text);
                 self.tally.replied(seq, Some(&reply));
@@ -38,6 +41,7 @@ impl Session {
     /// Goes on with a transaction that runs alone, and whose command is done.
     pub(super) fn exec_goes_on(&mut self, seq: Seq, exec: Exec) {
         self.advance(seq, exec, Place::Alone);
+        self.identify_another();
     }
 
     fn advance(&mut self, seq: Seq, mut exec: Exec, place: Place) {
