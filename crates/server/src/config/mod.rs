@@ -286,8 +286,9 @@ impl Config {
         (ms > 0).then(|| Duration::from_millis(ms))
     }
 
-    /// Returns the largest frame between nodes: the largest operation, and its surroundings.
+    /// Returns the largest frame between nodes: the largest group of operations, which may take `proto-max-bulk-len` and
+    /// 1 MiB itself, and its surroundings.
     pub fn peer_frame_bytes_max(&self) -> usize {
-        self.proto_max_bulk_len + (1 << 20)
+        self.proto_max_bulk_len + (2 << 20)
     }
 }
