@@ -227,3 +227,30 @@ fn laravel_publishes_to_several_channels_as_one_step() {
     let refused = refused.unwrap_err().to_string();
     assert!(refused.contains("does not run Lua"), "{refused}");
 }
+
+/// An entry that no message between nodes could carry would stop the cluster: what is taken is sent, what cannot be sent
+/// is refused.
+#[test]
+fn the_largest_write_that_a_client_may_ask_for_is_agreed_and_a_larger_one_refused() {
+    let bulk = 1 << 20;
+    let mut cluster = Cluster::start_with(3, &["--proto-max-bulk-len", "1mb"]);
+    let leader = cluster.leader();
+    let script = b"for i = 2, #ARGV do redis.call('publish', ARGV[i], ARGV[1]) end";
+    let copies = 16;
+    // A message takes its tag, two lengths, and two strings; all of them may take 1 MiB beyond the longest string.
+    let room = bulk + (1 << 20);
+    for (payload_bytes, taken) in [(room / copies - 10, true), (room / copies - 9, false)] {
+        let payload = vec![b'x'; payload_bytes];
+        let mut args: Vec<&[u8]> = vec![b"EVAL", script, b"0", &payload];
+        args.extend(vec![&b"c"[..]; copies]);
+        for at in [leader, (leader + 1) % 3] {
+            let reply = connect(&cluster.nodes[at]).ask(&args);
+            let expected = if taken { "$-1" } else { "-ERR " };
+            assert!(reply.starts_with(expected), "{payload_bytes}: {reply}");
+            assert_eq!(
+                connect(&cluster.nodes[at]).ask(&[b"PUBLISH", b"a", b"b"]),
+                ":0"
+            );
+        }
+    }
+}

@@ -36,6 +36,9 @@ pub struct Limits {
     pub batch_bytes_max: usize,
     /// Batches that are sent and not applied yet.
     pub batches_in_flight_max: usize,
+    /// Bytes of the operations of one write, which are one entry of the log: what a message between nodes can carry. A
+    /// larger write is refused, because an entry that cannot be sent would stop the cluster.
+    pub write_bytes_max: usize,
     /// Bytes of operations that wait to be put in a batch; beyond this a write gets `-TRYAGAIN`.
     pub pending_bytes_max: usize,
     /// Bytes of messages that wait for one connection; beyond this it is fed from the log.

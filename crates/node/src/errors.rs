@@ -51,6 +51,15 @@ pub(crate) fn try_again(pending_bytes: usize) -> Bytes {
     .into()
 }
 
+/// What no entry of the log can hold.
+pub(crate) fn too_large(bytes: usize, max: usize) -> Bytes {
+    format!(
+        "ERR The write takes {bytes} bytes, at most {max} can be agreed at once: nothing was written; send less at once, or \
+         raise proto-max-bulk-len on all nodes"
+    )
+    .into()
+}
+
 /// Redis' text for a user that there must be.
 pub(crate) const DEFAULT_USER: &[u8] = b"ERR The 'default' user cannot be removed";
 

@@ -266,8 +266,12 @@ impl Shared {
             wants,
             user: self.access.user_of(client),
         };
+        let bytes = ops.iter().map(Op::encoded_len).sum();
+        let max = self.config.limits.write_bytes_max;
         let refusal = if self.starved.is_some() {
             self.no_room()
+        } else if bytes > max {
+            errors::too_large(bytes, max)
         } else if let Err(text) = self.access.check_write(waiter, ops) {
             text
         } else if !self.origin.write(now.mono_ms, waiter, ops) {

@@ -36,6 +36,7 @@ pub(crate) fn config(id: u64) -> NodeConfig {
         limits: Limits {
             batch_bytes_max: 1,
             batches_in_flight_max: 1,
+            write_bytes_max: usize::MAX,
             pending_bytes_max: 1,
             client_queue_bytes_max: 1,
             client_queue_bytes_low: 1,

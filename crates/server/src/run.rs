@@ -25,7 +25,7 @@ use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use crate::clients::listen::{self, Bound, Wanted};
 use crate::clients::{Clients, Settings};
-use crate::config::{BindAddr, Config};
+use crate::config::{self, BindAddr, Config};
 use crate::core::{Clock, Core};
 use crate::disk::{Event, Folder, Job, Queue, Steps, Worker, stall};
 use crate::facts::Process;
@@ -100,7 +100,7 @@ pub fn run(config: &Config, config_file: Option<PathBuf>, log: &Logger) -> anyho
         peers: PeerSettings::new(
             id,
             config.cluster_secret.clone(),
-            config.peer_frame_bytes_max(),
+            config::PEER_FRAME_BYTES_MAX,
         ),
         listeners: peer_listeners,
         log: log.clone(),

@@ -229,6 +229,7 @@ fn limits(rng: &mut Rng, tiny: bool) -> Limits {
         return Limits {
             batch_bytes_max: 256 << 10,
             batches_in_flight_max: 4,
+            write_bytes_max: 16 << 20,
             pending_bytes_max: 16 << 20,
             client_queue_bytes_max: 1 << 20,
             client_queue_bytes_low: 256 << 10,
@@ -248,6 +249,7 @@ fn limits(rng: &mut Rng, tiny: bool) -> Limits {
     Limits {
         batch_bytes_max: rng.pick(&[1, 100, 1000]),
         batches_in_flight_max: rng.pick(&[1, 2, 8]),
+        write_bytes_max: 16 << 20,
         pending_bytes_max: rng.pick(&[200, 2000, 20_000]),
         client_queue_bytes_max,
         client_queue_bytes_low: client_queue_bytes_max / rng.pick(&[1, 4, 20]),

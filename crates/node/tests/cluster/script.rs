@@ -103,6 +103,7 @@ fn prepare(args: &mut ArgumentConsumer<'_>) -> Result<World> {
     let limits = Limits {
         batch_bytes_max: number(args, "batch", 1 << 18)?,
         batches_in_flight_max: number(args, "inflight", 64)?,
+        write_bytes_max: number(args, "write", 1 << 24)?,
         pending_bytes_max: number(args, "pending", 1 << 24)?,
         client_queue_bytes_max: number(args, "queue", 1 << 20)?,
         client_queue_bytes_low: number(args, "low", 1 << 18)?,

@@ -50,6 +50,16 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+/// The largest value of `proto-max-bulk-len`.
+pub const BULK_BYTES_MAX: u64 = 64 << 20;
+
+/// What one write may take beyond `proto-max-bulk-len`: its other strings.
+const WRITE_BYTES_MORE: usize = 1 << 20;
+
+/// The largest frame between nodes: the largest write that any node may take, and its surroundings. It does not follow
+/// a node's own options: a leader's entry that another node did not take would stop the cluster.
+pub const PEER_FRAME_BYTES_MAX: usize = BULK_BYTES_MAX as usize + 2 * WRITE_BYTES_MORE;
+
 /// Bytes that are never shown.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Secret(Bytes);
@@ -263,6 +273,8 @@ impl Config {
             batch_bytes_max: 256 << 10,
             // One on the disk, one on the way, and room for both to be replaced at once.
             batches_in_flight_max: 4,
+            // What a request may hold, with what its encoding adds.
+            write_bytes_max: self.proto_max_bulk_len + WRITE_BYTES_MORE,
             pending_bytes_max: 16 << 20,
             client_queue_bytes_max: self.pubsub_output.hard,
             client_queue_bytes_low: self.pubsub_output.low,
@@ -284,11 +296,5 @@ impl Config {
     pub(crate) fn disk_stall(&self) -> Option<Duration> {
         let ms = self.disk_stall_timeout_ms;
         (ms > 0).then(|| Duration::from_millis(ms))
-    }
-
-    /// Returns the largest frame between nodes: the largest group of operations, which may take `proto-max-bulk-len` and
-    /// 1 MiB itself, and its surroundings.
-    pub fn peer_frame_bytes_max(&self) -> usize {
-        self.proto_max_bulk_len + (2 << 20)
     }
 }

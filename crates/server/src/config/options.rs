@@ -242,7 +242,7 @@ pub static OPTIONS: &[OptionSpec] = &[
         "proto-max-bulk-len",
         Kind::Memory {
             min: 1 << 20,
-            max: 64 << 20,
+            max: super::BULK_BYTES_MAX,
         },
         "16mb",
     )

@@ -65,7 +65,7 @@ fn without_arguments_it_is_one_node_on_loopback() {
     assert_eq!(limits.client_queue_bytes_max, 1 << 20);
     assert_eq!(limits.client_queue_bytes_low, 256 << 10);
     assert_eq!(limits.clients_queue_bytes_max, 128 << 20);
-    assert_eq!(config.peer_frame_bytes_max(), 18 << 20);
+    assert_eq!(limits.write_bytes_max, 17 << 20);
 }
 
 #[test]
