@@ -6,6 +6,7 @@
 use crate::clients::Clients;
 use crate::errors;
 use crate::members::Change;
+use crate::origin::Session;
 use crate::peer::PeerMessage;
 use crate::running::Running;
 use crate::shared::Shared;
@@ -187,6 +188,10 @@ impl<R: LogReader> Running<R> {
         let Some((leader, term)) = self.route else {
             return;
         };
+        // Until then a node may not know who the users are: whoever was let in by others is gone when it does.
+        if shared.origin.session != Session::Open {
+            return;
+        }
         let mut due = Vec::new();
         for request in &mut shared.admin.requests {
             let lately = request.sent.is_some_and(|(to, at, ms)| {
