@@ -16,6 +16,7 @@
 //! | [`effects`] | what applying an entry means to the rest of the node |
 //! | [`glob`] | Redis' pattern language, in bounded time |
 //! | [`users`] | changes of users |
+//! | [`time`] | the two clocks, as values |
 //! | [`codec`] | the reader of untrusted bytes that the codecs share |
 #![deny(clippy::iter_over_hash_type)]
 

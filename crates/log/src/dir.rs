@@ -45,11 +45,11 @@ pub struct DataDir {
 /// The opened stores of a data folder.
 #[derive(Debug)]
 pub struct Stores {
-    /// For the raft thread, and for cursors.
+    /// For the node, and for cursors.
     pub reader: RocksLogReader,
     /// For the disk thread.
     pub writer: RocksLogWriter,
-    /// For the apply thread.
+    /// For the disk thread, too.
     pub state: RocksState,
 }
 

@@ -3,9 +3,9 @@
 //! ```text
 //!   server ── DataDir::open ──▶ LOCK, identity
 //!     │            └ open_stores ──▶ Stores
-//!     ├ raft thread ───▶ RocksLogReader ─┐
+//!     ├ node, readers ─▶ RocksLogReader ─┐
 //!     ├ disk thread ───▶ RocksLogWriter ─┴─▶ <dir>/raft/    every write synced
-//!     └ apply thread ──▶ RocksState ───────▶ <dir>/state/   no WAL, flushed now and then
+//!     └ disk thread ───▶ RocksState ───────▶ <dir>/state/   no WAL, flushed now and then
 //!   people, tests ── dump_log ──▶ a stopped node's folder, read-only
 //! ```
 //!

@@ -39,6 +39,7 @@
 //! | `core` | the lock, and the ways out of it |
 //! | `clients` | listening, accepting, one connection |
 //! | `disk` | the disk thread and its queue |
+//! | `readers` | the threads that read the log for subscribers that lag |
 //! | [`peers`] | the transport between nodes |
 //! | [`config`] | redis.conf, command line, limits |
 //! | [`logging`] | the drain |
@@ -49,8 +50,8 @@
 //! | `stop` | signals, the last words of a process |
 //!
 //! # What it deliberately does not do
-//! TLS, metrics, the Cluster and Sentinel surfaces, access control lists: later releases. It does
-//! not become a daemon: that is for systemd or a container engine.
+//! TLS, metrics, the Cluster and Sentinel surfaces: later releases. It does not become a daemon: that
+//! is for systemd or a container engine.
 //!
 //! # Tests
 //! Each module has its own; connections are tested over real sockets against a scripted node.

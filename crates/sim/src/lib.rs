@@ -22,9 +22,8 @@
 //!
 //! # Not here
 //! Snapshots: they come with the code that they are about. Duplicated and reordered messages within a lane: a
-//! stream does not do
-//! that. RocksDB and sockets: the conformance suites and the tests with real processes are for
-//! those.
+//! stream does not do that. RocksDB and sockets: the conformance suites and the tests with real
+//! processes are for those.
 //!
 //! # How it is tested
 //! Each checker has unit tests with the violations that it must catch. `tests/seeds.rs` runs the
