@@ -57,8 +57,9 @@ pub(crate) struct Access {
     /// What sessions see.
     shown: Users,
     acl: Arc<Acl>,
-    /// The users of this node's configuration, for a cluster that has none.
-    configured: Arc<Acl>,
+    /// The users of this node's configuration, for a cluster that has none; if it is more than the user that there is
+    /// without any.
+    configured: Option<Arc<Acl>>,
     all_channels: bool,
     names: Vec<Bytes>,
     /// Those that are not `default`, or were checked against a later revision than the first.
@@ -73,7 +74,8 @@ impl Access {
         Self {
             acl: configured.clone(),
             shown,
-            configured,
+            // Compared here, once: a pump asks for it.
+            configured: (*configured != Acl::default()).then_some(configured),
             all_channels,
             names: vec![Bytes::from_static(b"default")],
             identities: BTreeMap::new(),
@@ -88,10 +90,13 @@ impl Access {
 
     /// Returns the users that a cluster without any shall begin with, if this node has some.
     pub(crate) fn seed(&self, state: &State) -> Option<UserChanges> {
-        let wanted = state.users_revision() == 0 && *self.configured != Acl::default();
-        wanted.then(|| UserChanges {
+        let first = self
+            .configured
+            .as_ref()
+            .filter(|_| state.users_revision() == 0);
+        first.map(|configured| UserChanges {
             replace: true,
-            changes: definitions(&self.configured).collect(),
+            changes: definitions(configured).collect(),
         })
     }
 
@@ -110,7 +115,8 @@ impl Access {
 
     /// Whether this node's configuration has other users than the cluster.
     fn differs(&self) -> bool {
-        *self.configured != Acl::default() && !self.configured.users().eq(self.acl.users())
+        let configured = self.configured.as_ref();
+        configured.is_some_and(|configured| !configured.users().eq(self.acl.users()))
     }
 
     /// Takes note of who a client is.
