@@ -148,9 +148,14 @@ fn how_it_ended(
         ended = Ended::Failed;
     }
     while let Ok(reason) = later.try_recv() {
-        if let StopReason::Fatal(text) = reason {
-            crit!(log, "the node could not go on while it was stopped"; "error" => text);
-            ended = Ended::Failed;
+        match reason {
+            StopReason::Fatal(text) => {
+                crit!(log, "the node could not go on while it was stopped"; "error" => text);
+                ended = Ended::Failed;
+            }
+            // It has said so itself.
+            StopReason::Hangs => ended = Ended::Failed,
+            StopReason::Signal(_) | StopReason::Removed(_) => {}
         }
     }
     ended
@@ -572,6 +577,8 @@ mod tests {
         stop.request(StopReason::Removed("by n1".to_owned()));
         assert_eq!(how_it_ended(signal(), &mut later, &log), Ended::Orderly);
         stop.request(StopReason::Fatal("damaged".to_owned()));
+        assert_eq!(how_it_ended(signal(), &mut later, &log), Ended::Failed);
+        stop.request(StopReason::Hangs);
         assert_eq!(how_it_ended(signal(), &mut later, &log), Ended::Failed);
         let fatal = StopReason::Fatal("damaged".to_owned());
         assert_eq!(how_it_ended(fatal, &mut later, &log), Ended::Failed);

@@ -131,6 +131,8 @@ pub struct View {
     pub lib_ver: Option<Bytes>,
     /// Who it is.
     pub user: Bytes,
+    /// It may run commands: it has shown a password, or needs none.
+    pub authenticated: bool,
     /// From `SELECT`.
     pub database: u32,
     /// From `HELLO`.

@@ -22,13 +22,13 @@ pub(crate) fn redact(spec: &Spec, args: &[Bytes]) -> Vec<Bytes> {
     shown
 }
 
-/// `HELLO protover AUTH user password …`.
+/// `HELLO protover AUTH user password …`. The word may also be a name that is set: what follows each is left out.
 fn after_auth(args: &mut [Bytes]) {
-    let auth = args
-        .iter()
-        .position(|arg| arg.eq_ignore_ascii_case(b"auth"));
-    if let Some(auth) = auth {
-        let secrets = args.iter_mut().skip(auth + 1).take(2);
+    let words = args.iter().enumerate().skip(2);
+    let auths = words.filter(|(_, arg)| arg.eq_ignore_ascii_case(b"auth"));
+    let auths: Vec<usize> = auths.map(|(at, _)| at).collect();
+    for at in auths {
+        let secrets = args.iter_mut().skip(at + 1).take(2);
         secrets.for_each(|arg| *arg = REDACTED);
     }
 }
@@ -77,6 +77,10 @@ mod tests {
             "HELLO 3 AUTH (redacted) (redacted) SETNAME me"
         );
         assert_eq!(shown("HELLO 3 AUTH user"), "HELLO 3 AUTH (redacted)");
+        assert_eq!(
+            shown("HELLO 3 SETNAME auth AUTH user secret"),
+            "HELLO 3 SETNAME auth (redacted) (redacted) (redacted)"
+        );
         assert_eq!(shown("PUBLISH auth secret"), "PUBLISH auth secret");
     }
 }

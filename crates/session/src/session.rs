@@ -296,6 +296,7 @@ impl Session {
             lib_name: self.conn.lib_name.clone(),
             lib_ver: self.conn.lib_ver.clone(),
             user: self.conn.user.name().clone(),
+            authenticated: self.authenticated(),
             database: self.conn.database,
             protocol: self.conn.protocol,
             channels: self.channels,
@@ -344,7 +345,13 @@ impl Session {
 
     /// Returns how many bytes of a request it holds that has begun and is not complete.
     pub fn request_bytes(&self) -> usize {
-        self.decoder.request_bytes()
+        let postponed = self.postponed.iter().flatten();
+        self.decoder.request_bytes() + postponed.map(Bytes::len).sum::<usize>()
+    }
+
+    /// Returns whether a command waits for the end of a pause.
+    pub fn postpones(&self) -> bool {
+        self.postponed.is_some()
     }
 
     /// Returns the number of the request that has begun and is not complete, if there is one.

@@ -41,6 +41,10 @@ const CLOSING_MAX: Duration = Duration::from_secs(5);
 /// it: enough for what was on its way.
 const LINGER_MAX: Duration = Duration::from_secs(1);
 const LINGER_BYTES_MAX: usize = 64 << 20;
+/// A monitor is given more to show when no more than so much waits: what it does not read stays where it is counted.
+const MONITOR_BYTES_LOW: usize = 256 << 10;
+/// So much is read of a client whose command waits for the end of a pause: its leaving is seen.
+const PAUSED_INPUT_MAX: usize = 64 << 10;
 /// Pieces of one vectored write. More would seldom be taken by the socket's buffer.
 const PIECES_MAX: usize = 64;
 
@@ -127,8 +131,9 @@ impl Connection {
             let deadline = self.deadline();
             let interest = self.interest();
             let pause_over = self.paused_until.map(Instant::from_std);
+            // In no order of preference: whatever never stops to be ready, a client that sends without pause or messages
+            // that come without pause, leaves the others their turn.
             tokio::select! {
-                biased;
                 () = self.place.outbox().news() => {}
                 ready = self.stream.ready(interest) => {
                     let Ok(ready) = ready else { break End::Broken };
@@ -165,8 +170,8 @@ impl Connection {
         loop {
             self.converse();
             let wrote = self.write()?;
-            // Room in the output may let commands run that were held back.
-            if !wrote || self.input.is_empty() {
+            // Room in the output may let commands run that were held back, or take what a monitor shows.
+            if !wrote || (self.input.is_empty() && !self.place.entry().has_feed()) {
                 break;
             }
         }
@@ -185,10 +190,9 @@ impl Connection {
         let local = self.place.local();
         local.count(&self.session.take_finished());
         let view = self.session.view();
-        let waits = view
-            .paused
-            .then(|| local.registry.paused(Instant::now().into_std()).1);
-        self.paused_until = waits.flatten();
+        if !view.paused {
+            self.paused_until = None;
+        }
         if view.monitor != self.monitors {
             self.monitors = view.monitor;
             local.registry.set_monitor(self.place.entry(), view.monitor);
@@ -215,14 +219,16 @@ impl Connection {
                 self.hear(told);
             }
             let local = self.place.local();
-            if self.monitors {
+            if self.monitors && self.session.unwritten() < MONITOR_BYTES_LOW {
                 for line in self.place.entry().take_feed() {
                     self.session.tell(Told::Deliver(line));
                 }
             }
             if !self.stopping {
-                let now = std::time::Instant::now();
-                self.session.set_pause(local.registry.paused(now).0);
+                // By the pause that the session goes by, not by a later look: it may be over by then.
+                let (pause, until) = local.registry.paused(std::time::Instant::now());
+                self.session.set_pause(pause);
+                self.paused_until = until;
                 self.session.set_observed(local.registry.observed());
                 self.session.read(&mut self.input);
                 local.show(self.place.entry(), &self.session.take_shown());
@@ -324,7 +330,8 @@ impl Connection {
     }
 
     fn wants_input(&self) -> bool {
-        self.closing_since.is_none() && self.session.wants_input()
+        let paused = self.session.postpones() && self.input.len() < PAUSED_INPUT_MAX;
+        self.closing_since.is_none() && (self.session.wants_input() || paused)
     }
 
     fn interest(&mut self) -> Option<Interest> {
@@ -349,10 +356,12 @@ impl Connection {
             return Some(since + CLOSING_MAX);
         }
         let unfinished = self.session.unfinished();
+        // Who waits for the end of a pause waits for others.
+        let paused = self.session.postpones();
         let standing = Standing {
-            authenticated: self.session.authenticated(),
-            unfinished: unfinished.filter(|_| self.wants_input()),
-            may_idle: self.session.listens() || self.unanswered > 0,
+            authenticated: self.session.authenticated() || paused,
+            unfinished: unfinished.filter(|_| self.wants_input() && !paused),
+            may_idle: self.session.listens() || self.unanswered > 0 || paused,
         };
         self.deadlines.stands(Instant::now(), standing);
         self.deadlines.next()

@@ -18,6 +18,8 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio::sync::watch;
 use tokio::time::timeout;
 
+mod pressing;
+
 /// Long enough that only a fault takes so long.
 const DEADLINE: Duration = Duration::from_secs(20);
 

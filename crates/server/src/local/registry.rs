@@ -97,6 +97,11 @@ impl Entry {
         std::mem::take(&mut feed.lines)
     }
 
+    /// Whether there are lines to take.
+    pub(crate) fn has_feed(&self) -> bool {
+        self.feed.lock().expect(UNPOISONED).bytes > 0
+    }
+
     fn feed(&self, line: Bytes, bytes_max: u64) {
         let mut feed = self.feed.lock().expect(UNPOISONED);
         feed.bytes += line.len();
@@ -174,7 +179,7 @@ impl Registry {
     }
 
     /// Takes note of what a client has sent and is not executed. If all together hold too much, those that hold most
-    /// are closed, as in Redis, but for those with `CLIENT NO-EVICT ON`.
+    /// are closed, as in Redis, but for those with `CLIENT NO-EVICT ON`; strangers before all others.
     pub(crate) fn holds(&self, entry: &Entry, bytes: u64) {
         if entry.killed() || !self.change_held(entry, bytes) {
             return;
@@ -184,7 +189,10 @@ impl Registry {
             let all = self.all().into_iter();
             let may_go = all.filter(|entry| !entry.killed() && !protected(entry));
             let held = |entry: &Arc<Entry>| entry.held.load(Ordering::Relaxed);
-            let Some(largest) = may_go.max_by_key(held).filter(|entry| held(entry) > 0) else {
+            let stranger =
+                |entry: &Entry| entry.seen().is_some_and(|seen| !seen.view.authenticated);
+            let holding = may_go.filter(|entry| held(entry) > 0);
+            let Some(largest) = holding.max_by_key(|entry| (stranger(entry), held(entry))) else {
                 return;
             };
             largest.kill();
@@ -243,14 +251,14 @@ impl Registry {
     pub(crate) fn pause(&self, length: Duration, pause: Pause, now: Instant) {
         let end = self.micros(now.checked_add(length).unwrap_or(now));
         let new = (end << 1) | u64::from(pause == Pause::All);
-        let held = self.pause.load(Ordering::Relaxed);
-        let held = if held >> 1 > self.micros(now) {
-            held
-        } else {
-            0
+        let now = self.micros(now);
+        let longest = |held: u64| {
+            let held = if held >> 1 > now { held } else { 0 };
+            Some((new & !1).max(held & !1) | ((new | held) & 1))
         };
-        let pause = (new & !1).max(held & !1) | ((new | held) & 1);
-        self.pause.store(pause, Ordering::Relaxed);
+        let _held_before = self
+            .pause
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, longest);
         self.wake_all();
     }
 
