@@ -7,14 +7,14 @@ use crate::connection::Connection;
 use crate::dispatch::{self, Checked, Refused};
 use crate::env::Env;
 use crate::errors;
-use crate::local::{LocalAsk, Pause, View};
+use crate::local::{LocalAsk, Pause};
 use crate::output::Output;
 use crate::parts::Parts;
 use crate::redact::redact;
 use crate::replies::Replies;
 use crate::table::{Flags, Spec};
 use crate::tally::{Finished, Shown, Tally};
-use crate::transaction::{Exec, Multi, Watched};
+use crate::transaction::{Exec, Watched};
 use bytes::{Bytes, BytesMut};
 use corgi_base::{ClientId, Protocol, SubscriptionKind};
 use corgi_resp::{Decoder, ProtocolError, Reply, encode, encode_subscription};
@@ -22,6 +22,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 mod exec;
+mod status;
 
 /// Before `AUTH` no more than this waits to be written: strangers get no memory.
 const UNAUTHENTICATED_BYTES_MAX: usize = 64 << 10;
@@ -288,101 +289,10 @@ impl Session {
         self.pause = pause;
     }
 
-    /// Returns what `CLIENT LIST` shows.
-    pub fn view(&self) -> View {
-        let multi = self.conn.multi.as_ref();
-        View {
-            name: self.conn.name.clone(),
-            lib_name: self.conn.lib_name.clone(),
-            lib_ver: self.conn.lib_ver.clone(),
-            user: self.conn.user.name().clone(),
-            authenticated: self.authenticated(),
-            database: self.conn.database,
-            protocol: self.conn.protocol,
-            channels: self.channels,
-            patterns: self.patterns,
-            shard_channels: self.conn.shard_subscriptions,
-            multi: multi.map(Multi::len),
-            multi_bytes: multi.map_or(0, Multi::bytes),
-            watched: self.conn.watched.len(),
-            command: self.last,
-            commands: self.next.0,
-            monitor: self.conn.monitor,
-            paused: self.postponed.is_some(),
-            no_evict: self.conn.no_evict,
-            no_touch: self.conn.no_touch,
-            may_redirect: self.conn.may_redirect,
-            output: self.unwritten(),
-        }
-    }
-
     /// Returns what waits to be written.
     pub fn output(&mut self) -> &mut Output {
         self.replies.release();
         &mut self.replies.output
-    }
-
-    /// Returns how many bytes wait to be written, with the messages that follow the reply of an `EXEC` which is not
-    /// complete yet.
-    pub fn unwritten(&self) -> usize {
-        let exec = self.barrier.as_ref().and_then(|b| b.exec.as_ref());
-        self.replies.output.len() + exec.map_or(0, |exec| exec.held_bytes())
-    }
-
-    /// Returns whether more should be read from the socket. If not, the client is ahead of what may
-    /// run or of what it reads itself, and TCP shall slow it down.
-    pub fn wants_input(&self) -> bool {
-        let done = self.ending || self.ended;
-        let waits = (self.barrier.is_some() && self.held_back) || self.postponed.is_some();
-        !done && !waits && !self.full()
-    }
-
-    /// Returns whether the connection is to be closed once [`Session::output`] is written: after
-    /// `QUIT`, a protocol error or [`Told::Close`].
-    pub fn closing(&self) -> bool {
-        self.ended || (self.ending && self.replies.outstanding() == 0)
-    }
-
-    /// Returns how many bytes of a request it holds that has begun and is not complete.
-    pub fn request_bytes(&self) -> usize {
-        let postponed = self.postponed.iter().flatten();
-        self.decoder.request_bytes() + postponed.map(Bytes::len).sum::<usize>()
-    }
-
-    /// Returns whether a command waits for the end of a pause.
-    pub fn postpones(&self) -> bool {
-        self.postponed.is_some()
-    }
-
-    /// Returns the number of the request that has begun and is not complete, if there is one.
-    pub fn unfinished(&self) -> Option<Seq> {
-        let within = self.decoder.is_within_request() && !self.ending && !self.ended;
-        within.then_some(self.next)
-    }
-
-    /// Returns the number that `CLIENT ID` answers.
-    pub fn id(&self) -> ClientId {
-        self.conn.id
-    }
-
-    /// Returns the protocol version in which replies now leave.
-    pub fn protocol(&self) -> Protocol {
-        self.conn.protocol
-    }
-
-    /// Returns whether the client may run commands.
-    pub fn authenticated(&self) -> bool {
-        self.conn.may_run()
-    }
-
-    /// Returns how many channels and patterns the node last counted.
-    pub fn subscriptions(&self) -> u64 {
-        self.conn.subscriptions
-    }
-
-    /// Returns whether the client is subscribed to anything.
-    pub fn listens(&self) -> bool {
-        self.conn.listens()
     }
 
     fn blocked(&self) -> bool {

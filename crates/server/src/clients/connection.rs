@@ -131,7 +131,7 @@ impl Connection {
             let deadline = self.deadline();
             let interest = self.interest();
             let pause_over = self.paused_until.map(Instant::from_std);
-            // In no order of preference: whatever never stops to be ready, a client that sends without pause or messages
+            // In no order of preference: what never stops to be ready, a client that sends without pause or messages
             // that come without pause, leaves the others their turn.
             tokio::select! {
                 () = self.place.outbox().news() => {}
@@ -193,10 +193,6 @@ impl Connection {
         if !view.paused {
             self.paused_until = None;
         }
-        if view.monitor != self.monitors {
-            self.monitors = view.monitor;
-            local.registry.set_monitor(self.place.entry(), view.monitor);
-        }
         let held = self.input.capacity() + self.session.request_bytes() + view.multi_bytes;
         self.place.entry().see(Seen {
             view,
@@ -231,6 +227,13 @@ impl Connection {
                 self.paused_until = until;
                 self.session.set_observed(local.registry.observed());
                 self.session.read(&mut self.input);
+                // Before the reply leaves: whoever has read it is shown everything, or nothing, from there on.
+                if self.session.monitors() != self.monitors {
+                    self.monitors = self.session.monitors();
+                    local
+                        .registry
+                        .set_monitor(self.place.entry(), self.monitors);
+                }
                 local.show(self.place.entry(), &self.session.take_shown());
             }
             let asks = self.session.take_asks();

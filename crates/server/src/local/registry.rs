@@ -228,6 +228,8 @@ impl Registry {
     pub(crate) fn set_monitor(&self, entry: &Arc<Entry>, on: bool) {
         let mut monitors = self.monitors.lock().expect(UNPOISONED);
         monitors.retain(|other| other.id != entry.id);
+        // What is left from another time is not for now.
+        entry.take_feed();
         if on {
             monitors.push(entry.clone());
         }
