@@ -228,9 +228,8 @@ fn laravel_publishes_to_several_channels_as_one_step() {
     assert!(refused.contains("does not run Lua"), "{refused}");
 }
 
-/// An entry that no message between nodes could carry would stop the cluster: what is taken is sent, what cannot be
-/// sent
-/// is refused.
+/// An entry that no message between nodes could carry would stop the cluster: what is taken is sent, and what cannot be
+/// sent is refused.
 #[test]
 fn the_largest_write_that_a_client_may_ask_for_is_agreed_and_a_larger_one_refused() {
     let bulk = 1 << 20;

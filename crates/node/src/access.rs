@@ -367,9 +367,8 @@ impl Shared {
                         .any(|name| user.check_subscription(kind, name).is_err())
                 })
             };
-            // Until its session is in the log a node may not have applied all that changed before: it has let
-            // clients in
-            // by users that are not the cluster's.
+            // Until its session is in the log a node may not have applied all that changed before: it has let clients
+            // in by users that are not the cluster's.
             let provisional = self.origin.session != Session::Open;
             if provisional || user.is_none_or(denied) {
                 ends.push(client);
