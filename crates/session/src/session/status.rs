@@ -52,7 +52,7 @@ impl Session {
     }
 
     /// Returns whether the connection is to be closed once [`Session::output`] is written: after
-    /// `QUIT`, a protocol error or [`Told::Close`].
+    /// `QUIT`, a protocol error or [`Told::Close`](crate::Told::Close).
     pub fn closing(&self) -> bool {
         self.ended || (self.ending && self.replies.outstanding() == 0)
     }
