@@ -70,7 +70,9 @@ def test_a_message_reaches_channel_and_pattern_subscribers_on_every_node(cluster
 def test_publish_and_pubsub_count_the_subscribers_of_all_nodes(cluster, protocol):
     channel = f"py.counted.{protocol}"
     clients = [client(port, protocol) for port in cluster.ports]
-    patterns = clients[0].pubsub_numpat()
+    # The test before this one has left patterns, whose connections are being closed.
+    for each in clients:
+        until("no pattern is left", lambda each=each: each.pubsub_numpat() == 0)
     pubsubs = [subscribed(port, protocol, channel=channel) for port in cluster.ports]
     # Right after the confirmation, on the node that is asked least.
     pubsubs.append(subscribed(cluster.ports[0], protocol, pattern=f"{channel}*"))
@@ -80,7 +82,7 @@ def test_publish_and_pubsub_count_the_subscribers_of_all_nodes(cluster, protocol
         assert each.publish(f"{channel}.more", "x") == 2
         assert each.pubsub_numsub(channel) == [(channel, 3)]
         assert each.pubsub_channels(f"{channel}*") == [channel]
-        assert each.pubsub_numpat() == patterns + 1
+        assert each.pubsub_numpat() == 1
     pubsubs[0].unsubscribe()
     while pubsubs[0].get_message(timeout=10)["type"] != "unsubscribe":
         pass
