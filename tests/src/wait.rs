@@ -35,3 +35,8 @@ pub fn until<T>(within: Duration, what: &str, mut probe: impl FnMut() -> Option<
 pub fn until_true(within: Duration, what: &str, mut probe: impl FnMut() -> bool) {
     until(within, what, || probe().then_some(()));
 }
+
+/// Lets time pass, to be somewhere in the middle of what another process does. Never to wait for something to come.
+pub fn pass(time: Duration) {
+    thread::sleep(time);
+}

@@ -15,6 +15,7 @@
 //! | [`entry`] | the head of a log entry: who sent it, in which order, with which stamp |
 //! | [`effects`] | what applying an entry means to the rest of the node |
 //! | [`glob`] | Redis' pattern language, in bounded time |
+//! | [`snapshot`] | what names a snapshot of the applied state |
 //! | [`users`] | changes of users |
 //! | [`time`] | the two clocks, as values |
 //! | [`codec`] | the reader of untrusted bytes that the codecs share |
@@ -26,6 +27,7 @@ pub mod entry;
 pub mod glob;
 pub mod ids;
 pub mod op;
+pub mod snapshot;
 pub mod time;
 pub mod users;
 
@@ -35,6 +37,7 @@ pub use ids::{
     BatchNumber, Boot, ClientId, ClusterId, InstanceId, LogIndex, MessageId, NodeId, Nonce, Term,
 };
 pub use op::Op;
+pub use snapshot::{FlushedIndex, SnapshotFile, SnapshotMeta};
 pub use time::Now;
 pub use users::UserChanges;
 

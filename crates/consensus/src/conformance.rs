@@ -8,12 +8,14 @@
 //! Not here: damage to stored bytes and failing disks, which only some stores can have.
 
 use bytes::Bytes;
-use corgi_base::{LogIndex, NodeId, Term};
+use corgi_base::{FlushedIndex, LogIndex, NodeId, Term};
 
 use crate::storage::{
     EntryType, HardState, LogBounds, LogEntry, LogReader, LogWrite, LogWriter, ReadLogError,
+    TruncateLimits, Truncated,
 };
 
+mod front;
 mod random;
 
 /// A place that holds one log, outliving the processes that open it.
@@ -29,9 +31,6 @@ pub trait LogFixture {
 
     /// Ends the process that holds the handles without a warning: all that was not synced is lost.
     fn crash(&mut self, reader: Self::Reader, writer: Self::Writer);
-
-    /// Removes the entries up to and including `upto` from the front, durably.
-    fn truncate(&mut self, writer: &mut Self::Writer, upto: LogIndex);
 }
 
 /// Runs every check, each on a fresh log from `fresh`.
@@ -53,8 +52,7 @@ pub fn suite<F: LogFixture>(mut fresh: impl FnMut() -> F) {
     acknowledged_writes_survive_a_crash(fresh());
     a_replaced_suffix_does_not_return_after_a_crash(fresh());
     readers_see_finished_writes(fresh());
-    truncated_entries_are_compacted_and_the_last_keeps_its_term(fresh());
-    a_log_truncated_to_nothing_goes_on(fresh());
+    front::suite(&mut fresh);
     for seed in 1..=8 {
         random::operations_agree_with_a_model(fresh(), seed);
     }
@@ -96,6 +94,17 @@ fn append(writer: &mut impl LogWriter, entries: Vec<LogEntry>) {
     writer
         .write(&[write(entries, 0)])
         .expect("the write succeeds");
+}
+
+/// Removes the entries up to and including `upto` from the front.
+fn truncate(writer: &mut impl LogWriter, upto: u64) -> Option<Truncated> {
+    let limits = TruncateLimits {
+        flushed: FlushedIndex::read_back(LogIndex(upto)),
+        hold: None,
+        retain_bytes: 0,
+        step_bytes: 0,
+    };
+    writer.truncate(&limits).expect("the log is truncated")
 }
 
 fn bounds(writer: &impl LogWriter) -> LogBounds {
@@ -374,64 +383,4 @@ fn readers_see_finished_writes<F: LogFixture>(mut log: F) {
         assert_eq!(read(&reader, 1, index + 1), entries(1..=index, 1));
         assert_eq!(reader.term(LogIndex(index)), Ok(Term(1)));
     }
-}
-
-fn truncated_entries_are_compacted_and_the_last_keeps_its_term<F: LogFixture>(mut log: F) {
-    let (reader, mut writer) = log.open();
-    writer
-        .write(&[write(entries(1..=3, 1), 0), write(entries(4..=9, 2), 9)])
-        .expect("the write succeeds");
-    log.truncate(&mut writer, LogIndex(3));
-    log.truncate(&mut writer, LogIndex(2)); // Already gone: nothing happens.
-    let check = |reader: &F::Reader, writer: &F::Writer| {
-        let bounds = bounds(writer);
-        assert_eq!(
-            (bounds.truncated_index, bounds.truncated_term),
-            (LogIndex(3), Term(1))
-        );
-        assert_log(reader, writer, &entries(4..=9, 2));
-        assert_eq!(
-            reader.term(LogIndex(3)),
-            Ok(Term(1)),
-            "raft asks for it at the edge"
-        );
-        for index in [LogIndex(0), LogIndex(2)] {
-            let gone = ReadLogError::Compacted {
-                index,
-                truncated: LogIndex(3),
-            };
-            assert_eq!(reader.term(index), Err(gone));
-        }
-        let gone = ReadLogError::Compacted {
-            index: LogIndex(3),
-            truncated: LogIndex(3),
-        };
-        assert_eq!(
-            reader.entries(LogIndex(3), LogIndex(6), u64::MAX),
-            Err(gone)
-        );
-    };
-    check(&reader, &writer);
-    log.crash(reader, writer);
-    let (reader, writer) = log.open();
-    check(&reader, &writer);
-}
-
-fn a_log_truncated_to_nothing_goes_on<F: LogFixture>(mut log: F) {
-    let (reader, mut writer) = log.open();
-    writer
-        .write(&[write(entries(1..=4, 2), 4)])
-        .expect("the write succeeds");
-    log.truncate(&mut writer, LogIndex(4));
-    assert_log(&reader, &writer, &[]);
-    log.crash(reader, writer);
-    let (reader, mut writer) = log.open();
-    assert_log(&reader, &writer, &[]);
-    writer
-        .write(&[write(entries(5..=6, 2), 4)])
-        .expect("the write succeeds");
-    writer
-        .write(&[write(entries(5..=7, 3), 5)])
-        .expect("the write succeeds");
-    assert_log(&reader, &writer, &entries(5..=7, 3));
 }

@@ -2,7 +2,9 @@
 
 use crate::storage::{EntryType, HardState, LogEntry};
 use crate::work::{ReadGrant, ReadId};
-use corgi_base::{LogIndex, NodeId, Term};
+use bytes::Bytes;
+use corgi_base::codec::Reader;
+use corgi_base::{LogIndex, NodeId, SnapshotFile, SnapshotMeta, Term};
 use raft::eraftpb;
 
 pub(crate) fn entry_from_log(entry: LogEntry) -> eraftpb::Entry {
@@ -47,6 +49,41 @@ pub(crate) fn hard_state_from_raft(hard_state: &eraftpb::HardState) -> HardState
         vote: NodeId::new(hard_state.vote),
         commit: LogIndex(hard_state.commit),
     }
+}
+
+pub(crate) fn conf_state(voters: &[NodeId], learners: &[NodeId]) -> eraftpb::ConfState {
+    let ids = |nodes: &[NodeId]| nodes.iter().map(|id| id.get()).collect::<Vec<_>>();
+    let mut out = eraftpb::ConfState::default();
+    out.set_voters(ids(voters));
+    out.set_learners(ids(learners));
+    out
+}
+
+/// The data names the file: `bytes:u64 hash:u64`.
+pub(crate) fn snapshot_to_raft(meta: &SnapshotMeta, file: &SnapshotFile) -> eraftpb::Snapshot {
+    let mut out = eraftpb::Snapshot::default();
+    out.mut_metadata().index = meta.index.0;
+    out.mut_metadata().term = meta.term.0;
+    let members = conf_state(&meta.voters, &meta.learners);
+    out.mut_metadata().set_conf_state(members);
+    out.data = [file.bytes.to_be_bytes(), file.hash.to_be_bytes()]
+        .concat()
+        .into();
+    out
+}
+
+/// Returns which file a snapshot is in; `None` if it does not say.
+pub(crate) fn file_from_raft(snapshot: &eraftpb::Snapshot) -> Option<SnapshotFile> {
+    let meta = snapshot.get_metadata();
+    let mut r = Reader::new(Bytes::copy_from_slice(&snapshot.data));
+    let file = SnapshotFile {
+        index: LogIndex(meta.index),
+        term: Term(meta.term),
+        bytes: r.u64("snapshot length").ok()?,
+        hash: r.u64("snapshot hash").ok()?,
+    };
+    r.finish().ok()?;
+    (meta.index > 0 && file.bytes > 0).then_some(file)
 }
 
 pub(crate) fn encode_read_id(id: ReadId) -> Vec<u8> {

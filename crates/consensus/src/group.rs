@@ -15,6 +15,12 @@
 //!   learners while its term is not synced; after a crash it could lead the same term again with other entries.)
 //! - Committed entries come out once, in index order, without gaps.
 
+mod snapshot;
+mod start;
+
+pub use snapshot::{SnapshotOffer, Stepped};
+pub use start::{GroupConfig, GroupStart, StartError};
+
 use crate::convert::{decode_read_state, encode_read_id, entry_to_log, hard_state_from_raft};
 use crate::message::{Envelope, promises_durability, refusal};
 use crate::pin::ElectionPin;
@@ -33,10 +39,6 @@ use raft::eraftpb::{
 use raft::{RawNode, StateRole};
 use slog::{Logger, o};
 use std::collections::VecDeque;
-
-mod start;
-
-pub use start::{GroupConfig, GroupStart, StartError};
 
 /// A write that is on its way to the disk, and what waits for it.
 #[derive(Debug)]
@@ -59,6 +61,9 @@ pub struct Group<R: LogReader> {
     /// The hard state as last handed out for writing.
     written: HardState,
     applied: LogIndex,
+    /// See [`GroupStart::state_lost`].
+    state_lost: bool,
+    installing: Option<snapshot::Installing>,
     pin: ElectionPin,
     #[cfg(feature = "seeded-bugs")]
     bug: Option<crate::SeededBug>,
@@ -84,15 +89,13 @@ impl<R: LogReader> Group<R> {
         reader: R,
         log: &Logger,
     ) -> Result<Self, StartError> {
-        start.check()?;
-        let GroupStart {
-            mut bounds,
-            applied,
-            voters,
-            learners,
-        } = start;
-        // The stored commit may lag behind what was applied; raft-rs refuses to start then.
-        bounds.hard_state.commit = bounds.hard_state.commit.max(applied);
+        let state_lost = start.state_lost;
+        let (bounds, applied) = start.check()?;
+        let (voters, learners) = if state_lost {
+            (Vec::new(), Vec::new())
+        } else {
+            (start.voters, start.learners)
+        };
         let written = bounds.hard_state;
         let sole_voter = voters == [config.id];
         let tail = Tail::new(reader, bounds, voters, learners, config.tail_bytes_max);
@@ -107,6 +110,8 @@ impl<R: LogReader> Group<R> {
             next_token: 1,
             written,
             applied,
+            state_lost,
+            installing: None,
             pin,
             #[cfg(feature = "seeded-bugs")]
             bug: None,
@@ -130,6 +135,7 @@ impl<R: LogReader> Group<R> {
             return;
         }
         self.raw.tick();
+        self.ask_for_snapshot();
         self.pin.apply(&mut self.raw);
     }
 
@@ -145,21 +151,22 @@ impl<R: LogReader> Group<R> {
         self.pin.apply(&mut self.raw);
     }
 
-    /// A sole voter leads in the moment in which it campaigns, and raft-rs then asserts that its log is on disk. It may
-    /// not be if the other voters have just been removed: time waits for the disk then.
+    /// raft-rs looks through all entries that are not applied before it campaigns, and while a snapshot is on its way
+    /// to the disk they are not in the log any more. And a sole voter leads in the moment in which it campaigns, and
+    /// raft-rs then asserts that its log is on disk, which it may not be if the other voters have just been removed.
+    /// Time waits for the disk then.
     fn must_sync_before_election(&self) -> bool {
         let raft = &self.raw.raft;
-        raft.state != StateRole::Leader
-            && raft.promotable()
-            && raft.prs().is_singleton()
-            && raft.raft_log.persisted != raft.raft_log.last_index()
+        let sole_voter = raft.promotable() && raft.prs().is_singleton();
+        let unsynced = raft.raft_log.persisted != raft.raft_log.last_index();
+        raft.state != StateRole::Leader && (self.installing.is_some() || (sole_voter && unsynced))
     }
 
     /// Takes a message that `peer` sent.
     ///
     /// # Errors
     /// [`StepError`]; the group is as it was before.
-    pub fn step(&mut self, peer: NodeId, bytes: &Bytes) -> Result<(), StepError> {
+    pub fn step(&mut self, peer: NodeId, bytes: &Bytes) -> Result<Stepped, StepError> {
         let message = Message::parse_from_carllerche_bytes(bytes)
             .map_err(|error| StepError::Malformed(error.to_string()))?;
         if message.from != peer.get() || message.to != self.id.get() {
@@ -176,11 +183,24 @@ impl<R: LogReader> Group<R> {
         }
         if message.get_msg_type() == MessageType::MsgTimeoutNow && self.must_sync_before_election()
         {
-            return Ok(());
+            return Ok(Stepped::Taken);
         }
+        if message.get_msg_type() == MessageType::MsgSnapshot {
+            return self.step_snapshot(peer, message);
+        }
+        self.step_raft(message)
+    }
+
+    fn step_raft(&mut self, message: Message) -> Result<Stepped, StepError> {
+        let accepted = message.get_msg_type() == MessageType::MsgAppendResponse && !message.reject;
+        let (from, index) = (message.from, message.index);
         let result = self.raw.step(message);
+        if accepted {
+            self.has_snapshot(from, index);
+        }
         self.pin.apply(&mut self.raw);
-        result.map_err(|error| StepError::Refused(error.to_string()))
+        result.map_err(|error| StepError::Refused(error.to_string()))?;
+        Ok(Stepped::Taken)
     }
 
     /// Appends an entry if this node leads. Returns where it lands.
@@ -293,11 +313,14 @@ impl<R: LogReader> Group<R> {
             return None;
         }
         let mut ready = self.raw.ready();
-        assert!(
-            ready.snapshot().is_empty(),
-            "a snapshot arrived, but no log is ever truncated: {:?}",
-            ready.snapshot().get_metadata()
-        );
+        let number = ready.number();
+        let install = (!ready.snapshot().is_empty()).then(|| {
+            assert!(
+                ready.entries().is_empty(),
+                "work is taken after every input, so that nothing comes with a snapshot"
+            );
+            self.take_snapshot(number, ready.snapshot())
+        });
         let entries = ready.take_entries();
         self.raw.mut_store().append(&entries);
         let hard_state = ready.hs().map(hard_state_from_raft);
@@ -313,16 +336,21 @@ impl<R: LogReader> Group<R> {
         #[cfg(feature = "seeded-bugs")]
         let changes_vote = changes_vote && self.bug != Some(crate::SeededBug::VoteNotSynced);
         let leads = self.raw.raft.state == StateRole::Leader;
-        let committed = ready.take_committed_entries();
+        let mut committed = ready.take_committed_entries();
+        if self.state_lost {
+            // The snapshot that is to come is not older than any of them.
+            committed.clear();
+        }
         let reads = ready
             .take_read_states()
             .iter()
             .filter_map(decode_read_state)
             .collect();
-        let number = ready.number();
         self.raw.advance_append_async(ready);
 
-        let persist = if entries.is_empty() && !changes_vote {
+        let persist = if install.is_some() {
+            None
+        } else if entries.is_empty() && !changes_vote {
             self.attach(number)
         } else {
             Some(self.hand_out(number, &entries, changes_vote))
@@ -338,6 +366,7 @@ impl<R: LogReader> Group<R> {
             .collect();
         Some(Work {
             send,
+            install,
             persist,
             committed,
             reads,
@@ -464,6 +493,10 @@ impl<R: LogReader> Group<R> {
     /// # Panics
     /// If the tokens do not come back in the order in which they were handed out.
     pub fn persisted(&mut self, token: PersistToken) -> Vec<Envelope> {
+        self.finish(token)
+    }
+
+    fn finish(&mut self, token: PersistToken) -> Vec<Envelope> {
         let done = self
             .outstanding
             .pop_front()
@@ -538,6 +571,7 @@ impl<R: LogReader> Group<R> {
             term: Term(raft.term),
             leader: NodeId::new(raft.leader_id),
             commit_index: LogIndex(raft.raft_log.committed),
+            first_index: self.raw.store().truncated_index().next(),
             last_index: LogIndex(raft.raft_log.last_index()),
             voter: raft.promotable(),
         }

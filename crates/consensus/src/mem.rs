@@ -26,7 +26,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use corgi_base::{LogIndex, Term};
 
 use crate::storage::{
-    HardState, LogBounds, LogEntry, LogReader, LogWrite, LogWriter, ReadLogError, WriteLogError,
+    HardState, LogBounds, LogEntry, LogInstall, LogReader, LogWrite, LogWriter, ReadLogError,
+    TruncateLimits, Truncated, WriteLogError,
 };
 
 /// The disk of one node's Raft log. Clones are the same disk.
@@ -51,6 +52,8 @@ struct Image {
     /// Consecutive; the first has the index after `truncated`.
     entries: Vec<LogEntry>,
     damage: Damage,
+    /// Whether the applied state is still to be replaced.
+    installing: bool,
 }
 
 impl MemLog {
@@ -190,29 +193,6 @@ impl MemLogWriter {
             disk.durable.apply(&group);
         }
     }
-
-    /// Removes the entries up to and including `upto` from the front, durably; nothing if they are
-    /// gone already.
-    ///
-    /// # Panics
-    /// If `upto` is beyond the last entry.
-    pub fn truncate(&mut self, upto: LogIndex) {
-        self.sync();
-        let mut disk = self.handle.disk();
-        let image = &mut disk.durable;
-        if upto <= image.truncated.0 {
-            return;
-        }
-        let last = image.last().0;
-        assert!(
-            upto <= last,
-            "truncate up to {upto}, beyond the last entry {last}"
-        );
-        let position = (upto.0 - image.truncated.0.0 - 1) as usize;
-        image.truncated = (upto, image.entries[position].term);
-        image.entries.drain(..=position);
-        image.damage.truncated(upto);
-    }
 }
 
 impl LogWriter for MemLogWriter {
@@ -225,6 +205,36 @@ impl LogWriter for MemLogWriter {
         self.sync();
         Ok(())
     }
+
+    fn install(&mut self, install: &LogInstall) -> Result<(), WriteLogError> {
+        let LogInstall {
+            index,
+            term,
+            hard_state,
+        } = *install;
+        self.sync();
+        let image = &mut self.handle.disk().durable;
+        *image = Image {
+            hard_state,
+            truncated: (index, term),
+            entries: Vec::new(),
+            installing: true,
+            damage: Damage::default(),
+        };
+        image.check();
+        Ok(())
+    }
+
+    fn installed(&mut self) -> Result<(), WriteLogError> {
+        self.sync();
+        self.handle.disk().durable.installing = false;
+        Ok(())
+    }
+
+    fn truncate(&mut self, limits: &TruncateLimits) -> Result<Option<Truncated>, WriteLogError> {
+        self.sync();
+        Ok(self.handle.disk().durable.truncate(limits))
+    }
 }
 
 impl Image {
@@ -236,6 +246,7 @@ impl Image {
             truncated_term: self.truncated.1,
             last_index,
             last_term,
+            installing: self.installing,
         }
     }
 
@@ -264,16 +275,56 @@ impl Image {
                 self.hard_state = hard_state;
             }
         }
+        self.check();
+    }
+
+    fn check(&self) {
         let (last, last_term) = self.last();
         let HardState { term, commit, .. } = self.hard_state;
+        let truncated = self.truncated.0;
         assert!(
-            commit <= last,
-            "commit {commit} is beyond the last entry {last}"
+            truncated <= commit && commit <= last,
+            "commit {commit} is not within {truncated}..={last}"
         );
         assert!(
             term >= last_term,
             "term {term} is older than the last entry's {last_term}"
         );
+    }
+
+    /// Removes entries from the front.
+    fn truncate(&mut self, limits: &TruncateLimits) -> Option<Truncated> {
+        let flushed = limits.flushed.get();
+        let last = self.last().0;
+        assert!(
+            flushed <= last,
+            "the state is flushed up to {flushed}, beyond the last entry {last}"
+        );
+        let may = limits.hold.unwrap_or(flushed).min(flushed);
+        let bytes = |entries: &[LogEntry]| -> u64 {
+            let payload = entries.iter().map(LogEntry::payload_bytes);
+            payload.sum::<usize>() as u64
+        };
+        let mut left = bytes(&self.entries);
+        let mut count = 0;
+        for entry in self.entries.iter().take_while(|entry| entry.index <= may) {
+            left -= entry.payload_bytes() as u64;
+            if left < limits.retain_bytes {
+                break;
+            }
+            count += 1;
+        }
+        let gone = &self.entries[..count];
+        let last = gone.last()?;
+        if bytes(gone) < limits.step_bytes {
+            return None;
+        }
+        let (index, term) = (last.index, last.term);
+        self.truncated = (index, term);
+        self.entries.drain(..count);
+        self.damage.truncated(index);
+        self.hard_state.commit = self.hard_state.commit.max(index);
+        Some(Truncated { index, term })
     }
 
     fn replace_from(&mut self, entries: &[LogEntry]) {
@@ -313,10 +364,6 @@ mod tests {
 
         fn crash(&mut self, _: MemLogReader, _: MemLogWriter) {
             self.0.crash(0);
-        }
-
-        fn truncate(&mut self, writer: &mut MemLogWriter, upto: LogIndex) {
-            writer.truncate(upto);
         }
     }
 

@@ -28,6 +28,8 @@ struct Summary {
     commit: u64,
     entries: usize,
     reject: bool,
+    /// The entry of the snapshot that is offered or asked for; 0 if none is.
+    snapshot: u64,
 }
 
 impl Envelope {
@@ -50,6 +52,10 @@ impl Envelope {
                 commit: message.commit,
                 entries: message.entries.len(),
                 reject: message.reject,
+                snapshot: match kind {
+                    MessageType::MsgSnapshot => message.get_snapshot().get_metadata().index,
+                    _ => message.request_snapshot,
+                },
             },
         })
     }
@@ -76,7 +82,11 @@ impl fmt::Debug for Envelope {
             MessageType::MsgRequestVote | MessageType::MsgRequestPreVote => {
                 write!(f, " last={}@{}", s.index, s.log_term)
             }
+            MessageType::MsgAppendResponse if s.snapshot > 0 => {
+                write!(f, " wants a snapshot of {}", s.snapshot)
+            }
             MessageType::MsgAppendResponse if s.reject => write!(f, " reject at={}", s.index),
+            MessageType::MsgSnapshot => write!(f, " of {}", s.snapshot),
             MessageType::MsgAppendResponse => write!(f, " match={}", s.index),
             MessageType::MsgRequestVoteResponse | MessageType::MsgRequestPreVoteResponse => {
                 write!(f, " {}", if s.reject { "reject" } else { "grant" })
@@ -86,7 +96,6 @@ impl fmt::Debug for Envelope {
             MessageType::MsgHup
             | MessageType::MsgBeat
             | MessageType::MsgPropose
-            | MessageType::MsgSnapshot
             | MessageType::MsgHeartbeatResponse
             | MessageType::MsgUnreachable
             | MessageType::MsgSnapStatus
@@ -131,9 +140,6 @@ pub(crate) fn refusal(message: &Message) -> Option<&'static str> {
     match message.get_msg_type() {
         MessageType::MsgPropose => Some("batches are forwarded by the node, not by raft"),
         MessageType::MsgTransferLeader => Some("only a leader's own node asks it to hand over"),
-        MessageType::MsgSnapshot => {
-            Some("no log is ever truncated, so that nobody sends snapshots")
-        }
         MessageType::MsgReadIndex if message.entries.len() != 1 => Some("a read has one context"),
         MessageType::MsgReadIndex
         | MessageType::MsgReadIndexResp
@@ -143,6 +149,7 @@ pub(crate) fn refusal(message: &Message) -> Option<&'static str> {
         | MessageType::MsgAppendResponse
         | MessageType::MsgRequestVote
         | MessageType::MsgRequestVoteResponse
+        | MessageType::MsgSnapshot
         | MessageType::MsgHeartbeat
         | MessageType::MsgHeartbeatResponse
         | MessageType::MsgUnreachable

@@ -5,7 +5,7 @@
 //! answered by the in-memory tail (see [`crate::tail`]).
 
 use bytes::Bytes;
-use corgi_base::{LogIndex, NodeId, Term};
+use corgi_base::{FlushedIndex, LogIndex, NodeId, Term};
 
 /// What raft needs an entry to be. The numbers are on disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,6 +78,42 @@ pub struct LogBounds {
     pub last_index: LogIndex,
     /// Its term.
     pub last_term: Term,
+    /// Whether the log was reset to a snapshot, and the applied state is not yet known to be that snapshot's: the state
+    /// must be replaced (again) before the node starts.
+    pub installing: bool,
+}
+
+/// A reset of the log to a snapshot: it is empty then, and goes on after the snapshot's entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LogInstall {
+    /// The last entry whose effects the snapshot holds.
+    pub index: LogIndex,
+    /// The term of that entry.
+    pub term: Term,
+    /// The hard state, whose commit is at least `index`.
+    pub hard_state: HardState,
+}
+
+/// What may be removed from the front of a log.
+#[derive(Clone, Copy, Debug)]
+pub struct TruncateLimits {
+    /// Up to where the applied state survives a crash: what comes after can be rebuilt from nothing but the log.
+    pub flushed: FlushedIndex,
+    /// Entries after this one are still needed by somebody.
+    pub hold: Option<LogIndex>,
+    /// So many bytes of the newest entries stay at least.
+    pub retain_bytes: u64,
+    /// With fewer bytes to gain nothing is removed.
+    pub step_bytes: u64,
+}
+
+/// Up to where a log has been truncated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Truncated {
+    /// The last entry that was removed.
+    pub index: LogIndex,
+    /// Its term.
+    pub term: Term,
 }
 
 /// One atomic write. All or nothing of it survives a crash.
@@ -170,4 +206,25 @@ pub trait LogWriter: Send {
     /// # Errors
     /// [`WriteLogError`], after which the process must end.
     fn write(&mut self, writes: &[LogWrite]) -> Result<(), WriteLogError>;
+
+    /// Resets the log to a snapshot and notes that the applied state is to be replaced ([`LogBounds::installing`]), all
+    /// as one synced write. Whatever the log held is gone.
+    ///
+    /// # Errors
+    /// [`WriteLogError`], after which the process must end.
+    fn install(&mut self, install: &LogInstall) -> Result<(), WriteLogError>;
+
+    /// Notes, synced, that the applied state is the snapshot's.
+    ///
+    /// # Errors
+    /// [`WriteLogError`], after which the process must end.
+    fn installed(&mut self) -> Result<(), WriteLogError>;
+
+    /// Removes entries from the front as far as `limits` allow, as one synced write, and raises the stored commit to
+    /// the last of them. Returns where the log begins now, or `None` if nothing was removed. Sizes may be estimated, as
+    /// long as `retain_bytes` are kept.
+    ///
+    /// # Errors
+    /// [`WriteLogError`], after which the process must end.
+    fn truncate(&mut self, limits: &TruncateLimits) -> Result<Option<Truncated>, WriteLogError>;
 }

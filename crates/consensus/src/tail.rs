@@ -8,11 +8,12 @@
 //! - Entries that are not on disk, or not applied, are never evicted; others are, oldest first, beyond `bytes_max`.
 //! - The entries are consecutive and end with the last entry of the log.
 
-use crate::convert::{entry_from_log, hard_state_to_raft};
-use crate::storage::{LogBounds, LogReader, ReadLogError};
-use corgi_base::{LogIndex, NodeId, Term};
-use raft::eraftpb::{ConfState, Entry, Snapshot};
+use crate::convert::{conf_state, entry_from_log, hard_state_to_raft, snapshot_to_raft};
+use crate::storage::{LogBounds, LogReader, ReadLogError, Truncated};
+use corgi_base::{LogIndex, NodeId, SnapshotFile, SnapshotMeta, Term};
+use raft::eraftpb::{Entry, Snapshot};
 use raft::{GetEntriesContext, RaftState, Storage, StorageError};
+use std::cell::Cell;
 use std::collections::VecDeque;
 
 /// The log as raft-rs sees it: what a [`LogReader`] holds, and the in-memory tail.
@@ -27,6 +28,10 @@ pub(crate) struct Tail<R> {
     bytes_max: u64,
     /// Entries up to here are on disk.
     durable: LogIndex,
+    /// The snapshot that can be sent to followers.
+    made: Option<(SnapshotMeta, SnapshotFile)>,
+    /// Whether raft has asked for one that is not there.
+    wanted: Cell<bool>,
 }
 
 fn payload(entry: &Entry) -> u64 {
@@ -50,6 +55,56 @@ impl<R: LogReader> Tail<R> {
             bytes: 0,
             bytes_max,
             durable: bounds.last_index,
+            made: None,
+            wanted: Cell::new(false),
+        }
+    }
+
+    /// Returns the last entry that was removed from the front.
+    pub(crate) fn truncated_index(&self) -> LogIndex {
+        self.bounds.truncated_index
+    }
+
+    /// Notes a snapshot that can be sent to followers.
+    pub(crate) fn snapshot_made(&mut self, meta: SnapshotMeta, file: SnapshotFile) {
+        self.made = Some((meta, file));
+    }
+
+    /// Notes that it is not there any more.
+    pub(crate) fn snapshot_gone(&mut self) {
+        self.made = None;
+    }
+
+    /// Returns whether raft has asked for a snapshot that was not there, since the last call.
+    pub(crate) fn take_wanted(&self) -> bool {
+        self.wanted.take()
+    }
+
+    /// Goes on after a snapshot: the log is empty.
+    pub(crate) fn restore(&mut self, index: LogIndex, term: Term) {
+        (self.bounds.truncated_index, self.bounds.truncated_term) = (index, term);
+        (self.bounds.last_index, self.bounds.last_term) = (index, term);
+        self.entries.clear();
+        self.bytes = 0;
+        self.durable = index;
+    }
+
+    /// Takes note that entries are gone from the front.
+    pub(crate) fn compact(&mut self, truncated: Truncated) {
+        let Truncated { index, term } = truncated;
+        if index <= self.bounds.truncated_index {
+            // A snapshot was faster.
+            return;
+        }
+        assert!(
+            index <= self.durable,
+            "truncated up to {index}, but entries are on disk only up to {}",
+            self.durable
+        );
+        (self.bounds.truncated_index, self.bounds.truncated_term) = (index, term);
+        while self.entries.front().is_some_and(|e| e.index <= index.0) {
+            let dropped = self.entries.pop_front().expect("the front was just seen");
+            self.bytes -= payload(&dropped);
         }
     }
 
@@ -129,13 +184,9 @@ fn to_raft(error: ReadLogError) -> raft::Error {
 
 impl<R: LogReader> Storage for Tail<R> {
     fn initial_state(&self) -> raft::Result<RaftState> {
-        let ids = |nodes: &[NodeId]| nodes.iter().map(|id| id.get()).collect::<Vec<_>>();
-        let mut conf_state = ConfState::default();
-        conf_state.set_voters(ids(&self.voters));
-        conf_state.set_learners(ids(&self.learners));
         Ok(RaftState::new(
             hard_state_to_raft(self.bounds.hard_state),
-            conf_state,
+            conf_state(&self.voters, &self.learners),
         ))
     }
 
@@ -204,8 +255,22 @@ impl<R: LogReader> Storage for Tail<R> {
         Ok(self.bounds.last_index.0)
     }
 
-    /// The log is never truncated yet, so that no follower can need more than its entries.
-    fn snapshot(&self, _request_index: u64, _to: u64) -> raft::Result<Snapshot> {
-        Err(StorageError::SnapshotTemporarilyUnavailable.into())
+    /// Answers with what names the snapshot; its rows travel apart. One that does not know the receiver is none for it,
+    /// and neither is one that the log does not go on from.
+    fn snapshot(&self, request_index: u64, to: u64) -> raft::Result<Snapshot> {
+        let knows = |meta: &SnapshotMeta| {
+            let mut members = meta.voters.iter().chain(&meta.learners);
+            members.any(|id| id.get() == to)
+        };
+        let fits = |meta: &SnapshotMeta| {
+            meta.index >= self.bounds.truncated_index && meta.index.0 >= request_index
+        };
+        match &self.made {
+            Some((meta, file)) if knows(meta) && fits(meta) => Ok(snapshot_to_raft(meta, file)),
+            _ => {
+                self.wanted.set(true);
+                Err(StorageError::SnapshotTemporarilyUnavailable.into())
+            }
+        }
     }
 }

@@ -1,9 +1,9 @@
 //! What a group asks its caller to do.
 
 use crate::message::Envelope;
-use crate::storage::LogWrite;
+use crate::storage::{LogInstall, LogWrite};
 use bytes::Bytes;
-use corgi_base::{LogIndex, NodeId, Term};
+use corgi_base::{LogIndex, NodeId, SnapshotFile, Term};
 
 /// Everything that has become due. Do the parts in field order.
 #[must_use = "dropping work loses messages and committed entries"]
@@ -12,6 +12,8 @@ pub struct Work {
     /// Messages that depend on nothing that is still on its way to the disk. A leader's appends are among them: it
     /// sends while its own disk syncs (Raft thesis, 10.2.1).
     pub send: Vec<Envelope>,
+    /// A snapshot to be installed before anything that is handed out later is written or applied.
+    pub install: Option<Install>,
     /// One synced write. Writes are done in the order handed out, and each one's token is given back to
     /// [`crate::Group::persisted`]. Several may be outstanding, and may be synced together.
     pub persist: Option<Persist>,
@@ -27,6 +29,17 @@ pub struct Persist {
     /// What to write.
     pub write: LogWrite,
     /// Give it back when the write is synced.
+    pub token: PersistToken,
+}
+
+/// A snapshot that replaces the log and the applied state, and the proof that it was asked for.
+#[derive(Debug)]
+pub struct Install {
+    /// The file that it is in.
+    pub file: SnapshotFile,
+    /// What the log is reset to.
+    pub log: LogInstall,
+    /// Give it back when both are replaced, for good.
     pub token: PersistToken,
 }
 
@@ -135,6 +148,8 @@ pub struct Status {
     pub leader: Option<NodeId>,
     /// The highest entry known to be committed.
     pub commit_index: LogIndex,
+    /// The first entry that the log still has, or the one after the last in an empty log.
+    pub first_index: LogIndex,
     /// The last entry.
     pub last_index: LogIndex,
     /// Whether this node votes.

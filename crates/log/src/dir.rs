@@ -6,6 +6,7 @@
 //!   identity      whose data this is (see identity.rs)
 //!   raft/         the Raft log and hard state
 //!   state/        the applied state
+//!   snapshots/    of the applied state, to be sent or installed (see snapshots.rs)
 //! ```
 //!
 //! Order of creation: lock, identity, `raft/`, `state/`. The identity names a cluster only once the
@@ -22,7 +23,9 @@ use slog::{Logger, info, o, warn};
 
 use crate::error::{FormError, OpenError, OpenStoreError};
 use crate::identity::{self, FORMAT, Floor, Identity, Malformed};
+use crate::install::Install;
 use crate::raft_log::{RocksLogReader, RocksLogWriter, open_log};
+use crate::snapshots::{Installing, SnapshotFolder};
 use crate::state::{RocksState, open_state};
 
 /// The name of the lock file.
@@ -51,6 +54,8 @@ pub struct Stores {
     pub writer: RocksLogWriter,
     /// For the disk thread, too.
     pub state: RocksState,
+    /// For the upkeep thread.
+    pub snapshots: SnapshotFolder,
 }
 
 impl DataDir {
@@ -208,19 +213,29 @@ impl DataDir {
         let raft_path = self.path.join(RAFT);
         let state_path = self.path.join(STATE);
         let (reader, mut writer) = open_log(&raft_path)?;
-        let state = open_state(&state_path)?;
         let bounds = writer.bounds();
         let damaged = |what| OpenStoreError::LogDamaged {
             path: raft_path.clone(),
             what,
         };
         let mut bounds = bounds.map_err(|error| damaged(error.to_string()))?;
+        let snapshots = SnapshotFolder::open(&self.path);
+        let snapshots = snapshots.map_err(|error| OpenStoreError::Snapshot {
+            path: self.path.clone(),
+            what: error.to_string(),
+        })?;
+        let state = if bounds.installing {
+            self.install_again(&mut writer, &bounds)?
+        } else {
+            open_state(&state_path)?
+        };
         let applied = state.applied();
         if let Some(what) = lost(&bounds, applied, &self.identity.floor) {
             return Err(damaged(what));
         }
         let truncated = bounds.truncated_index;
-        if applied < truncated {
+        // Without any state the node asks for a snapshot.
+        if applied < truncated && applied > LogIndex(0) {
             return Err(OpenStoreError::StateTooOld {
                 path: state_path,
                 applied,
@@ -246,13 +261,52 @@ impl DataDir {
             path: identity::path(&self.path),
             what: error.to_string(),
         })?;
+        // One that was claimed and not begun with, or is done with.
+        let removed = Installing::of(&self.path).remove();
+        removed.map_err(|error| OpenStoreError::Snapshot {
+            path: self.path.clone(),
+            what: error.to_string(),
+        })?;
         info!(self.log, "opened stores"; "term" => %bounds.hard_state.term,
             "first" => %truncated.next(), "last" => %bounds.last_index, "applied" => %applied);
         Ok(Stores {
             reader,
             writer,
             state,
+            snapshots,
         })
+    }
+
+    /// Does again what is left of an installation that a crash has cut short.
+    fn install_again(
+        &self,
+        log: &mut RocksLogWriter,
+        bounds: &LogBounds,
+    ) -> Result<RocksState, OpenStoreError> {
+        let (index, term) = (bounds.truncated_index, bounds.truncated_term);
+        info!(self.log, "goes on with the installation of a snapshot"; "index" => %index, "term" => %term);
+        let path = self.path.join(STATE);
+        // Whatever a crash has left of it.
+        if path.exists() {
+            let removed = fs::remove_dir_all(&path);
+            removed.map_err(|error| OpenStoreError::Io {
+                path: path.clone(),
+                what: error.to_string(),
+            })?;
+        }
+        let mut state = open_state(&path)?;
+        let mut install = Install {
+            dir: &self.path,
+            log,
+            state: &mut state,
+        };
+        let installed = install.replace_state(index, term);
+        let installed = installed.and_then(|()| install.finish());
+        installed.map_err(|error| OpenStoreError::Snapshot {
+            path: self.path.clone(),
+            what: error.to_string(),
+        })?;
+        Ok(state)
     }
 
     /// Records, durably, that the log has held this much, so that the next start notices if it

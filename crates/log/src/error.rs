@@ -128,7 +128,7 @@ pub enum OpenStoreError {
         /// What does not fit.
         what: String,
     },
-    /// The applied state is not what was written. The log can rebuild it.
+    /// The applied state is not what was written. The log, or a snapshot of another node, can rebuild it.
     #[error(
         "the applied state in {path} is damaged ({what}): {}",
         state_cure(path)
@@ -139,10 +139,10 @@ pub enum OpenStoreError {
         /// What does not fit.
         what: String,
     },
-    /// The applied state ends before the log begins, so that the log cannot rebuild it.
+    /// The applied state ends before the log begins: it is an old copy.
     #[error(
-        "the applied state in {path} reaches entry {applied}, but the Raft log begins after \
-         {truncated}: replace this node by one with an empty folder and a new node-id"
+        "the applied state in {path} reaches entry {applied}, but the Raft log begins after {truncated}: {}",
+        state_cure(path)
     )]
     StateTooOld {
         /// The database.
@@ -151,6 +151,17 @@ pub enum OpenStoreError {
         applied: LogIndex,
         /// The last entry that was removed from the front of the log.
         truncated: LogIndex,
+    },
+    /// A snapshot cannot be kept, or the one whose installation a crash has cut short is not what was received.
+    #[error(
+        "the snapshots in {path}: {what}. If a file of a snapshot is damaged or lost, put the folder aside and \
+         replace this node by one with an empty folder (CLUSTER MEET host port REPLACE id)"
+    )]
+    Snapshot {
+        /// The data folder.
+        path: PathBuf,
+        /// What does not fit.
+        what: String,
     },
     /// The disk refused.
     #[error("open {path}: {what}")]
@@ -166,7 +177,7 @@ pub enum OpenStoreError {
 pub(crate) fn state_cure(path: &std::path::Path) -> String {
     format!(
         "stop the node, remove the folder {} and start again; the state is applied again from the \
-         Raft log",
+         Raft log, or comes from the leader as a snapshot",
         path.display()
     )
 }

@@ -5,7 +5,8 @@
 //!     │            └ open_stores ──▶ Stores
 //!     ├ node, readers ─▶ RocksLogReader ─┐
 //!     ├ disk thread ───▶ RocksLogWriter ─┴─▶ <dir>/raft/    every write synced
-//!     └ disk thread ───▶ RocksState ───────▶ <dir>/state/   no WAL, flushed now and then
+//!     ├ disk thread ───▶ RocksState ───────▶ <dir>/state/   no WAL, flushed now and then
+//!     └ upkeep thread ─▶ SnapshotFolder ───▶ <dir>/snapshots/   StateReader flushes, and reads what is made
 //!   people, tests ── dump_log ──▶ a stopped node's folder, read-only
 //! ```
 //!
@@ -18,11 +19,12 @@
 //!   record before it.
 //! - A failed write ends the store: the same handle never tries again.
 //! - A log that has lost what was synced is told from one whose last write was torn, by a mark beside it.
+//! - A snapshot is installed as a whole, or not at all, or the rest of it is done at the next start.
 //! - One process per folder, one node id per folder, and each start has a higher boot than all
 //!   before.
 //!
 //! Not here: when to flush the state and when to truncate the log (the server decides), what the
-//! rows and entries mean (the state machine), snapshots. RocksDB's types stay inside this crate.
+//! rows and entries mean, and what is in a snapshot (the state machine). RocksDB's types stay inside this crate.
 //!
 //! The bytes are described in docs/disk-format.md, the reasons in docs/adr/0002-two-databases.md.
 //!
@@ -35,15 +37,19 @@ mod dir;
 mod dump;
 mod error;
 mod identity;
+mod install;
 mod mark;
 mod options;
 mod raft_log;
 mod record;
+mod snapshots;
 mod state;
 
 pub use dir::{DataDir, Stores};
 pub use dump::{DumpError, DumpSummary, dump_log};
 pub use error::{FormError, OpenError, OpenStoreError};
 pub use identity::{Floor, Identity};
+pub use install::{Install, InstallError};
 pub use raft_log::{RocksLogReader, RocksLogWriter, open_log};
-pub use state::{RocksState, open_state};
+pub use snapshots::{Received, SnapshotFileError, SnapshotFolder};
+pub use state::{RocksState, StateReader, open_state};

@@ -16,7 +16,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use corgi_base::{LogIndex, Term};
 use corgi_consensus::storage::{
-    HardState, LogBounds, LogEntry, LogReader, LogWrite, LogWriter, ReadLogError, WriteLogError,
+    HardState, LogBounds, LogEntry, LogInstall, LogReader, LogWrite, LogWriter, ReadLogError,
+    TruncateLimits, Truncated, WriteLogError,
 };
 use rocksdb::{DB, DBRawIterator, ReadOptions, WriteBatch};
 
@@ -24,11 +25,15 @@ use crate::error::OpenStoreError;
 use crate::mark::SyncMark;
 use crate::options::{self, DbError};
 use crate::record::{
-    HARD_STATE, Mark, StoredEntry, TRUNCATED, decode_entry, encode_entry, encode_hard_state,
-    encode_truncated, entry_key, parse_entry_key,
+    Chain, HARD_STATE, INSTALLING, Mark, StoredEntry, TRUNCATED, decode_entry, encode_entry,
+    encode_hard_state, encode_installing, encode_truncated, entry_bytes, entry_key,
+    parse_entry_key,
 };
 
 mod open;
+mod sizes;
+
+use sizes::Sizes;
 
 /// What readers and the writer share.
 #[derive(Debug)]
@@ -98,11 +103,12 @@ impl Shared {
 
     /// Reads the entries of `low..high`, all of which must be there. An error ends it.
     fn scan(&self, low: LogIndex, high: LogIndex) -> Scan<'_> {
+        // Before the rows are looked at: entries behind an older edge than theirs are missed, never mistaken.
+        let truncated = self.edges().truncated;
         let mut options = ReadOptions::default();
         options.set_iterate_upper_bound(entry_key(high));
         let mut rows = self.db.raw_iterator_opt(options);
         rows.seek(entry_key(low));
-        let truncated = self.edges().truncated;
         let before = (truncated.index.next() == low).then_some(truncated);
         Scan {
             log: self,
@@ -265,6 +271,9 @@ pub struct RocksLogWriter {
     shared: Arc<Shared>,
     hard_state: HardState,
     mark: SyncMark,
+    sizes: Sizes,
+    /// Whether the applied state has yet to be replaced by the snapshot that the log was reset to.
+    installing: bool,
     /// The error after which nothing is written any more: a second try could be told that all is
     /// well when it is not.
     failed: Option<WriteLogError>,
@@ -303,34 +312,17 @@ impl<'a> Sum<'a> {
 }
 
 impl RocksLogWriter {
-    /// Removes the entries up to and including `upto` from the front, durably; nothing if they are
-    /// gone already. Only entries whose effects are flushed may be removed: nothing else can
-    /// rebuild the applied state.
-    ///
-    /// # Errors
-    /// [`WriteLogError`] as for `write`, also if `upto` cannot be read.
-    ///
-    /// # Panics
-    /// If `upto` is beyond the last entry.
-    pub fn truncate(&mut self, upto: LogIndex) -> Result<(), WriteLogError> {
-        self.check_usable()?;
-        let mut edges = *self.shared.edges();
-        let first = edges.truncated.index.next();
-        if upto < first {
-            return Ok(());
-        }
-        let last = edges.last.index;
-        assert!(
-            upto <= last,
-            "truncate up to {upto}, beyond the last entry {last}"
-        );
-        edges.truncated = self.mark(upto)?;
-        let mut batch = WriteBatch::default();
-        batch.delete_range(entry_key(first), entry_key(upto.next()));
-        batch.put(TRUNCATED, encode_truncated(&edges.truncated));
-        // Drawn in first: a reader must not miss an entry between the edges.
-        *self.shared.edges() = edges;
-        self.commit(batch)
+    /// Gives back the disk space of tables that hold nothing but entries that are gone; of the others RocksDB takes
+    /// care.
+    fn drop_files(&mut self, upto: LogIndex) -> Result<(), WriteLogError> {
+        let (from, to) = (entry_key(LogIndex(0)), entry_key(upto));
+        let dropped = self.shared.db.delete_file_in_range(from, to);
+        self.finish(dropped.map_err(rocksdb::Error::into_string))
+    }
+
+    /// Returns how many bytes of entries the log holds, as good as it is known.
+    pub fn bytes(&self) -> u64 {
+        self.sizes.bytes()
     }
 
     /// Returns how many errors RocksDB met in the background; see
@@ -399,6 +391,37 @@ impl RocksLogWriter {
         Ok((before, mark))
     }
 
+    /// Adds the entries and the hard state to a batch and writes it.
+    fn write_batch(&mut self, mut batch: WriteBatch, sum: &Sum<'_>) -> Result<(), WriteLogError> {
+        let (before, last) = self.put_entries(&sum.entries, &mut batch)?;
+        if let Some(hard_state) = &sum.hard_state {
+            batch.put(HARD_STATE, encode_hard_state(hard_state));
+        }
+        if batch.is_empty() {
+            return Ok(());
+        }
+        let hard_state = sum.hard_state.unwrap_or(self.hard_state);
+        let mut edges = *self.shared.edges();
+        let old_last = edges.last.index;
+        edges.last = last;
+        if let Some(what) = open::contradiction(&hard_state, &edges) {
+            // Never put on disk what the next start would refuse.
+            panic!("the Raft log was asked to write a contradiction: {what}");
+        }
+        // Drawn in first: a reader must not miss an entry between the edges.
+        self.shared.edges().last = before;
+        self.commit(batch)?;
+        self.hard_state = hard_state;
+        if let Some(first) = sum.entries.first().filter(|first| first.index <= old_last) {
+            self.sizes.replace_from(first.index);
+        }
+        for entry in &sum.entries {
+            self.sizes.append(entry.index, entry_bytes(entry));
+        }
+        *self.shared.edges() = edges;
+        Ok(())
+    }
+
     fn check_usable(&self) -> Result<(), WriteLogError> {
         self.failed.clone().map_or(Ok(()), Err)
     }
@@ -443,33 +466,91 @@ impl LogWriter for RocksLogWriter {
             truncated_term: edges.truncated.term,
             last_index: edges.last.index,
             last_term: edges.last.term,
+            installing: self.installing,
         })
     }
 
     fn write(&mut self, writes: &[LogWrite]) -> Result<(), WriteLogError> {
         self.check_usable()?;
-        let sum = Sum::of(writes);
+        self.write_batch(WriteBatch::default(), &Sum::of(writes))
+    }
+
+    fn install(&mut self, install: &LogInstall) -> Result<(), WriteLogError> {
+        self.check_usable()?;
+        let LogInstall {
+            index,
+            term,
+            hard_state,
+        } = *install;
+        let snapshot = Mark {
+            index,
+            term,
+            // That of the entry is not known here; the chain begins anew, as with the first entry of all.
+            chain: Chain::default(),
+        };
+        let emptied = Edges {
+            truncated: snapshot,
+            last: snapshot,
+        };
+        let old_last = self.shared.edges().last.index;
         let mut batch = WriteBatch::default();
-        let (before, last) = self.put_entries(&sum.entries, &mut batch)?;
-        if let Some(hard_state) = &sum.hard_state {
-            batch.put(HARD_STATE, encode_hard_state(hard_state));
-        }
-        if batch.is_empty() {
-            return Ok(());
-        }
-        let hard_state = sum.hard_state.unwrap_or(self.hard_state);
+        batch.delete_range(entry_key(LogIndex(0)), entry_key(old_last.next()));
+        batch.put(TRUNCATED, encode_truncated(&snapshot));
+        batch.put(INSTALLING, encode_installing());
+        *self.shared.edges() = emptied;
+        self.sizes.clear();
+        let hard_state = Some(hard_state);
+        let sum = Sum {
+            entries: Vec::new(),
+            hard_state,
+        };
+        self.write_batch(batch, &sum)?;
+        self.installing = true;
+        Ok(())
+    }
+
+    fn installed(&mut self) -> Result<(), WriteLogError> {
+        self.check_usable()?;
+        let mut batch = WriteBatch::default();
+        batch.delete(INSTALLING);
+        self.commit(batch)?;
+        self.installing = false;
+        Ok(())
+    }
+
+    fn truncate(&mut self, limits: &TruncateLimits) -> Result<Option<Truncated>, WriteLogError> {
+        self.check_usable()?;
         let mut edges = *self.shared.edges();
-        edges.last = last;
-        if let Some(what) = open::contradiction(&hard_state, &edges) {
-            // Never put on disk what the next start would refuse.
-            panic!("the Raft log was asked to write a contradiction: {what}");
+        let needed = limits.hold.unwrap_or(edges.last.index);
+        let allowed = limits.flushed.get().min(needed).min(edges.last.index);
+        let removable = self.sizes.removable(allowed, limits.retain_bytes);
+        let upto = match removable {
+            Some((upto, bytes)) if upto > edges.truncated.index && bytes >= limits.step_bytes => {
+                upto
+            }
+            _ => return Ok(None),
+        };
+        edges.truncated = self.mark(upto)?;
+        let mut batch = WriteBatch::default();
+        // From the very beginning: a table with an older removal may be dropped before one with what that removed.
+        batch.delete_range(entry_key(LogIndex(0)), entry_key(upto.next()));
+        batch.put(TRUNCATED, encode_truncated(&edges.truncated));
+        let mut hard_state = self.hard_state;
+        if hard_state.commit < upto {
+            // What is applied was committed.
+            hard_state.commit = upto;
+            batch.put(HARD_STATE, encode_hard_state(&hard_state));
         }
         // Drawn in first: a reader must not miss an entry between the edges.
-        self.shared.edges().last = before;
+        *self.shared.edges() = edges;
         self.commit(batch)?;
         self.hard_state = hard_state;
-        *self.shared.edges() = edges;
-        Ok(())
+        self.sizes.truncate(upto);
+        self.drop_files(upto)?;
+        Ok(Some(Truncated {
+            index: upto,
+            term: edges.truncated.term,
+        }))
     }
 }
 
@@ -487,8 +568,8 @@ fn marking(error: std::io::Error) -> String {
 pub fn open_log(path: &Path) -> Result<(RocksLogReader, RocksLogWriter), OpenStoreError> {
     let failed = |error| open::failed(path, error);
     let (db, mark) = open::open(path).map_err(failed)?;
-    let (shared, hard_state) = open::check(db, path).map_err(failed)?;
-    let shared = Arc::new(shared);
+    let found = open::check(db, path).map_err(failed)?;
+    let shared = Arc::new(found.shared);
     let reader = RocksLogReader {
         shared: Arc::clone(&shared),
     };
@@ -496,8 +577,10 @@ pub fn open_log(path: &Path) -> Result<(RocksLogReader, RocksLogWriter), OpenSto
         reader,
         RocksLogWriter {
             shared,
-            hard_state,
+            hard_state: found.hard_state,
             mark,
+            sizes: found.sizes,
+            installing: found.installing,
             failed: None,
         },
     ))
@@ -514,7 +597,12 @@ pub(crate) fn open_log_read_only(
     let db = DB::open_for_read_only(&options::raft(), path, false);
     let db = db.map_err(|error| failed(error.into()))?;
     open::holds_mark(&db, SyncMark::read(path).map_err(failed)?).map_err(failed)?;
-    let (shared, hard_state) = open::check(db, path).map_err(failed)?;
+    let open::Found {
+        shared,
+        hard_state,
+        installing,
+        ..
+    } = open::check(db, path).map_err(failed)?;
     let edges = *shared.edges();
     let bounds = LogBounds {
         hard_state,
@@ -522,6 +610,7 @@ pub(crate) fn open_log_read_only(
         truncated_term: edges.truncated.term,
         last_index: edges.last.index,
         last_term: edges.last.term,
+        installing,
     };
     Ok((
         RocksLogReader {

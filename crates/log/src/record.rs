@@ -7,6 +7,7 @@
 //! | `0x01 index:u64` | `format:u8 type:u8 term:u64 previous:u32 crc:u32 context:bytes data`     |
 //! | `0x02`           | `format:u8 term:u64 vote:u64 commit:u64 crc:u32`                         |
 //! | `0x03`           | `format:u8 index:u64 term:u64 chain:u32 crc:u32`                         |
+//! | `0x04`           | `format:u8 crc:u32`                                                      |
 //!
 //! The checksum of an entry covers its index and every other byte of its record, `previous`
 //! included, which is the checksum of the entry before it. So each record can be checked alone, and
@@ -20,12 +21,16 @@ use corgi_base::codec::{DecodeError, Reader};
 use corgi_base::{LogIndex, NodeId, Term};
 use corgi_consensus::storage::{EntryType, HardState, LogEntry};
 
+/// How long an entry's key is.
+pub(crate) const ENTRY_KEY_BYTES: usize = 9;
 /// The first byte of an entry's key.
 pub(crate) const ENTRY: u8 = 0x01;
 /// The key of the hard state.
 pub(crate) const HARD_STATE: [u8; 1] = [0x02];
 /// The key of what is known of the last entry that was removed from the front.
 pub(crate) const TRUNCATED: [u8; 1] = [0x03];
+/// The key that is there while the applied state has yet to be replaced by the snapshot that the log was reset to.
+pub(crate) const INSTALLING: [u8; 1] = [0x04];
 
 const FORMAT: u8 = 1;
 /// Where an entry's checksum stands.
@@ -55,8 +60,8 @@ pub(crate) struct Mark {
 }
 
 /// Returns an entry's key.
-pub(crate) fn entry_key(index: LogIndex) -> [u8; 9] {
-    let mut key = [ENTRY; 9];
+pub(crate) fn entry_key(index: LogIndex) -> [u8; ENTRY_KEY_BYTES] {
+    let mut key = [ENTRY; ENTRY_KEY_BYTES];
     key[1..].copy_from_slice(&index.0.to_be_bytes());
     key
 }
@@ -65,6 +70,11 @@ pub(crate) fn entry_key(index: LogIndex) -> [u8; 9] {
 pub(crate) fn parse_entry_key(key: &[u8]) -> Option<LogIndex> {
     let index = key.strip_prefix(&[ENTRY])?;
     Some(LogIndex(u64::from_be_bytes(index.try_into().ok()?)))
+}
+
+/// Returns how many bytes an entry's key and record have.
+pub(crate) fn entry_bytes(entry: &LogEntry) -> u64 {
+    (ENTRY_KEY_BYTES + CRC_END + 4 + entry.payload_bytes()) as u64
 }
 
 /// Appends an entry's record and returns its place in the chain.
@@ -176,6 +186,17 @@ pub(crate) fn decode_truncated(record: &[u8]) -> Result<Mark, String> {
     fields(unseal(record)?).map_err(|error: DecodeError| error.to_string())
 }
 
+/// Returns the record that says that the applied state has yet to be replaced.
+pub(crate) fn encode_installing() -> Vec<u8> {
+    seal(vec![FORMAT])
+}
+
+/// Reads the record that says that the applied state has yet to be replaced. The error says what does not fit.
+pub(crate) fn decode_installing(record: &[u8]) -> Result<(), String> {
+    let rest = unseal(record)?.finish();
+    rest.map_err(|error| error.to_string())
+}
+
 /// Appends the checksum of a small record.
 pub(crate) fn seal(mut record: Vec<u8>) -> Vec<u8> {
     let crc = crc32c::crc32c(&record);
@@ -233,6 +254,7 @@ mod tests {
             };
             let mut record = Vec::new();
             let chain = encode_entry(&entry, Chain(previous), &mut record);
+            prop_assert_eq!(entry_bytes(&entry), (ENTRY_KEY_BYTES + record.len()) as u64);
             let stored = StoredEntry { entry, previous: Chain(previous), chain };
             prop_assert_eq!(decode_entry(LogIndex(index), &record), Ok(stored));
         }
@@ -245,6 +267,7 @@ mod tests {
             prop_assert_eq!(decode_hard_state(&record), Ok(hard_state));
             let mark = Mark { index: LogIndex(a), term: Term(b), chain: Chain(d) };
             prop_assert_eq!(decode_truncated(&encode_truncated(&mark)), Ok(mark));
+            prop_assert_eq!(decode_installing(&encode_installing()), Ok(()));
         }
 
         #[test]

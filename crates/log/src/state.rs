@@ -10,16 +10,21 @@
 //!   written, so a crash leaves the rows as they were at some applied index, which is the one
 //!   stored.
 //! - There is no WAL: a write costs no disk time, and what a crash loses is applied again from the
-//!   Raft log. Hence the log may be truncated only up to [`RocksState::durable_applied`].
+//!   Raft log. Hence the log may be truncated only up to what is [flushed](FlushedIndex).
+//! - One writer. A [`StateReader`] flushes and reads beside it, and holds up nothing but a replacement of the whole.
 
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
 use bytes::Bytes;
-use corgi_base::LogIndex;
+use corgi_base::{FlushedIndex, LogIndex};
 use corgi_state::store::{StateStore, StateStoreError, StateWrite};
-use rocksdb::{DB, ReadOptions, ReadTier, WriteBatch};
+use rocksdb::{DB, DBRawIterator, ReadOptions, ReadTier, WriteBatch};
 
 use crate::error::{OpenStoreError, state_cure};
+use crate::identity::sync_dir;
 use crate::options::{self, DbError};
 use crate::record::{seal, unseal};
 
@@ -30,11 +35,41 @@ const FORMAT: u8 = 1;
 /// The applied state in a RocksDB of its own.
 #[derive(Debug)]
 pub struct RocksState {
-    db: DB,
-    path: PathBuf,
+    shared: Arc<Shared>,
     applied: LogIndex,
     /// The error after which nothing is written any more.
     failed: Option<StateStoreError>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    /// Taken for writing only to replace it, in which it is `None` for a moment.
+    db: RwLock<Option<DB>>,
+    path: PathBuf,
+    /// How often somebody has asked for a replacement: whoever reads for long gives up.
+    replacements: AtomicU64,
+}
+
+/// A row, key and value.
+type RowResult = Result<(Bytes, Bytes), StateStoreError>;
+
+/// Reads and flushes the applied state beside its writer. Clones are for the same state.
+#[derive(Clone, Debug)]
+pub struct StateReader {
+    shared: Arc<Shared>,
+}
+
+/// A database that is there: it is replaced under the lock, and nowhere else missing.
+struct Db<'a>(RwLockReadGuard<'a, Option<DB>>);
+
+impl std::ops::Deref for Db<'_> {
+    type Target = DB;
+
+    fn deref(&self) -> &DB {
+        self.0
+            .as_ref()
+            .expect("it is put back before the lock is released")
+    }
 }
 
 /// Opens the applied state in the folder `path`, or creates it if there is no such folder.
@@ -56,25 +91,34 @@ pub(crate) fn open_state_read_only(path: &Path) -> Result<RocksState, OpenStoreE
 }
 
 fn check(db: Result<DB, DbError>, path: &Path) -> Result<RocksState, OpenStoreError> {
-    let failed = |error| match error {
-        DbError::Damaged(what) => OpenStoreError::StateDamaged {
-            path: path.to_owned(),
-            what,
-        },
-        DbError::Io(what) => OpenStoreError::Io {
-            path: path.to_owned(),
-            what,
-        },
-    };
-    let db = db.map_err(failed)?;
-    let record = db.get(APPLIED).map_err(|error| failed(error.into()))?;
-    let applied = decode_applied(record).map_err(|what| failed(DbError::Damaged(what)))?;
-    Ok(RocksState {
-        db,
+    let (db, applied) = read_applied(db, path)?;
+    let shared = Shared {
+        db: RwLock::new(Some(db)),
         path: path.to_owned(),
+        replacements: AtomicU64::new(0),
+    };
+    Ok(RocksState {
+        shared: Arc::new(shared),
         applied,
         failed: None,
     })
+}
+
+fn read_applied(db: Result<DB, DbError>, path: &Path) -> Result<(DB, LogIndex), OpenStoreError> {
+    let failed = |error| failed(path, error);
+    let db = db.map_err(failed)?;
+    let record = db.get(APPLIED).map_err(|error| failed(error.into()))?;
+    let applied = decode_applied(record).map_err(|what| failed(DbError::Damaged(what)))?;
+    Ok((db, applied))
+}
+
+/// Turns an error of the database into one that names it.
+fn failed(path: &Path, error: DbError) -> OpenStoreError {
+    let path = path.to_owned();
+    match error {
+        DbError::Damaged(what) => OpenStoreError::StateDamaged { path, what },
+        DbError::Io(what) => OpenStoreError::Io { path, what },
+    }
 }
 
 fn encode_applied(applied: LogIndex) -> Vec<u8> {
@@ -104,29 +148,19 @@ fn row_crc(key: &[u8], value: &[u8]) -> [u8; 4] {
     crc32c::crc32c_append(crc32c::crc32c(key), value).to_be_bytes()
 }
 
-impl RocksState {
-    /// Returns the entry up to which the log is applied, as the last write said.
-    pub fn applied(&self) -> LogIndex {
-        self.applied
+impl Shared {
+    fn db(&self) -> Db<'_> {
+        Db(self.db.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Returns the entry up to which a crash cannot lose anything.
-    ///
-    /// # Errors
-    /// [`StateStoreError`] if the record is damaged or cannot be read.
-    pub fn durable_applied(&self) -> Result<LogIndex, StateStoreError> {
+    fn flushed(&self) -> Result<FlushedIndex, StateStoreError> {
         let mut options = ReadOptions::default();
         // Without a WAL this reads past what is only in memory.
         options.set_read_tier(ReadTier::Persisted);
-        let record = self.db.get_opt(APPLIED, &options);
+        let record = self.db().get_opt(APPLIED, &options);
         let record = record.map_err(|error| self.unreadable(error))?;
-        decode_applied(record).map_err(|what| self.damaged(what))
-    }
-
-    /// Returns how many errors RocksDB met in the background since it was opened. Anything but 0
-    /// means that the process must end.
-    pub fn background_errors(&self) -> u64 {
-        options::background_errors(&self.db)
+        let applied = decode_applied(record).map_err(|what| self.damaged(what))?;
+        Ok(FlushedIndex::read_back(applied))
     }
 
     fn damaged(&self, what: impl std::fmt::Display) -> StateStoreError {
@@ -147,6 +181,119 @@ impl RocksState {
         }
     }
 
+    fn refused(&self, action: &'static str, error: rocksdb::Error) -> StateStoreError {
+        let what = format!("{} in {}", error.into_string(), self.path.display());
+        StateStoreError { action, what }
+    }
+
+    /// Returns all rows in key order, as they are now. Nothing comes after an error.
+    fn rows<'a>(&'a self, db: &'a DB) -> impl Iterator<Item = RowResult> + 'a {
+        let mut options = ReadOptions::default();
+        options.set_iterate_upper_bound([ROW + 1]);
+        let mut rows = db.raw_iterator_opt(options);
+        rows.seek([ROW]);
+        let mut ended = false;
+        std::iter::from_fn(move || {
+            if ended {
+                return None;
+            }
+            let row = self.row(&rows).transpose();
+            rows.next();
+            ended = !matches!(row, Some(Ok(_)));
+            row
+        })
+    }
+
+    fn row(&self, rows: &DBRawIterator<'_>) -> Result<Option<(Bytes, Bytes)>, StateStoreError> {
+        let Some((key, record)) = rows.item() else {
+            rows.status().map_err(|error| self.unreadable(error))?;
+            return Ok(None);
+        };
+        let key = &key[1..];
+        let Some((crc, value)) = record.split_first_chunk::<4>() else {
+            return Err(self.damaged(format!("row {key:02x?} is cut off")));
+        };
+        if *crc != row_crc(key, value) {
+            return Err(self.damaged(format!("row {key:02x?} has a wrong checksum")));
+        }
+        let row = (Bytes::copy_from_slice(key), Bytes::copy_from_slice(value));
+        Ok(Some(row))
+    }
+}
+
+impl StateReader {
+    /// Makes everything written so far survive a crash, and returns how far that is. May take long; the writer goes on
+    /// meanwhile.
+    ///
+    /// # Errors
+    /// [`StateStoreError`], after which the process must end.
+    pub fn flush(&self) -> Result<FlushedIndex, StateStoreError> {
+        let flushed = self.shared.db().flush();
+        flushed.map_err(|error| self.shared.refused("flush", error))?;
+        self.shared.flushed()
+    }
+
+    /// Gives `read` all rows in key order, as they were at one moment. Returns `None` if the state was being replaced
+    /// by
+    /// another meanwhile, so that the rows ended with an error.
+    pub fn with_rows<T>(
+        &self,
+        read: impl FnOnce(&mut dyn Iterator<Item = RowResult>) -> T,
+    ) -> Option<T> {
+        let asked = || self.shared.replacements.load(Ordering::Acquire);
+        let before = asked();
+        let db = self.shared.db();
+        let mut rows = self.shared.rows(&db);
+        let mut replaced = false;
+        let mut rows = std::iter::from_fn(|| {
+            replaced = asked() != before;
+            if replaced {
+                let (action, what) = ("read", "it is being replaced".to_owned());
+                return Some(Err(StateStoreError { action, what }));
+            }
+            rows.next()
+        });
+        let result = read(&mut rows);
+        (!replaced).then_some(result)
+    }
+
+    /// Returns how many errors RocksDB met in the background since it was opened. Anything but 0
+    /// means that the process must end.
+    pub fn background_errors(&self) -> u64 {
+        options::background_errors(&self.shared.db())
+    }
+}
+
+impl RocksState {
+    /// Returns what reads and flushes this state on another thread.
+    pub fn reader(&self) -> StateReader {
+        StateReader {
+            shared: Arc::clone(&self.shared),
+        }
+    }
+
+    /// Returns the entry up to which the log is applied, as the last write said.
+    pub fn applied(&self) -> LogIndex {
+        self.applied
+    }
+
+    /// Puts the closed database in the folder `new` in the place of this one. Waits for readers, which give up soon.
+    fn put_in_place(&mut self, new: &Path) -> Result<(), DbError> {
+        self.shared.replacements.fetch_add(1, Ordering::AcqRel);
+        let path = &self.shared.path;
+        let db = self.shared.db.write();
+        let mut db = db.unwrap_or_else(PoisonError::into_inner);
+        // RocksDB locks a folder by its name, also within one process.
+        drop(db.take());
+        std::fs::remove_dir_all(path)?;
+        std::fs::rename(new, path)?;
+        sync_dir(path.parent().expect("a database lies in a data folder"))?;
+        let mut options = options::state();
+        options.create_if_missing(false);
+        *db = Some(DB::open(&options, path)?);
+        Ok(())
+    }
+
     /// Remembers an error, so that nothing is tried again after it.
     fn finish(
         &mut self,
@@ -154,11 +301,20 @@ impl RocksState {
         done: Result<(), rocksdb::Error>,
     ) -> Result<(), StateStoreError> {
         done.map_err(|error| {
-            let what = format!("{} in {}", error.into_string(), self.path.display());
-            let error = StateStoreError { action, what };
+            let error = self.shared.refused(action, error);
             self.failed = Some(error.clone());
             error
         })
+    }
+
+    fn not_replaced(&mut self, error: DbError) -> StateStoreError {
+        let (DbError::Damaged(what) | DbError::Io(what)) = error;
+        let error = StateStoreError {
+            action: "replace",
+            what: format!("{what} in {}", self.shared.path.display()),
+        };
+        self.failed = Some(error.clone());
+        error
     }
 
     fn check_usable(&self) -> Result<(), StateStoreError> {
@@ -168,37 +324,16 @@ impl RocksState {
 
 impl StateStore for RocksState {
     fn rows(&self) -> Result<Vec<(Bytes, Bytes)>, StateStoreError> {
-        let mut options = ReadOptions::default();
-        options.set_iterate_upper_bound([ROW + 1]);
-        let mut rows = self.db.raw_iterator_opt(options);
-        rows.seek([ROW]);
-        let mut all = Vec::new();
-        while let Some((key, record)) = rows.item() {
-            let key = &key[1..];
-            let Some((crc, value)) = record.split_first_chunk::<4>() else {
-                return Err(self.damaged(format!("row {key:02x?} is cut off")));
-            };
-            if *crc != row_crc(key, value) {
-                return Err(self.damaged(format!("row {key:02x?} has a wrong checksum")));
-            }
-            all.push((Bytes::copy_from_slice(key), Bytes::copy_from_slice(value)));
-            rows.next();
-        }
-        rows.status().map_err(|error| self.unreadable(error))?;
-        Ok(all)
+        let db = self.shared.db();
+        self.shared.rows(&db).collect()
     }
 
     fn write(&mut self, write: &StateWrite) -> Result<(), StateStoreError> {
         self.check_usable()?;
-        let mut batch = WriteBatch::default();
-        for key in &write.deletes {
-            batch.delete(row_key(key));
-        }
-        for (key, value) in &write.puts {
-            batch.put(row_key(key), [&row_crc(key, value)[..], value].concat());
-        }
-        batch.put(APPLIED, encode_applied(write.applied));
-        let written = self.db.write_opt(batch, &options::without_wal());
+        let written = self
+            .shared
+            .db()
+            .write_opt(batch(write), &options::without_wal());
         self.finish("write", written)?;
         self.applied = write.applied;
         Ok(())
@@ -206,7 +341,91 @@ impl StateStore for RocksState {
 
     fn flush(&mut self) -> Result<(), StateStoreError> {
         self.check_usable()?;
-        let flushed = self.db.flush();
+        let flushed = self.shared.db().flush();
         self.finish("flush", flushed)
+    }
+
+    fn flushed(&self) -> Result<FlushedIndex, StateStoreError> {
+        self.shared.flushed()
+    }
+
+    fn replace(
+        &mut self,
+        applied: LogIndex,
+        rows: &mut dyn Iterator<Item = Result<(Bytes, Bytes), StateStoreError>>,
+    ) -> Result<(), StateStoreError> {
+        self.check_usable()?;
+        let new = self.shared.path.with_extension("new");
+        let mut filler = Filler::create(&new).map_err(|error| self.not_replaced(error))?;
+        for row in rows {
+            let (key, value) = row?;
+            let put = filler.put(&key, &value);
+            put.map_err(|error| self.not_replaced(error))?;
+        }
+        let finished = filler.finish(applied);
+        let placed = finished.and_then(|()| self.put_in_place(&new));
+        placed.map_err(|error| self.not_replaced(error))?;
+        self.applied = applied;
+        Ok(())
+    }
+}
+
+fn batch(write: &StateWrite) -> WriteBatch {
+    let mut batch = WriteBatch::default();
+    for key in &write.deletes {
+        batch.delete(row_key(key));
+    }
+    for (key, value) in &write.puts {
+        batch.put(row_key(key), [&row_crc(key, value)[..], value].concat());
+    }
+    batch.put(APPLIED, encode_applied(write.applied));
+    batch
+}
+
+/// Makes a database of its own in a new folder.
+struct Filler {
+    db: DB,
+    batch: WriteBatch,
+}
+
+/// Rows go to the database in pieces of so many bytes.
+const FILL_BYTES: usize = 1 << 20;
+
+impl Filler {
+    /// Begins with nothing in the folder `path`; what is there is removed.
+    fn create(path: &Path) -> Result<Self, DbError> {
+        if std::fs::exists(path)? {
+            std::fs::remove_dir_all(path)?;
+        }
+        std::fs::DirBuilder::new().mode(0o700).create(path)?;
+        let mut options = options::state();
+        options.create_if_missing(true);
+        let db = DB::open(&options, path)?;
+        Ok(Self {
+            db,
+            batch: WriteBatch::default(),
+        })
+    }
+
+    /// Adds a row.
+    fn put(&mut self, key: &[u8], value: &[u8]) -> Result<(), DbError> {
+        let record = [&row_crc(key, value)[..], value].concat();
+        self.batch.put(row_key(key), record);
+        if self.batch.size_in_bytes() >= FILL_BYTES {
+            self.write()?;
+        }
+        Ok(())
+    }
+
+    fn write(&mut self) -> Result<(), DbError> {
+        let batch = std::mem::take(&mut self.batch);
+        Ok(self.db.write_opt(batch, &options::without_wal())?)
+    }
+
+    /// Ends with the entry up to which the rows are applied, and makes all of it durable. The folder is closed then.
+    fn finish(mut self, applied: LogIndex) -> Result<(), DbError> {
+        self.batch.put(APPLIED, encode_applied(applied));
+        self.write()?;
+        Ok(self.db.flush()?)
     }
 }

@@ -62,6 +62,8 @@ pub struct Limits {
     pub committed_bytes_max: u64,
     /// Payload bytes of the log that are kept in memory.
     pub tail_bytes_max: u64,
+    /// Bytes of a snapshot that are sent at once.
+    pub snapshot_chunk_bytes: u32,
     /// Bytes that must be free on the disk; with less, new writes get `-MISCONF`.
     pub disk_free_bytes_min: u64,
     /// The same in percent of the disk; the larger of the two counts.
@@ -134,6 +136,7 @@ pub struct NodeStart<R> {
     pub bounds: LogBounds,
     /// Reads the log.
     pub reader: R,
-    /// The rows of the applied state.
+    /// The rows of the applied state. None at all, with a log that was truncated, is a state that is lost: the node
+    /// waits for a snapshot then.
     pub state_rows: Vec<(Bytes, Bytes)>,
 }

@@ -196,6 +196,14 @@ impl Cursors {
         }
     }
 
+    /// Takes note that entries were skipped up to `index`, and what the last id was there.
+    pub(crate) fn skip_to(&mut self, index: LogIndex, last_id: MessageId) {
+        self.applied = index;
+        self.last_id = last_id;
+        self.blocks.clear();
+        self.void.clear();
+    }
+
     /// Returns the last entry that was applied.
     pub(crate) fn applied_index(&self) -> LogIndex {
         self.applied

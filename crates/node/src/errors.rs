@@ -32,6 +32,20 @@ pub(crate) fn indeterminate(write_ms: u64) -> Bytes {
     .into()
 }
 
+/// A write that was under way when this node took on a snapshot.
+pub(crate) fn indeterminate_skipped() -> Bytes {
+    Bytes::from_static(
+        b"INDETERMINATE This node had fallen behind and took on a snapshot; the write may or may not have taken effect",
+    )
+}
+
+/// Why a node stops whose cluster has moved on.
+pub(crate) fn unknown_level(level: u32, known: u32) -> String {
+    format!(
+        "the cluster has taken on feature level {level}, this build knows {known}: start a later release here."
+    )
+}
+
 /// A disk on the way of a write is almost full. `space` is what is free and what must be, of this node's own.
 pub(crate) fn disk_low(node: NodeId, space: Option<(u64, u64)>) -> Bytes {
     let space = space.map_or_else(String::new, |(free, needed)| {

@@ -2,6 +2,7 @@
 //! section `Raft`.
 
 use crate::feed::FeedCounters;
+use crate::snapshots::SnapshotCounters;
 use bytes::Bytes;
 use corgi_base::{ClusterId, LogIndex, NodeId, Term};
 use corgi_consensus::Role;
@@ -43,7 +44,10 @@ pub(crate) struct NodeFacts {
     pub(crate) leader: Option<NodeId>,
     pub(crate) commit: LogIndex,
     pub(crate) applied: LogIndex,
+    pub(crate) first: LogIndex,
     pub(crate) last: LogIndex,
+    pub(crate) state_lost: bool,
+    pub(crate) snapshots: SnapshotCounters,
     pub(crate) voters: Vec<NodeId>,
     pub(crate) learners: Vec<NodeId>,
     pub(crate) peers_up: usize,
@@ -196,7 +200,13 @@ fn raft(node: &NodeFacts) -> Vec<String> {
         format!("raft_leader_id:{}", node.leader.map_or(0, NodeId::get)),
         format!("raft_commit_index:{}", node.commit),
         format!("raft_applied_index:{}", node.applied),
+        format!("raft_first_index:{}", node.first),
         format!("raft_last_index:{}", node.last),
+        format!("raft_snapshot_index:{}", node.snapshots.made_index),
+        format!("raft_snapshots_made:{}", node.snapshots.made),
+        format!("raft_snapshots_sent:{}", node.snapshots.sent),
+        format!("raft_snapshots_installed:{}", node.snapshots.installed),
+        format!("raft_state_lost:{}", u8::from(node.state_lost)),
         format!("raft_voters:{}", ids(&node.voters)),
         format!("raft_learners:{}", ids(&node.learners)),
         format!("raft_peers_up:{}", node.peers_up),

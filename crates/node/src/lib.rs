@@ -31,6 +31,7 @@
 //! | `running` | how these are driven by Raft: route to the leader, apply, birth of the cluster |
 //! | `shared`, `clients` | what each connection is told, in which order (P2, P4) |
 //! | `queued`, `feed`, `cursors` | when a connection lags, and how it is fed from the log until it is live again (P10) |
+//! | `snapshots` | how a node that is too far behind for the log gets a snapshot, and what that means to its clients |
 //! | `peer` | what nodes say to each other |
 //!
 //! Invariants
@@ -40,7 +41,7 @@
 //! - Everything told to a client is told in the order of the log, its own replies before its own messages.
 //! - Equal inputs give equal outputs: no clock, no randomness, no hash order.
 //!
-//! Not here: bytes of clients (`session`), encoding, sockets, threads, RocksDB. Not yet: snapshots.
+//! Not here: bytes of clients (`session`), encoding, sockets, threads, RocksDB.
 //!
 //! Tests: `tests/` has golden scripts over whole clusters of nodes, and unit tests of the parts.
 #![deny(clippy::iter_over_hash_type)]
@@ -70,6 +71,7 @@ mod reads;
 mod room;
 mod running;
 mod shared;
+mod snapshots;
 mod stalls;
 mod succession;
 #[cfg(test)]
@@ -81,7 +83,7 @@ pub use cursors::{LogBlock, LogRead};
 pub use info::Facts;
 pub use members::Change;
 pub use node::{Load, Node, NodeStartError};
-pub use outputs::{DiskJob, Outputs, Probe};
+pub use outputs::{DiskJob, Outputs, Probe, SnapshotDone, SnapshotJob};
 pub use peer::{Lane, NameCount, PeerHello, PeerMessage, Refusal, RefusalKind, Vitals};
 pub use queued::QueuedBytes;
 pub use room::DiskSpace;

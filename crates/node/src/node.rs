@@ -5,17 +5,18 @@ use crate::config::{NodeConfig, NodeStart};
 use crate::cursors::LogBlock;
 use crate::errors;
 use crate::info::{Facts, NodeFacts, render};
-use crate::outputs::{DiskJob, Outputs};
+use crate::outputs::{DiskJob, Outputs, SnapshotDone};
 use crate::peer::{PeerHello, PeerMessage, Refusal, RefusalKind};
 use crate::queued::QueuedBytes;
 use crate::room::DiskSpace;
 use crate::running::Running;
 use crate::shared::{AboutCluster, Shared};
+use bytes::Bytes;
 use corgi_base::codec::DecodeError;
 use corgi_base::{
     Boot, ClientId, Formation, LogIndex, NodeId, Now, Protocol, SubscriptionKind, Term,
 };
-use corgi_consensus::storage::LogReader;
+use corgi_consensus::storage::{LogReader, Truncated};
 use corgi_consensus::{PersistToken, Role, StartError};
 use corgi_session::{Ask, Reply};
 use slog::{Logger, info, o, warn};
@@ -237,6 +238,7 @@ impl<R: LogReader> Node<R> {
                     running.resend_from_start(&mut self.shared, now);
                 }
                 running.greet(&mut self.shared, hello.id);
+                running.offer_again(hello.id);
             }
             (Stage::Unformed(_), Some(formation)) => self.adopt(formation),
             (Stage::Unformed(_), None) => self.found_if_all_are_here(),
@@ -391,6 +393,38 @@ impl<R: LogReader> Node<R> {
             Stage::Unformed(_) => {
                 warn!(self.shared.log, "a write was synced before there was a log");
             }
+        }
+        self.pump(now);
+    }
+
+    /// Takes note that log and applied state have been replaced as a [`DiskJob::Install`] says, for good, and of the
+    /// rows of the new state.
+    pub fn installed(&mut self, now: Now, token: PersistToken, rows: &[(Bytes, Bytes)]) {
+        match &mut self.stage {
+            Stage::Running(running) => running.installed(&mut self.shared, now, token, rows),
+            Stage::Unformed(_) => {
+                warn!(
+                    self.shared.log,
+                    "a snapshot was installed before there was a log"
+                );
+            }
+        }
+        self.pump(now);
+    }
+
+    /// Takes what became of one of [`Outputs::snapshots`].
+    pub fn snapshot_done(&mut self, now: Now, done: SnapshotDone) {
+        if let Stage::Running(running) = &mut self.stage {
+            running.snapshot_done(&mut self.shared, now, done);
+        }
+        self.pump(now);
+    }
+
+    /// Takes note that entries have been removed from the front of the log.
+    pub fn truncated(&mut self, now: Now, truncated: Truncated) {
+        if let Stage::Running(running) = &mut self.stage {
+            info!(self.shared.log, "truncated the log"; "index" => truncated.index.0);
+            running.group.compact(truncated);
         }
         self.pump(now);
     }
@@ -561,7 +595,10 @@ impl NodeFacts {
             leader: None,
             commit: LogIndex(0),
             applied: LogIndex(0),
+            first: LogIndex(1),
             last: LogIndex(0),
+            state_lost: false,
+            snapshots: Default::default(),
             voters: Vec::new(),
             learners: Vec::new(),
             peers_up: shared.peers_up.len(),

@@ -368,6 +368,17 @@ impl Origin {
         batch.waiters
     }
 
+    /// Takes note that the log has all batches of this boot up to `last`, and that nobody here saw what came of them.
+    /// Returns who waits for that.
+    pub(crate) fn skip_to(&mut self, last: BatchNumber) -> Vec<Waiter> {
+        let mut waiters = Vec::new();
+        while let Some(batch) = self.in_flight.pop_front_if(|batch| batch.number <= last) {
+            waiters.extend(batch.waiters);
+        }
+        self.next_to_send = self.next_to_send.max(last.next());
+        waiters
+    }
+
     /// Gives up on what has waited for too long: operations that were never sent are dropped, batches that were go on
     /// without them.
     pub(crate) fn expire(&mut self, now_ms: u64) -> Expired {

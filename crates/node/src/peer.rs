@@ -14,6 +14,10 @@
 //! 0x09 forward       acl:u64 boot:u64 number:u64 ops:u32 data:rest  (the same, checked against users; acl is not 0)
 //! 0x10 vitals        wall_ms:u64 level:u32 disk_low:u8           (the sender's clock, feature level, and disk)
 //! 0x11 state hash    index:u64 hash:u64                          (the sender's state after that entry)
+//! 0x20 fetch         file offset:u64 len:u32                     (asks for bytes of a snapshot that was offered)
+//! 0x21 chunk         file offset:u64 data:rest                   (they are)
+//! 0x22 gone          file                                        (the snapshot is not there any more)
+//!                    file is index:u64 term:u64 bytes:u64 hash:u64
 //! 0x30 counts        boot:u64 stream:u64 seq:u64 complete:u8 count:u32 (kind:u8 count:u32 name:bytes)*
 //!                    kind 1 channel; 2 pattern; 3 shard channel  (how many listen on the sender)
 //! 0x31 counts taken  boot:u64 stream:u64 next:u64                (the sender's answer to the receiver's counts)
@@ -25,7 +29,8 @@ use crate::members::Change;
 use bytes::Bytes;
 use corgi_base::codec::{DecodeError, Reader, put_bytes};
 use corgi_base::{
-    BatchNumber, Boot, ClusterId, Formation, InstanceId, LogIndex, NodeId, Nonce, SubscriptionKind,
+    BatchNumber, Boot, ClusterId, Formation, InstanceId, LogIndex, NodeId, Nonce, SnapshotFile,
+    SubscriptionKind, Term,
 };
 use std::fmt;
 
@@ -43,6 +48,9 @@ const FORGET: u8 = 2;
 const MEET: u8 = 3;
 const VITALS: u8 = 0x10;
 const STATE_HASH: u8 = 0x11;
+const SNAPSHOT_FETCH: u8 = 0x20;
+const SNAPSHOT_CHUNK: u8 = 0x21;
+const SNAPSHOT_GONE: u8 = 0x22;
 const COUNTS: u8 = 0x30;
 const COUNTS_TAKEN: u8 = 0x31;
 const RECOUNT: u8 = 0x32;
@@ -50,13 +58,16 @@ const RECOUNT: u8 = 0x32;
 /// Names are as long as a client likes; such counts must not delay heartbeats.
 const CONTROL_BYTES_MAX: usize = 64 << 10;
 
-/// Which of the two connections to a peer a message takes. Heartbeats and votes must not wait behind entries.
+/// Which of the three connections to a peer a message takes. Heartbeats and votes must not wait behind entries, and
+/// entries not behind a snapshot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Lane {
     /// Small messages.
     Control,
     /// Entries and forwarded batches.
     Bulk,
+    /// Snapshots.
+    Snapshot,
 }
 
 /// One message to a peer. Lost ones are made good by whoever sent them.
@@ -151,6 +162,26 @@ pub enum PeerMessage {
     },
     /// The sender knows nothing of the receiver's counts, and would like to be told.
     Recount,
+    /// Asks for bytes of a snapshot that the receiver has offered.
+    SnapshotFetch {
+        /// Of which file.
+        file: SnapshotFile,
+        /// From where on.
+        offset: u64,
+        /// How many at most.
+        len: u32,
+    },
+    /// Bytes of a snapshot.
+    SnapshotChunk {
+        /// Of which file.
+        file: SnapshotFile,
+        /// From where on.
+        offset: u64,
+        /// The bytes.
+        bytes: Bytes,
+    },
+    /// The sender does not have the snapshot any more.
+    SnapshotGone(SnapshotFile),
 }
 
 /// How many clients of a node listen to a name.
@@ -200,6 +231,9 @@ impl PeerMessage {
             | Self::Changed { .. }
             | Self::Vitals(_)
             | Self::StateHash { .. } => Lane::Control,
+            Self::SnapshotFetch { .. } | Self::SnapshotChunk { .. } | Self::SnapshotGone(_) => {
+                Lane::Snapshot
+            }
         }
     }
 
@@ -208,6 +242,7 @@ impl PeerMessage {
         match self {
             Self::Raft { bytes, .. } => bytes.len(),
             Self::Forward { data, .. } => data.len(),
+            Self::SnapshotChunk { bytes, .. } => bytes.len(),
             Self::Counts { counts, .. } => counts.iter().map(NameCount::encoded_len).sum(),
             Self::CountsTaken { .. }
             | Self::Recount
@@ -218,13 +253,15 @@ impl PeerMessage {
             | Self::Change { .. }
             | Self::Changed { .. }
             | Self::Vitals(_)
+            | Self::SnapshotFetch { .. }
+            | Self::SnapshotGone(_)
             | Self::StateHash { .. } => 0,
         }
     }
 
     /// Returns the bytes as a head and a shared payload, which follow each other on the wire.
     pub fn encode(&self) -> (Vec<u8>, Bytes) {
-        let mut head = Vec::with_capacity(41);
+        let mut head = Vec::with_capacity(45);
         let mut payload = Bytes::new();
         match self {
             Self::Raft { bytes, .. } => {
@@ -324,6 +361,26 @@ impl PeerMessage {
                 head.extend_from_slice(&next.to_be_bytes());
             }
             Self::Recount => head.push(RECOUNT),
+            Self::SnapshotFetch { file, offset, len } => {
+                head.push(SNAPSHOT_FETCH);
+                put_file(&mut head, file);
+                head.extend_from_slice(&offset.to_be_bytes());
+                head.extend_from_slice(&len.to_be_bytes());
+            }
+            Self::SnapshotChunk {
+                file,
+                offset,
+                bytes,
+            } => {
+                head.push(SNAPSHOT_CHUNK);
+                put_file(&mut head, file);
+                head.extend_from_slice(&offset.to_be_bytes());
+                payload = bytes.clone();
+            }
+            Self::SnapshotGone(file) => {
+                head.push(SNAPSHOT_GONE);
+                put_file(&mut head, file);
+            }
         }
         (head, payload)
     }
@@ -422,6 +479,19 @@ impl PeerMessage {
                 next: r.u64("sequence")?,
             },
             RECOUNT => Self::Recount,
+            SNAPSHOT_FETCH => Self::SnapshotFetch {
+                file: read_file(&mut r)?,
+                offset: r.u64("offset")?,
+                len: r.u32("length")?,
+            },
+            SNAPSHOT_CHUNK => {
+                return Ok(Self::SnapshotChunk {
+                    file: read_file(&mut r)?,
+                    offset: r.u64("offset")?,
+                    bytes: r.rest(),
+                });
+            }
+            SNAPSHOT_GONE => Self::SnapshotGone(read_file(&mut r)?),
             kind => {
                 return Err(DecodeError::Unknown {
                     field: "peer message kind",
@@ -479,6 +549,21 @@ fn read_counts(r: &mut Reader) -> Result<Vec<NameCount>, DecodeError> {
         });
     }
     Ok(counts)
+}
+
+fn put_file(out: &mut Vec<u8>, file: &SnapshotFile) {
+    for number in [file.index.0, file.term.0, file.bytes, file.hash] {
+        out.extend_from_slice(&number.to_be_bytes());
+    }
+}
+
+fn read_file(r: &mut Reader) -> Result<SnapshotFile, DecodeError> {
+    Ok(SnapshotFile {
+        index: LogIndex(r.u64("snapshot index")?),
+        term: Term(r.u64("snapshot term")?),
+        bytes: r.u64("snapshot length")?,
+        hash: r.u64("snapshot hash")?,
+    })
 }
 
 fn put_change(out: &mut Vec<u8>, change: &Change) {

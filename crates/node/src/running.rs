@@ -8,6 +8,8 @@ mod apply;
 mod cluster;
 mod route;
 
+pub(crate) use apply::own_session;
+
 use crate::agreement::Agreement;
 use crate::config::{InitialMember, NodeStart};
 use crate::info::NodeFacts;
@@ -19,9 +21,10 @@ use crate::origin::Outgoing;
 use crate::outputs::DiskJob;
 use crate::peer::PeerMessage;
 use crate::shared::Shared;
+use crate::snapshots::Snapshots;
 use corgi_base::{Formation, LogIndex, NodeId, Now, Term};
 use corgi_consensus::storage::LogReader;
-use corgi_consensus::{Envelope, Group, GroupConfig, GroupStart, PersistToken};
+use corgi_consensus::{Envelope, Group, GroupConfig, GroupStart, PersistToken, Stepped};
 use corgi_state::State;
 use slog::{debug, warn};
 
@@ -31,7 +34,8 @@ pub(crate) struct Running<R: LogReader> {
     pub(crate) formation: Formation,
     pub(crate) group: Group<R>,
     pub(crate) state: State,
-    agreement: Agreement,
+    pub(crate) agreement: Agreement,
+    pub(crate) snapshots: Snapshots,
     pub(crate) leading: Option<Leading>,
     /// Who leads, and in which term: where batches go.
     pub(crate) route: Option<(NodeId, Term)>,
@@ -68,16 +72,23 @@ impl<R: LogReader> Running<R> {
         let agreement = Agreement::new(state.applied(), state.hash());
         let start_at = GroupStart {
             bounds: start.bounds,
+            // No row at all is a state before the first entry, which the log does not begin with any more.
+            state_lost: start.state_rows.is_empty() && start.bounds.truncated_index > LogIndex(0),
             applied: state.applied(),
             voters: state.voters().to_vec(),
             learners: state.learners().to_vec(),
         };
+        if start_at.state_lost {
+            warn!(shared.log, "the applied state is lost, and the log does not reach back to rebuild it: waits for a \
+                snapshot from the leader"; "truncated" => start_at.bounds.truncated_index.0);
+        }
         let group = Group::new(&group_config(shared), start_at, start.reader, &shared.log)?;
         Ok(Self {
             formation,
             group,
             state,
             agreement,
+            snapshots: Snapshots::default(),
             leading: None,
             route: None,
             resend_ms: 0,
@@ -125,12 +136,21 @@ impl<R: LogReader> Running<R> {
         message: PeerMessage,
     ) {
         match message {
-            PeerMessage::Raft { bytes, .. } => {
-                if let Err(error) = self.group.step(from, &bytes) {
-                    debug!(shared.log, "did not take a Raft message";
-                        "peer" => %from, "error" => %error);
-                }
+            PeerMessage::Raft { bytes, .. } => match self.group.step(from, &bytes) {
+                Ok(Stepped::Taken) => {}
+                Ok(Stepped::Offer(offer)) => self.offered(shared, now, offer),
+                Err(error) => debug!(shared.log, "did not take a Raft message";
+                    "peer" => %from, "error" => %error),
+            },
+            PeerMessage::SnapshotFetch { file, offset, len } => {
+                self.snapshot_fetched(shared, now, from, (file, offset, len));
             }
+            PeerMessage::SnapshotChunk {
+                file,
+                offset,
+                bytes,
+            } => self.snapshot_chunk(shared, file, offset, bytes),
+            PeerMessage::SnapshotGone(file) => self.snapshot_gone(shared, from, file),
             PeerMessage::Forward {
                 boot,
                 number,
@@ -203,6 +223,7 @@ impl<R: LogReader> Running<R> {
                 self.ask_read(shared, now);
             }
             self.hand_over(shared, now);
+            self.tend_snapshots(shared, now);
             if !self.group.has_work() {
                 break;
             }
@@ -247,7 +268,10 @@ impl<R: LogReader> Running<R> {
             leader: status.leader,
             commit: status.commit_index,
             applied: self.state.applied(),
+            first: status.first_index,
             last: status.last_index,
+            state_lost: self.group.state_lost(),
+            snapshots: self.snapshots.counters,
             feature_level: self.state.feature_level(),
             state_hash: self.state.hash(),
             voters: self.state.voters().to_vec(),
@@ -257,7 +281,7 @@ impl<R: LogReader> Running<R> {
     }
 }
 
-fn send_raft(shared: &mut Shared, envelopes: Vec<Envelope>) {
+pub(crate) fn send_raft(shared: &mut Shared, envelopes: Vec<Envelope>) {
     shared
         .out
         .send

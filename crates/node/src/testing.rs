@@ -48,6 +48,7 @@ pub(crate) fn config(id: u64) -> NodeConfig {
             uncommitted_bytes_max: 1,
             committed_bytes_max: 1,
             tail_bytes_max: 1,
+            snapshot_chunk_bytes: 1,
             disk_free_bytes_min: 1,
             disk_free_percent_min: 1,
         },

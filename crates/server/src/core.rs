@@ -4,7 +4,8 @@
 //!   client threads ─ asks ──────┐                         ┌─▶ outboxes of clients
 //!   raft thread ─ ticks, peers ─┼─▶ enter: node, outputs ─┼─▶ queue of the disk thread
 //!   disk thread ─ persisted ────┤                         ├─▶ peers
-//!   readers ─ blocks of the log ┘                         └─▶ readers
+//!   readers ─ blocks of the log ┤                         ├─▶ readers
+//!   upkeep ─ snapshots ─────────┘                         └─▶ upkeep
 //! ```
 //!
 //! # The lock
@@ -36,6 +37,7 @@ use crate::disk::{Job, Queue};
 use crate::peers::{PeerEvents, Peers};
 use crate::readers::ReadQueue;
 use crate::stop::{Stop, StopReason};
+use crate::upkeep::Task;
 
 const UNPOISONED: &str = "a panic ends the process, so nobody sees a poisoned lock";
 
@@ -74,6 +76,7 @@ pub(crate) struct Core<R: LogReader> {
     clock: Clock,
     disk: Arc<Queue<Job<PersistToken>>>,
     reads: Arc<ReadQueue>,
+    upkeep: Arc<Queue<Task>>,
     /// Set once the transport runs; what is sent before is lost, as on any network.
     peers: OnceLock<Peers>,
     stop: Stop,
@@ -92,6 +95,7 @@ struct Inner<R: LogReader> {
 #[derive(Default)]
 struct Wakes {
     disk: bool,
+    upkeep: bool,
     reads: usize,
     outboxes: Vec<Arc<Outbox>>,
 }
@@ -103,6 +107,7 @@ impl<R: LogReader> Core<R> {
         clock: Clock,
         disk: Arc<Queue<Job<PersistToken>>>,
         reads: Arc<ReadQueue>,
+        upkeep: Arc<Queue<Task>>,
         stop: Stop,
     ) -> Self {
         let inner = Inner {
@@ -116,6 +121,7 @@ impl<R: LogReader> Core<R> {
             clock,
             disk,
             reads,
+            upkeep,
             peers: OnceLock::new(),
             stop,
         }
@@ -153,6 +159,9 @@ impl<R: LogReader> Core<R> {
         if wakes.disk {
             self.disk.wake();
         }
+        if wakes.upkeep {
+            self.upkeep.wake();
+        }
         self.reads.wake(wakes.reads);
         for outbox in wakes.outboxes {
             outbox.wake();
@@ -170,6 +179,7 @@ impl<R: LogReader> Core<R> {
                 send,
                 disk,
                 reads,
+                snapshots,
                 clients,
                 peers,
                 probes,
@@ -191,6 +201,11 @@ impl<R: LogReader> Core<R> {
             if !disk.is_empty() {
                 self.disk.push(disk.into_iter().map(Job::from).collect());
                 wakes.disk = true;
+            }
+            if !snapshots.is_empty() {
+                self.upkeep
+                    .push(snapshots.into_iter().map(Task::Snapshot).collect());
+                wakes.upkeep = true;
             }
             wakes.reads += reads.len();
             self.reads.push(reads);

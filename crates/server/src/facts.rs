@@ -6,7 +6,8 @@
 //! left out if not.
 
 use std::path::PathBuf;
-use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use corgi_node::Facts;
@@ -29,6 +30,8 @@ pub(crate) struct Process {
     pub(crate) hz: u64,
     /// The file given on the command line, if any.
     pub(crate) config_file: Option<PathBuf>,
+    /// How many bytes the Raft log holds.
+    pub(crate) log_bytes: Arc<AtomicU64>,
 }
 
 impl Local {
@@ -102,6 +105,7 @@ impl Local {
             ("aof_current_rewrite_time_sec", &-1),
             ("aof_last_bgrewrite_status", &"ok"),
             ("aof_last_write_status", &"ok"),
+            ("log_bytes", &self.process.log_bytes.load(Ordering::Relaxed)),
         ])
     }
 
@@ -370,6 +374,7 @@ mod tests {
             port: 6379,
             clients_max: 10,
             hz: 100,
+            log_bytes: Arc::default(),
             config_file: Some(PathBuf::from("odd\r\nname.conf")),
         };
         let server = process.server(Duration::from_secs(90_000));

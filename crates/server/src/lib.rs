@@ -14,7 +14,11 @@
 //!                 ┌──▼──────────┴──┐          ┌───▼──────┴─────┐
 //!                 │ disk thread    │          │ raft thread    │ ◀───▶ other nodes
 //!                 │   corgi-log    │          │   peers        │
-//!                 └────────────────┘          └────────────────┘
+//!                 └──────▲─────────┘          └────────────────┘
+//!                        │ flushed
+//!                 ┌──────┴─────────┐
+//!                 │ upkeep thread  │ ◀── snapshot jobs of the core
+//!                 └────────────────┘
 //! ```
 //!
 //! This crate moves bytes and wakes machines. What a command means, what is agreed and who gets
@@ -26,8 +30,9 @@
 //! - The node is entered under one lock, and its outputs are put into their queues under the same
 //!   lock: every queue has them in the order in which they were decided.
 //! - Nothing waits under that lock, for the disk and sockets least of all.
-//! - Only the disk thread writes to the data folder. An error of the disk ends the process; nothing
-//!   is tried twice.
+//! - Only the disk thread writes to the data folder, but for files of snapshots, which are the upkeep thread's. An
+//!   error
+//!   of the disk ends the process; nothing is tried twice.
 //! - Ticks and peers have a thread of their own, so that clients cannot cause an election.
 //! - Ports are bound before a node is seen to have started.
 //! - A panic on any thread ends the process: no node lives on with a part of it dead.
@@ -40,6 +45,7 @@
 //! | `clients` | listening, accepting, one connection |
 //! | `disk` | the disk thread and its queue |
 //! | `readers` | the threads that read the log for subscribers that lag |
+//! | `upkeep` | the thread that flushes, and that makes and takes snapshots |
 //! | [`peers`] | the transport between nodes |
 //! | [`config`] | redis.conf, command line, limits |
 //! | [`logging`] | the drain |
@@ -72,5 +78,6 @@ mod readers;
 mod run;
 mod space;
 mod stop;
+mod upkeep;
 
 pub use run::{Ended, dump_log, run};

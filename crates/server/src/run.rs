@@ -5,6 +5,7 @@
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -13,7 +14,7 @@ use bytes::Bytes;
 use corgi_base::{ClusterId, FEATURE_LEVEL, InstanceId, NodeId, Nonce};
 use corgi_consensus::PersistToken;
 use corgi_consensus::storage::LogWriter;
-use corgi_log::{DataDir, RocksLogReader, Stores};
+use corgi_log::{DataDir, RocksLogReader, SnapshotFolder, Stores};
 use corgi_node::{Node, NodeConfig, NodeStart};
 use corgi_resp::Limits;
 use corgi_session::{Env, Secret, Users};
@@ -37,9 +38,11 @@ use crate::peers::{PeerSettings, Peers};
 use crate::readers::{self, ReadQueue};
 use crate::space::{Space, SpaceWatch};
 use crate::stop::{Signals, Stop, StopReason, disk_failed, exit_at_once};
+use crate::upkeep::{self, Task, Upkeep};
 
 type ServerCore = Core<RocksLogReader>;
 type DiskQueue = Queue<Job<PersistToken>>;
+type UpkeepQueue = Queue<Task>;
 
 /// How a server that had started came to its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,31 +71,52 @@ pub fn run(config: &Config, config_file: Option<PathBuf>, log: &Logger) -> anyho
         return Ok(Ended::Orderly);
     }
     let users = Users::new(config.users());
-    let (node, folder, reader, id) = make_node(config, users.clone(), opened, clock, log)?;
-    let client_listeners = bind_clients(config)?;
-
-    let (disk_queue, read_queue) = (queue.clone(), reads.clone());
-    let core = Arc::new(ServerCore::new(
-        node,
+    let upkeep_queue = Arc::<UpkeepQueue>::default();
+    let made = make_node(
+        config,
+        users.clone(),
+        opened,
         clock,
-        disk_queue,
-        read_queue,
-        stop.clone(),
-    ));
-    let readers = readers::start(config.limits().cursors.reads_max, &reads, &reader, &core)?;
-    let space = Space::of(config.dir.clone(), core.clone(), log)?;
-    let disk = disk_thread(
-        folder,
-        space.clone(),
-        core.clone(),
-        queue.clone(),
-        config.disk_stall(),
-        stop.clone(),
+        upkeep_queue.clone(),
         log,
     )?;
+    let Made {
+        node,
+        folder,
+        reader,
+        snapshots,
+        id,
+    } = made;
+    let client_listeners = bind_clients(config)?;
+
+    let core = ServerCore::new(
+        node,
+        clock,
+        queue.clone(),
+        reads.clone(),
+        upkeep_queue.clone(),
+        stop.clone(),
+    );
+    let core = Arc::new(core);
+    let readers = readers::start(config.limits().cursors.reads_max, &reads, &reader, &core)?;
+    let space = Space::of(config.dir.clone(), core.clone(), log)?;
+    let log_bytes = folder.log_bytes.clone();
+    let upkeep = Upkeep {
+        state: folder.state.reader(),
+        snapshots,
+        log: log.new(o!("mod" => "upkeep")),
+    };
+    let upkeep = upkeep_thread(upkeep, &core, &queue, &upkeep_queue, config.dir.clone())?;
+    let steps = Arc::<Steps>::default();
+    if let Some(limit) = config.disk_stall() {
+        stall::watch(steps.clone(), limit, stop.clone(), &config.dir, log)?;
+    }
+    let worker = Worker::new(folder, config.log_retain_bytes, steps);
+    let disk = disk_thread(worker, space.clone(), &core, &queue, &config.dir, log)?;
     let all_channels = config.acl_all_channels;
     let users_file = UsersFile::new(config.aclfile.clone(), users.clone(), all_channels);
-    let local = Arc::new(Local::new(process(config, config_file)?, users_file));
+    let process = process(config, config_file, log_bytes)?;
+    let local = Arc::new(Local::new(process, users_file));
     local.registry.set_held_max(config.clients_output_bytes_max);
     let raft = RaftThread {
         core: core.clone(),
@@ -131,6 +155,8 @@ pub fn run(config: &Config, config_file: Option<PathBuf>, log: &Logger) -> anyho
     for reader in readers {
         reader.join().expect("a panic ends the process");
     }
+    upkeep_queue.close();
+    upkeep.join().expect("a panic ends the process");
     queue.close();
     disk.join().expect("a panic ends the process");
     info!(log, "stopped");
@@ -241,14 +267,24 @@ fn join(
     Ok(true)
 }
 
+/// A node, and what its threads work on.
+struct Made {
+    node: Node<RocksLogReader>,
+    folder: Folder,
+    reader: RocksLogReader,
+    snapshots: SnapshotFolder,
+    id: NodeId,
+}
+
 /// Makes the node from what is on disk.
 fn make_node(
     config: &Config,
     users: Users,
     opened: Opened,
     clock: Clock,
+    upkeep: Arc<UpkeepQueue>,
     log: &Logger,
-) -> anyhow::Result<(Node<RocksLogReader>, Folder, RocksLogReader, NodeId)> {
+) -> anyhow::Result<Made> {
     let Opened { mut dir, stores } = opened;
     if dir.identity().node.is_none() {
         let assigned = dir.assign(Config::default_node_id());
@@ -277,12 +313,21 @@ fn make_node(
         state_rows: stores.state.rows()?,
     };
     let node = Node::new(node_config, start, clock.now(), log).context("start the node")?;
+    let log_bytes = Arc::new(AtomicU64::new(stores.writer.bytes()));
     let folder = Folder {
         dir,
         log: stores.writer,
         state: stores.state,
+        log_bytes,
+        upkeep,
     };
-    Ok((node, folder, stores.reader, id))
+    Ok(Made {
+        node,
+        folder,
+        reader: stores.reader,
+        snapshots: stores.snapshots,
+        id,
+    })
 }
 
 /// Draws what nobody may guess.
@@ -333,7 +378,11 @@ fn bind_peers(config: &Config) -> anyhow::Result<Vec<std::net::TcpListener>> {
     bind(config, &config.peer_bind, config.peer_port).context("open the port for peers")
 }
 
-fn process(config: &Config, config_file: Option<PathBuf>) -> anyhow::Result<Process> {
+fn process(
+    config: &Config,
+    config_file: Option<PathBuf>,
+    log_bytes: Arc<AtomicU64>,
+) -> anyhow::Result<Process> {
     let (high, low) = (
         random_u128()?,
         getrandom::u32().context("draw a random number")?,
@@ -345,6 +394,7 @@ fn process(config: &Config, config_file: Option<PathBuf>) -> anyhow::Result<Proc
         clients_max: config.maxclients as u64,
         hz: 1000 / config.timeouts().tick_ms.max(1),
         config_file,
+        log_bytes,
     })
 }
 
@@ -359,20 +409,15 @@ fn client_runtime() -> anyhow::Result<Runtime> {
 
 /// Starts the thread that writes. It ends when the queue is closed and empty.
 fn disk_thread(
-    folder: Folder,
+    worker: Worker<Folder>,
     space: Arc<Space<RocksLogReader>>,
-    core: Arc<ServerCore>,
-    queue: Arc<DiskQueue>,
-    stall_limit: Option<Duration>,
-    stop: Stop,
+    core: &Arc<ServerCore>,
+    queue: &Arc<DiskQueue>,
+    dir: &Path,
     log: &Logger,
 ) -> anyhow::Result<JoinHandle<()>> {
-    let path = folder.dir.path().to_owned();
+    let (core, queue, dir) = (core.clone(), queue.clone(), dir.to_owned());
     let log = log.new(o!("mod" => "disk"));
-    let steps = Arc::<Steps>::default();
-    if let Some(limit) = stall_limit {
-        stall::watch(steps.clone(), limit, stop, &path, &log)?;
-    }
     let work = move || {
         let tell = |event| match event {
             Event::Grown => space.look(),
@@ -381,13 +426,37 @@ fn disk_thread(
                     node.persisted(now, token);
                 }
             }),
+            Event::Installed(token, rows) => {
+                core.enter(|node, now| node.installed(now, token, &rows));
+            }
+            Event::Truncated(truncated) => core.enter(|node, now| node.truncated(now, truncated)),
         };
-        if let Err(error) = Worker::new(folder, steps).run(&queue, &log, tell) {
-            disk_failed(&log, &path, &error);
+        if let Err(error) = worker.run(&queue, &log, tell) {
+            disk_failed(&log, &dir, &error);
         }
     };
     let thread = std::thread::Builder::new().name("disk".to_owned());
     thread.spawn(work).context("start the disk thread")
+}
+
+/// Starts the thread for what takes long on the disk. It ends when its queue is closed and empty.
+fn upkeep_thread(
+    upkeep: Upkeep,
+    core: &Arc<ServerCore>,
+    disk: &Arc<DiskQueue>,
+    queue: &Arc<UpkeepQueue>,
+    dir: PathBuf,
+) -> anyhow::Result<JoinHandle<()>> {
+    let (core, disk, log) = (core.clone(), disk.clone(), upkeep.log.clone());
+    let done = move |done| match done {
+        upkeep::Done::Flushed(index) => {
+            disk.push(vec![Job::Flushed(index)]);
+            disk.wake();
+        }
+        upkeep::Done::Snapshot(done) => core.enter(|node, now| node.snapshot_done(now, done)),
+    };
+    let failed = move |error: &anyhow::Error| disk_failed(&log, &dir, error);
+    upkeep.start(queue.clone(), done, failed)
 }
 
 /// What the raft thread needs: it ticks the node and serves all sockets between nodes, so that no

@@ -424,6 +424,10 @@ fn text(message: &PeerMessage) -> String {
         ),
         PeerMessage::CountsTaken { stream, next, .. } => format!("CountsTaken {stream}.{next}"),
         PeerMessage::Recount => "Recount".to_owned(),
+        // Nobody needs one: no log is truncated here.
+        PeerMessage::SnapshotFetch { .. }
+        | PeerMessage::SnapshotChunk { .. }
+        | PeerMessage::SnapshotGone(_) => "Snapshot".to_owned(),
         PeerMessage::Formed(formation) => format!("Formed by {:?}", formation.founder),
     }
 }

@@ -419,6 +419,9 @@ impl Process {
                     tokens.push(persist.token);
                 }
                 DiskJob::State(write) => state.push(write),
+                // No log is truncated here, so that nobody needs a snapshot.
+                DiskJob::Hold(_) => {}
+                DiskJob::Install(_) => unreachable!("nobody is offered a snapshot"),
                 DiskJob::Form(_) => unreachable!("stays in the queue"),
             }
         }

@@ -335,6 +335,8 @@ impl World {
             probes,
             removed,
             fatal,
+            // No log is truncated here, so that nobody wants one.
+            snapshots: _,
         } = out;
         if let Some(text) = fatal {
             return self.gives_up(node, text);

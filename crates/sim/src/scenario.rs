@@ -241,6 +241,7 @@ fn limits(rng: &mut Rng, tiny: bool) -> Limits {
             uncommitted_bytes_max: 64 << 20,
             committed_bytes_max: 8 << 20,
             tail_bytes_max: 64 << 20,
+            snapshot_chunk_bytes: 256 << 10,
             disk_free_bytes_min: 1 << 30,
             disk_free_percent_min: 5,
         };
@@ -268,6 +269,7 @@ fn limits(rng: &mut Rng, tiny: bool) -> Limits {
         uncommitted_bytes_max: rng.pick(&[4000, 8000, 50_000]),
         committed_bytes_max: rng.pick(&[0, 200, 5000]),
         tail_bytes_max: rng.pick(&[0, 500, 5000]),
+        snapshot_chunk_bytes: 256 << 10,
         disk_free_bytes_min: 1 << 30,
         disk_free_percent_min: 5,
     }

@@ -42,6 +42,8 @@ pub fn suite<F: StateFixture>(mut fresh: impl FnMut() -> F) {
     flushed_rows_survive_a_crash(fresh());
     a_crash_keeps_a_prefix_not_before_the_last_flush(fresh());
     flushing_twice_is_harmless(fresh());
+    what_is_flushed_is_what_a_crash_leaves(fresh());
+    a_replaced_state_is_the_new_one_and_survives(fresh());
     for seed in 1..=4 {
         random_writes_agree_with_a_model(fresh(), seed);
     }
@@ -188,6 +190,52 @@ fn flushing_twice_is_harmless<F: StateFixture>(mut state: F) {
     store.flush().expect("the flush succeeds");
     store.flush().expect("the flush succeeds");
     assert_eq!(rows(&store), [row("a", "1")]);
+}
+
+fn what_is_flushed_is_what_a_crash_leaves<F: StateFixture>(mut state: F) {
+    let mut store = state.open();
+    let flushed = |store: &F::Store| store.flushed().expect("the record is sound").get();
+    assert_eq!(flushed(&store), LogIndex(0));
+    put(&mut store, 7, &[("a", "1")], &[]);
+    assert!(flushed(&store) <= LogIndex(7));
+    store.flush().expect("the flush succeeds");
+    assert_eq!(flushed(&store), LogIndex(7));
+    put(&mut store, 8, &[("a", "2")], &[]);
+    // A store may flush on its own, but then it must say so.
+    let before = flushed(&store);
+    state.crash(store);
+    let left = if before == LogIndex(7) { "1" } else { "2" };
+    let left = [row("a", left), row("a", "2")];
+    let store = state.open();
+    assert!(left.contains(&rows(&store)[0]));
+    assert!(flushed(&store) >= before);
+}
+
+fn a_replaced_state_is_the_new_one_and_survives<F: StateFixture>(mut state: F) {
+    let mut store = state.open();
+    put(&mut store, 5, &[("gone", "x"), ("kept", "old")], &[]);
+    store.flush().expect("the flush succeeds");
+    put(&mut store, 6, &[("gone too", "x")], &[]);
+    let new = [row("added", "1"), row("kept", "new")];
+    for _ in 0..2 {
+        let mut given = new.iter().cloned().map(Ok);
+        let replaced = store.replace(LogIndex(40), &mut given);
+        replaced.expect("the rows are replaced");
+        assert_eq!(rows(&store), new);
+        let flushed = store.flushed().expect("the record is sound");
+        assert_eq!(flushed.get(), LogIndex(40));
+        state.crash(store);
+        store = state.open();
+        assert_eq!(rows(&store), new);
+    }
+    put(&mut store, 41, &[("added", "2")], &["kept"]);
+    assert_eq!(rows(&store), [row("added", "2")]);
+    let broken = crate::store::StateStoreError {
+        action: "read",
+        what: "a test".to_owned(),
+    };
+    let given = store.replace(LogIndex(50), &mut std::iter::once(Err(broken.clone())));
+    assert_eq!(given, Err(broken), "an error of the rows is passed on");
 }
 
 fn random_writes_agree_with_a_model<F: StateFixture>(mut state: F, seed: u64) {

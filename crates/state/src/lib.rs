@@ -14,7 +14,7 @@
 //!   [`ApplyError`] means that the log holds what this build cannot know, and stops the node.
 //! - The changes of an entry and the applied index are one write.
 //!
-//! Part of the state, and so of a snapshot to come: the cluster's name, who votes and who receives, which data folder
+//! Part of the state, and so of a [`snapshot`]: the cluster's name, who votes and who receives, which data folder
 //! each node id is bound to, the session of each origin, the last id, the users. Not part of it: connections and
 //! subscriptions.
 //!
@@ -28,8 +28,11 @@ pub mod conformance;
 mod machine;
 #[cfg(any(test, feature = "testing"))]
 pub mod mem;
+#[cfg(any(test, feature = "testing"))]
+pub mod mem_snapshots;
 mod replay;
 mod rows;
+pub mod snapshot;
 pub mod store;
 
 pub use machine::{ApplyError, State};

@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
-use corgi_base::LogIndex;
+use corgi_base::{FlushedIndex, LogIndex};
 
 use crate::store::{StateStore, StateStoreError, StateWrite};
 
@@ -114,6 +114,22 @@ impl StateStore for MemStateStore {
             image.apply(write);
         }
         Ok(image.rows.into_iter().collect())
+    }
+
+    fn flushed(&self) -> Result<FlushedIndex, StateStoreError> {
+        Ok(FlushedIndex::read_back(self.disk().flushed.applied))
+    }
+
+    fn replace(
+        &mut self,
+        applied: LogIndex,
+        rows: &mut dyn Iterator<Item = Result<(Bytes, Bytes), StateStoreError>>,
+    ) -> Result<(), StateStoreError> {
+        let rows = rows.collect::<Result<_, _>>()?;
+        let mut disk = self.disk();
+        disk.unflushed.clear();
+        disk.flushed = Image { applied, rows };
+        Ok(())
     }
 
     fn write(&mut self, write: &StateWrite) -> Result<(), StateStoreError> {

@@ -1,7 +1,7 @@
 //! What must keep the applied state, whatever that is.
 
 use bytes::Bytes;
-use corgi_base::LogIndex;
+use corgi_base::{FlushedIndex, LogIndex};
 
 /// Changes to the rows of the applied state, with the applied index among them: all or nothing survives.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -44,4 +44,21 @@ pub trait StateStore: Send {
     /// # Errors
     /// [`StateStoreError`], after which the process must end.
     fn flush(&mut self) -> Result<(), StateStoreError>;
+
+    /// Returns up to which entry the state survives a crash, as read back from what is flushed.
+    ///
+    /// # Errors
+    /// [`StateStoreError`] if the record is damaged or cannot be read.
+    fn flushed(&self) -> Result<FlushedIndex, StateStoreError>;
+
+    /// Replaces all rows by those of a snapshot, and makes them survive a crash. Not atomic: a crash in between leaves
+    /// anything, and the log says that it must be done again (`LogBounds::installing`).
+    ///
+    /// # Errors
+    /// [`StateStoreError`], after which the process must end; also any error of `rows`.
+    fn replace(
+        &mut self,
+        applied: LogIndex,
+        rows: &mut dyn Iterator<Item = Result<(Bytes, Bytes), StateStoreError>>,
+    ) -> Result<(), StateStoreError>;
 }

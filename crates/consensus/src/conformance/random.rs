@@ -2,7 +2,7 @@
 
 use corgi_base::{LogIndex, Term};
 
-use super::{LogFixture, bounds, entry, hard_state};
+use super::{LogFixture, bounds, entry, hard_state, truncate};
 use crate::storage::{HardState, LogBounds, LogEntry, LogReader, LogWrite, LogWriter};
 
 /// A small generator with a seed, so that a failure can be repeated (splitmix64; Steele, Lea, Flood
@@ -51,6 +51,7 @@ impl Model {
             truncated_term: Term(self.truncated.1),
             last_index: LogIndex(self.last()),
             last_term: Term(self.term(self.last())),
+            installing: false,
         }
     }
 
@@ -121,7 +122,7 @@ pub(super) fn operations_agree_with_a_model<F: LogFixture>(mut log: F, seed: u64
             }
             1 => {
                 let upto = random.within(model.truncated.0, model.hard_state.commit.0);
-                log.truncate(&mut writer, LogIndex(upto));
+                truncate(&mut writer, upto);
                 if upto > model.truncated.0 {
                     model.truncate(upto);
                 }

@@ -61,34 +61,14 @@ pub struct GroupStart {
     pub bounds: LogBounds,
     /// Up to where it is applied.
     pub applied: LogIndex,
+    /// Whether the applied state is lost, and the log does not reach back to rebuild it: the group then follows, votes
+    /// and writes, but does not apply, campaign or lead until a snapshot has been installed. `applied` and the members
+    /// say nothing then.
+    pub state_lost: bool,
     /// Who voted at `applied`.
     pub voters: Vec<NodeId>,
     /// Who received only, at `applied`.
     pub learners: Vec<NodeId>,
-}
-
-impl GroupStart {
-    /// Whether log, hard state and applied state can be of one node.
-    pub(super) fn check(&self) -> Result<(), StartError> {
-        let (applied, bounds) = (self.applied, &self.bounds);
-        let last = bounds.last_index;
-        if applied > last {
-            return Err(StartError::AppliedBeyondLog { applied, last });
-        }
-        let truncated = bounds.truncated_index;
-        if applied < truncated {
-            return Err(StartError::AppliedBeforeLog { applied, truncated });
-        }
-        let HardState { term, commit, .. } = bounds.hard_state;
-        if commit > last {
-            return Err(StartError::CommitBeyondLog { commit, last });
-        }
-        let last_term = bounds.last_term;
-        if term < last_term {
-            return Err(StartError::TermBehindLog { term, last_term });
-        }
-        Ok(())
-    }
 }
 
 /// Why a group cannot start.
@@ -107,8 +87,8 @@ pub enum StartError {
     },
     /// The applied state does not reach the start of the log.
     #[error(
-        "the state is applied up to entry {applied}, but the log starts after entry {truncated}: the state has lost what \
-         came between. Replace this node by one with a new id."
+        "the state is applied up to entry {applied}, but the log starts after entry {truncated}: the state is an old copy. \
+         Remove it, and the node gets a new one from the others."
     )]
     AppliedBeforeLog {
         /// Up to where the state is applied.
@@ -141,4 +121,37 @@ pub enum StartError {
     /// raft-rs does not take the configuration.
     #[error("raft refuses to start: {0}")]
     Raft(String),
+}
+
+impl GroupStart {
+    /// Returns the bounds of the log as raft-rs takes them, and up to where raft-rs believes that it is applied.
+    pub(super) fn check(&self) -> Result<(LogBounds, LogIndex), StartError> {
+        let (mut bounds, truncated) = (self.bounds, self.bounds.truncated_index);
+        // What a lost state had applied is not applied again: a snapshot brings it.
+        let applied = if self.state_lost {
+            truncated
+        } else {
+            self.applied
+        };
+        let last = bounds.last_index;
+        if applied > last {
+            return Err(StartError::AppliedBeyondLog { applied, last });
+        }
+        if applied < truncated {
+            return Err(StartError::AppliedBeforeLog { applied, truncated });
+        }
+        let HardState { term, commit, .. } = bounds.hard_state;
+        if commit > last {
+            return Err(StartError::CommitBeyondLog { commit, last });
+        }
+        if term < bounds.last_term {
+            return Err(StartError::TermBehindLog {
+                term,
+                last_term: bounds.last_term,
+            });
+        }
+        // The stored commit may lag behind what was applied; raft-rs refuses to start then.
+        bounds.hard_state.commit = commit.max(applied);
+        Ok((bounds, applied))
+    }
 }

@@ -9,23 +9,27 @@
 
 use crate::event::{Event, What};
 use bytes::Bytes;
-use corgi_base::{LogIndex, NodeId, Term};
+use corgi_base::{FlushedIndex, LogIndex, NodeId, SnapshotFile, SnapshotMeta, Term};
 use corgi_consensus::mem::{MemLog, MemLogReader, MemLogWriter};
-use corgi_consensus::storage::{LogEntry, LogReader, LogWriter as _, ReadLogError};
+use corgi_consensus::storage::{LogEntry, LogReader, LogWriter as _, ReadLogError, TruncateLimits};
 use corgi_consensus::{
-    Committed, Envelope, Group, GroupConfig, GroupStart, MemberChange, Payload, Persist, Position,
-    ProposeError, ReadError, ReadId, Role, Status,
+    Committed, Envelope, Group, GroupConfig, GroupStart, Install, MemberChange, Payload, Persist,
+    Position, ProposeError, ReadError, ReadId, Role, SnapshotOffer, Status, Stepped,
 };
 use protobuf::Message as _;
 use raft::eraftpb::{Message, MessageType};
 use slog::{Discard, Logger, o};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::{Arc, Mutex};
 
 /// What has been applied, and the members at that point.
 #[derive(Clone, Debug)]
 pub(crate) struct Applied {
     pub(crate) index: LogIndex,
+    pub(crate) term: Term,
+    /// Over all that was applied.
+    pub(crate) hash: u64,
     pub(crate) voters: Vec<NodeId>,
     pub(crate) learners: Vec<NodeId>,
 }
@@ -34,6 +38,7 @@ pub(crate) struct Applied {
 pub(crate) struct Node {
     pub(crate) disk: MemLog,
     pub(crate) flushed: Applied,
+    initial: Applied,
     boots: u64,
     pub(crate) life: Option<Life>,
 }
@@ -42,7 +47,8 @@ pub(crate) struct Node {
 pub(crate) struct Life {
     pub(crate) group: Group<Reader>,
     writer: MemLogWriter,
-    pub(crate) writes: VecDeque<Persist>,
+    pub(crate) writes: VecDeque<Write>,
+    pub(crate) offer: Option<SnapshotOffer>,
     pub(crate) applied: Applied,
     /// Handed out, and not applied because applying is paused.
     waiting: VecDeque<Committed>,
@@ -51,6 +57,12 @@ pub(crate) struct Life {
     role: (Role, Option<NodeId>),
     reads: u64,
     pub(crate) disk_reads: Arc<Mutex<Vec<(LogIndex, LogIndex)>>>,
+}
+
+/// What is on its way to the disk.
+pub(crate) enum Write {
+    Log(Persist),
+    Install(Install),
 }
 
 /// A message that is on its way.
@@ -93,6 +105,8 @@ pub(crate) struct Cluster {
     pub(crate) nodes: BTreeMap<NodeId, Node>,
     pub(crate) network: Vec<Packet>,
     cut: BTreeSet<NodeId>,
+    /// What is in the snapshots that were made.
+    snapshots: BTreeMap<SnapshotFile, Applied>,
     events: Vec<Event>,
 }
 
@@ -123,6 +137,8 @@ impl Cluster {
     pub(crate) fn new(config: GroupConfig, voters: u64, learners: u64, spares: u64) -> Self {
         let members = Applied {
             index: LogIndex(0),
+            term: Term(0),
+            hash: 0,
             voters: (1..=voters).map(node).collect(),
             learners: (voters + 1..=voters + learners).map(node).collect(),
         };
@@ -134,6 +150,7 @@ impl Cluster {
                     Node {
                         disk,
                         flushed,
+                        initial: members.clone(),
                         boots: 0,
                         life: None,
                     },
@@ -141,11 +158,13 @@ impl Cluster {
             })
             .collect();
         let (network, cut, events) = (Vec::new(), BTreeSet::new(), Vec::new());
+        let snapshots = BTreeMap::new();
         let mut cluster = Self {
             config,
             nodes,
             network,
             cut,
+            snapshots,
             events,
         };
         for id in cluster.ids() {
@@ -184,10 +203,21 @@ impl Cluster {
             seed: self.config.seed + node.boots,
             ..self.config.clone()
         };
-        let writer = node.disk.writer();
+        let mut writer = node.disk.writer();
+        let mut bounds = writer.bounds().expect("a log in memory can be read");
+        if bounds.installing {
+            // The state was not replaced any more when the process ended.
+            let at = (bounds.truncated_index, bounds.truncated_term);
+            let file = |(file, _): &(&SnapshotFile, _)| (file.index, file.term) == at;
+            let snapshot = self.snapshots.iter().find(file);
+            node.flushed = snapshot.expect("it was received").1.clone();
+            writer.installed().expect("a disk in memory does not fail");
+            bounds.installing = false;
+        }
         let applied = node.flushed.clone();
         let start = GroupStart {
-            bounds: writer.bounds().expect("a log in memory can be read"),
+            bounds,
+            state_lost: applied.index < bounds.truncated_index,
             applied: applied.index,
             voters: applied.voters.clone(),
             learners: applied.learners.clone(),
@@ -202,6 +232,7 @@ impl Cluster {
             group: group.expect("what a crash leaves behind can be started from"),
             writer,
             writes: VecDeque::new(),
+            offer: None,
             handed_out: applied.index,
             applied,
             waiting: VecDeque::new(),
@@ -221,10 +252,29 @@ impl Cluster {
         let Some(mut life) = node.life.take() else {
             return;
         };
-        for persist in life.writes.drain(..) {
-            life.writer.begin(&[persist.write]);
+        for write in life.writes.drain(..).take(keep) {
+            let written = match write {
+                Write::Log(persist) => life.writer.write(&[persist.write]),
+                Write::Install(install) => life.writer.install(&install.log),
+            };
+            written.expect("a disk in memory does not fail");
         }
-        node.disk.crash(keep);
+        node.disk.crash(0);
+    }
+
+    /// A node's state is gone, its log is not.
+    pub(crate) fn lose_state(&mut self, id: NodeId) {
+        if let Some(node) = self.nodes.get_mut(&id) {
+            node.flushed = node.initial.clone();
+        }
+    }
+
+    /// Whether a node's state is gone, and its log does not reach back to rebuild it.
+    pub(crate) fn lost_state(&self, id: NodeId) -> bool {
+        let node = &self.nodes[&id];
+        let bounds = node.disk.writer().bounds();
+        let bounds = bounds.expect("a log in memory can be read");
+        node.flushed.index < bounds.truncated_index
     }
 
     /// Makes what is applied survive a crash.
@@ -235,6 +285,73 @@ impl Cluster {
         if let Some(life) = &node.life {
             node.flushed = life.applied.clone();
         }
+    }
+
+    /// Makes a snapshot of what a node has applied.
+    pub(crate) fn make_snapshot(&mut self, id: NodeId) {
+        let Some(life) = self.alive(id) else { return };
+        let applied = life.applied.clone();
+        if applied.index == LogIndex(0) || life.group.state_lost() {
+            return;
+        }
+        let file = SnapshotFile {
+            index: applied.index,
+            term: applied.term,
+            bytes: 1000,
+            hash: applied.hash,
+        };
+        let meta = SnapshotMeta {
+            index: applied.index,
+            term: applied.term,
+            voters: applied.voters.clone(),
+            learners: applied.learners.clone(),
+        };
+        life.group.snapshot_made(meta, file);
+        self.snapshots.insert(file, applied);
+        self.settle(id);
+    }
+
+    /// Truncates a node's log up to what is flushed, but for so many bytes; in its turn among the writes, so that none
+    /// with an older commit follows.
+    pub(crate) fn truncate(&mut self, id: NodeId, retain_bytes: u64) {
+        let Some(node) = self.nodes.get_mut(&id) else {
+            return;
+        };
+        let Some(life) = node.life.as_mut().filter(|life| life.writes.is_empty()) else {
+            return;
+        };
+        // What a lost state had applied must not be read back.
+        let flushed = FlushedIndex::read_back(node.flushed.index);
+        let limits = TruncateLimits {
+            flushed,
+            hold: None,
+            retain_bytes,
+            step_bytes: 0,
+        };
+        let truncated = life.writer.truncate(&limits);
+        if let Some(truncated) = truncated.expect("a disk in memory does not fail") {
+            life.group.compact(truncated);
+        }
+        self.settle(id);
+    }
+
+    /// All rows of the snapshot that a node was offered have come.
+    pub(crate) fn accept(&mut self, id: NodeId) -> bool {
+        let Some(offer) = self.alive(id).and_then(|life| life.offer.take()) else {
+            return false;
+        };
+        assert!(self.snapshots.contains_key(&offer.file), "{offer:?}");
+        self.input(id, |group| group.accept(offer));
+        true
+    }
+
+    /// A leader gives up on those who do not take what they were offered.
+    pub(crate) fn give_up(&mut self, id: NodeId) {
+        self.input(id, |group| {
+            for peer in group.snapshots_offered() {
+                group.snapshot_failed(peer);
+            }
+        });
     }
 
     /// Gives a node an input, and does the work that follows.
@@ -286,17 +403,37 @@ impl Cluster {
         let Some(life) = self.alive(id) else {
             return false;
         };
-        let Some(Persist { write, token }) = life.writes.pop_front() else {
-            return false;
+        let messages = match life.writes.pop_front() {
+            None => return false,
+            Some(Write::Log(Persist { write, token })) => {
+                let written = life.writer.write(&[write]);
+                written.expect("a disk in memory does not fail");
+                let messages = life.group.persisted(token);
+                self.report(id, What::Persisted);
+                messages
+            }
+            Some(Write::Install(install)) => self.install(id, install),
         };
-        life.writer
-            .write(&[write])
-            .expect("a disk in memory does not fail");
-        let messages = life.group.persisted(token);
-        self.report(id, What::Persisted);
         self.send(id, messages);
         self.settle(id);
         true
+    }
+
+    fn install(&mut self, id: NodeId, install: Install) -> Vec<Envelope> {
+        let applied = self.snapshots[&install.file].clone();
+        let node = self.nodes.get_mut(&id).expect("it works");
+        node.flushed = applied.clone();
+        let life = node.life.as_mut().expect("it works");
+        let written = life.writer.install(&install.log);
+        written.expect("a disk in memory does not fail");
+        let written = life.writer.installed();
+        written.expect("a disk in memory does not fail");
+        life.waiting.clear();
+        life.handed_out = applied.index;
+        life.applied = applied;
+        let messages = life.group.installed(install.token);
+        self.report(id, What::Installed(install.file.index));
+        messages
     }
 
     /// Stops or resumes applying.
@@ -330,8 +467,14 @@ impl Cluster {
         let to = packet.envelope.to;
         let bytes = packet.envelope.bytes;
         let Some(life) = self.alive(to) else { return };
-        if let Err(error) = life.group.step(packet.from, &bytes) {
-            self.report(to, What::Refused(error.to_string()));
+        match life.group.step(packet.from, &bytes) {
+            Ok(Stepped::Taken) => {}
+            Ok(Stepped::Offer(offer)) => {
+                let index = offer.file.index;
+                life.offer = Some(offer);
+                self.report(to, What::Offered(index));
+            }
+            Err(error) => self.report(to, What::Refused(error.to_string())),
         }
         self.settle(to);
     }
@@ -344,6 +487,11 @@ impl Cluster {
                 while self.persist(id) {
                     quiet = false;
                 }
+                let wanted = self.alive(id).map(|life| life.group.take_snapshot_wanted());
+                if wanted == Some(true) {
+                    self.make_snapshot(id);
+                }
+                quiet &= !self.accept(id);
             }
             for _ in 0..self.network.len() {
                 quiet = false;
@@ -359,9 +507,15 @@ impl Cluster {
         while let Some(work) = self.alive(id).and_then(|life| life.group.work()) {
             self.report_role(id);
             self.send(id, work.send);
+            if let Some(install) = work.install {
+                self.report(id, What::Install(install.file.index));
+                let life = self.alive(id).expect("it works");
+                life.writes.push_back(Write::Install(install));
+            }
             if let Some(persist) = work.persist {
                 self.report(id, What::Persist(persist.write.clone()));
-                self.alive(id).expect("it works").writes.push_back(persist);
+                let life = self.alive(id).expect("it works");
+                life.writes.push_back(Write::Log(persist));
             }
             for entry in work.committed {
                 let life = self.alive(id).expect("it works");
@@ -389,6 +543,11 @@ impl Cluster {
             return;
         };
         for entry in life.waiting.drain(..) {
+            let mut hasher = DefaultHasher::new();
+            (life.applied.hash, entry.index.0, entry.term.0).hash(&mut hasher);
+            format!("{:?}", entry.payload).hash(&mut hasher);
+            life.applied.hash = hasher.finish();
+            life.applied.term = entry.term;
             if let Payload::Members {
                 voters, learners, ..
             } = entry.payload

@@ -1,6 +1,6 @@
 //! What a cluster reports, in the notation of Corgi's logs: `n1@3` is node 1 in term 3, `17@3` entry 17 of term 3.
 
-use corgi_base::{NodeId, Term};
+use corgi_base::{LogIndex, NodeId, Term};
 use corgi_consensus::storage::{EntryType, HardState, LogEntry, LogWrite};
 use corgi_consensus::{Committed, Envelope, Payload, ReadGrant, Role};
 use std::fmt;
@@ -23,6 +23,12 @@ pub(crate) enum What {
     Persist(LogWrite),
     /// The oldest such write is synced.
     Persisted,
+    /// A snapshot was offered to it.
+    Offered(LogIndex),
+    /// A snapshot is on its way to the disk.
+    Install(LogIndex),
+    /// It is there.
+    Installed(LogIndex),
     /// An entry was handed out for applying.
     Commit(Committed),
     /// A read may be answered.
@@ -42,6 +48,9 @@ impl fmt::Display for Event {
             What::Send(envelope, false) => write!(f, "{envelope:?} (lost)"),
             What::Persist(write) => write!(f, "persist{}", Written(write)),
             What::Persisted => write!(f, "persisted"),
+            What::Offered(index) => write!(f, "is offered a snapshot of {index}"),
+            What::Install(index) => write!(f, "install snapshot of {index}"),
+            What::Installed(index) => write!(f, "installed snapshot of {index}"),
             What::Commit(entry) => {
                 write!(
                     f,

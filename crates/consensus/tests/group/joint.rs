@@ -58,6 +58,7 @@ fn joint_leave_without_data_is_applied() {
     let start = GroupStart {
         bounds: writer.bounds().unwrap(),
         applied: LogIndex(0),
+        state_lost: false,
         voters: vec![node(1)],
         learners: vec![],
     };

@@ -7,7 +7,8 @@
 use crate::cluster::{Cluster, node, roomy_config};
 use crate::event::What;
 use corgi_base::{LogIndex, NodeId, Term};
-use corgi_consensus::storage::LogReader as _;
+use corgi_consensus::mem::MemLog;
+use corgi_consensus::storage::{LogEntry, LogReader as _, LogWriter as _};
 use corgi_consensus::{Committed, GroupConfig, MemberChange, Payload, Role};
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -18,6 +19,8 @@ struct Shape {
     voters: u64,
     learners: u64,
     spares: u64,
+    /// Whether logs are truncated, so that who was away needs a snapshot.
+    truncates: bool,
     /// Whether members come and go.
     changes: bool,
     steps: usize,
@@ -33,6 +36,7 @@ fn random_three_voters() {
             voters: 3,
             learners: 1,
             spares: 0,
+            truncates: true,
             changes: false,
             steps: 3000,
             hurry: 1,
@@ -48,6 +52,7 @@ fn random_five_voters() {
             voters: 5,
             learners: 0,
             spares: 0,
+            truncates: true,
             changes: false,
             steps: 3000,
             hurry: 1,
@@ -63,6 +68,7 @@ fn random_sole_voter_with_learner() {
             voters: 1,
             learners: 1,
             spares: 0,
+            truncates: true,
             changes: false,
             steps: 2000,
             hurry: 8,
@@ -78,6 +84,7 @@ fn random_members_come_and_go() {
             voters: 2,
             learners: 0,
             spares: 2,
+            truncates: true,
             changes: true,
             steps: 3000,
             hurry: 1,
@@ -90,10 +97,13 @@ fn seeds(count: u64, shape: Shape) {
         .ok()
         .map(|seed| seed.parse().expect("CORGI_SEED is a number"));
     let seeds = only.map_or(0..count, |seed: u64| seed..seed + 1);
-    let mut committed = 0;
+    let (mut committed, mut installed) = (0, 0);
     for seed in seeds.clone() {
         match catch_unwind(AssertUnwindSafe(|| Run::new(seed, shape).run())) {
-            Ok(entries) => committed += entries,
+            Ok((entries, snapshots)) => {
+                committed += entries;
+                installed += snapshots;
+            }
             Err(panic) => {
                 let text = panic.downcast_ref::<String>().cloned();
                 let text = text.or_else(|| panic.downcast_ref::<&str>().map(|s| (*s).to_owned()));
@@ -103,8 +113,12 @@ fn seeds(count: u64, shape: Shape) {
     }
     // A run in which nothing can happen proves nothing.
     assert!(
-        only.is_some() || committed > 20 * seeds.count(),
+        only.is_some() || committed > 20 * seeds.clone().count(),
         "only {committed} entries committed"
+    );
+    assert!(
+        only.is_some() || installed > seeds.count() / 4,
+        "only {installed} snapshots installed"
     );
 }
 
@@ -115,6 +129,7 @@ fn random_run_can_be_repeated() {
         voters: 3,
         learners: 0,
         spares: 1,
+        truncates: true,
         changes: true,
         steps: 3000,
         hurry: 1,
@@ -161,8 +176,11 @@ struct Run {
     leaders: BTreeMap<Term, NodeId>,
     /// What every node must hand out at index + 1.
     committed: Vec<Committed>,
+    /// What everybody's state is after each entry.
+    hashes: BTreeMap<LogIndex, u64>,
     max_commit: LogIndex,
     proposals: u64,
+    installed: usize,
     /// What happened, if that is wanted.
     record: Option<Vec<String>>,
 }
@@ -191,14 +209,16 @@ impl Run {
             fault_every,
             leaders: BTreeMap::new(),
             committed: Vec::new(),
+            hashes: BTreeMap::new(),
             max_commit: LogIndex(0),
             proposals: 0,
+            installed: 0,
             record: None,
         }
     }
 
-    /// Returns how many entries were committed before all was made well again.
-    fn run(&mut self) -> usize {
+    /// Returns how many entries were committed before all was made well again, and how many snapshots were installed.
+    fn run(&mut self) -> (usize, usize) {
         for step in 0..self.shape.steps {
             self.step();
             self.check();
@@ -209,7 +229,7 @@ impl Run {
         let committed = self.committed.len();
         self.recover();
         self.check_logs_match();
-        committed
+        (committed, self.installed)
     }
 
     fn step(&mut self) {
@@ -238,11 +258,21 @@ impl Run {
                 // A refusal is one of the things that may happen.
                 let _ = self.cluster.propose(leader.unwrap_or(id), data);
             }
-            70..72 => cluster.flush(id),
+            70..72 => {
+                cluster.flush(id);
+                if self.shape.truncates {
+                    cluster.truncate(id, self.random.below(300) as u64);
+                }
+            }
             72..74 => {
                 let _ = cluster.read(id);
             }
             74 => self.transfer_or_change(id),
+            75..80 if self.shape.truncates => match self.random.below(16) {
+                0..4 => cluster.make_snapshot(id),
+                4 => cluster.give_up(id),
+                _ => drop(cluster.accept(id)),
+            },
             _ if self.random.below(25) < self.disk_speed => {
                 for _ in 0..=self.random.below(3) {
                     cluster.persist(id);
@@ -276,8 +306,20 @@ impl Run {
             4..6 => self.cluster.crash(id, self.random.below(4)),
             6..12 => self.cluster.start(id),
             12 => self.cluster.pause(id, true),
+            13 if self.may_lose_state() => {
+                self.cluster.crash(id, 0);
+                self.cluster.lose_state(id);
+            }
             _ => self.cluster.pause(id, false),
         }
+    }
+
+    /// One at a time: those who have theirs must be able to commit.
+    fn may_lose_state(&mut self) -> bool {
+        let ids = self.cluster.ids();
+        let lost = ids.into_iter().any(|id| self.cluster.lost_state(id));
+        let enough = self.shape.voters > 2 && !self.shape.changes;
+        self.shape.truncates && enough && !lost && self.random.below(3) == 0
     }
 
     fn transfer_or_change(&mut self, other: NodeId) {
@@ -318,8 +360,11 @@ impl Run {
                 What::Refused(_)
                 | What::Role(..)
                 | What::Send(..)
+                | What::Offered(_)
+                | What::Install(_)
                 | What::Persist(_)
                 | What::Persisted => {}
+                What::Installed(_) => self.installed += 1,
             }
         }
         for id in self.cluster.ids() {
@@ -327,6 +372,11 @@ impl Run {
                 continue;
             };
             let status = life.group.status();
+            let applied = &life.applied;
+            if applied.index > LogIndex(0) {
+                let hash = *self.hashes.entry(applied.index).or_insert(applied.hash);
+                assert_eq!(applied.hash, hash, "{id:?} has another state");
+            }
             if status.role == Role::Leader {
                 let leader = *self.leaders.entry(status.term).or_insert(id);
                 assert_eq!(leader, id, "two leaders of term {}", status.term);
@@ -336,7 +386,10 @@ impl Run {
                 self.check_majority_holds(status.commit_index, None);
             }
             // What was handed out stays on this node's disk, whatever is still on its way there.
-            if let Some(last) = (life.handed_out.0 as usize).checked_sub(1) {
+            let truncated = truncated(&self.cluster.nodes[&id].disk);
+            if let Some(last) = (life.handed_out.0 as usize).checked_sub(1)
+                && life.handed_out >= truncated
+            {
                 let expected = Some(self.committed[last].term);
                 assert_eq!(
                     self.term_on_disk(id, life.handed_out),
@@ -364,7 +417,10 @@ impl Run {
             return;
         }
         let mut copies: BTreeMap<Term, u64> = BTreeMap::new();
+        let mut truncated_copies = 0;
         for voter in (1..=self.shape.voters).map(node) {
+            // Only what is committed is truncated, or replaced by a snapshot.
+            truncated_copies += u64::from(index < truncated(&self.cluster.nodes[&voter].disk));
             if let Some(term) = self.term_on_disk(voter, index) {
                 *copies.entry(term).or_default() += 1;
             }
@@ -374,7 +430,7 @@ impl Run {
             None => copies.into_values().max().unwrap_or(0),
         };
         assert!(
-            held > self.shape.voters / 2,
+            held + truncated_copies > self.shape.voters / 2,
             "{index} is committed, and on {held} disks"
         );
     }
@@ -393,12 +449,16 @@ impl Run {
             .collect();
         for (k, left) in logs.iter().enumerate() {
             for right in &logs[k + 1..] {
-                let same = |(a, b): &(&_, &_)| a == b;
-                let mut pairs = left.iter().zip(right);
-                let agreed = pairs.by_ref().take_while(same).count();
-                let common = left.len().min(right.len());
-                for i in agreed..common {
-                    assert_ne!(left[i].term, right[i].term, "logs meet again at {}", i + 1);
+                let (from, to) = (left.0.max(right.0), left.end().min(right.end()));
+                let terms = |log: &Log, index: u64| log.1[(index - log.0) as usize].term;
+                let mut differ = false;
+                for index in from..to {
+                    let same = terms(left, index) == terms(right, index);
+                    assert!(!(differ && same), "logs meet again at {index}");
+                    differ |= !same;
+                    let equal =
+                        left.1[(index - left.0) as usize] == right.1[(index - right.0) as usize];
+                    assert_eq!(same, equal, "two entries of one term at {index}");
                 }
             }
         }
@@ -414,6 +474,8 @@ impl Run {
         for _ in 0..400 {
             for id in self.cluster.ids() {
                 self.cluster.input(id, |group| group.tick());
+                // What was offered may have been lost.
+                self.cluster.give_up(id);
             }
             self.cluster.stabilize();
             self.check();
@@ -432,7 +494,19 @@ impl Run {
                 return;
             }
         }
-        panic!("no progress after all faults had ended");
+        let lives = self.cluster.ids().into_iter();
+        let lives = lives.filter_map(|id| Some((id, self.cluster.life(id)?)));
+        let stand: Vec<_> = lives
+            .map(|(id, life)| {
+                (
+                    id,
+                    life.group.status(),
+                    life.applied.index,
+                    life.group.state_lost(),
+                )
+            })
+            .collect();
+        panic!("no progress after all faults had ended: {stand:#?}");
     }
 
     fn everyone_has(&self, index: LogIndex) -> bool {
@@ -449,14 +523,24 @@ impl Run {
     }
 }
 
-fn whole(disk: &corgi_consensus::mem::MemLog) -> Vec<corgi_consensus::storage::LogEntry> {
-    use corgi_consensus::storage::LogWriter as _;
-    let last = disk
-        .writer()
-        .bounds()
-        .expect("a log in memory can be read")
-        .last_index;
-    disk.reader()
-        .entries(LogIndex(1), last.next(), u64::MAX)
-        .expect("nothing was truncated")
+/// The first index of a log, and its entries.
+struct Log(u64, Vec<LogEntry>);
+
+impl Log {
+    fn end(&self) -> u64 {
+        self.0 + self.1.len() as u64
+    }
+}
+
+fn truncated(disk: &MemLog) -> LogIndex {
+    let bounds = disk.writer().bounds();
+    bounds.expect("a log in memory can be read").truncated_index
+}
+
+fn whole(disk: &MemLog) -> Log {
+    let bounds = disk.writer().bounds();
+    let last = bounds.expect("a log in memory can be read").last_index;
+    let first = truncated(disk).next();
+    let entries = disk.reader().entries(first, last.next(), u64::MAX);
+    Log(first.0, entries.expect("they are there"))
 }

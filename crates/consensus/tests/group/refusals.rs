@@ -15,6 +15,7 @@ fn start(bounds: LogBounds, applied: u64) -> Result<Group<MemLogReader>, StartEr
     let start = GroupStart {
         bounds,
         applied: LogIndex(applied),
+        state_lost: false,
         voters,
         learners,
     };
@@ -37,6 +38,7 @@ fn bounds(truncated: u64, last: u64) -> LogBounds {
         truncated_term: Term(1),
         last_index: LogIndex(last),
         last_term: Term(3),
+        installing: false,
     }
 }
 
@@ -132,6 +134,7 @@ fn messages_that_no_group_sends_are_refused() {
         MessageType::MsgHup,
         MessageType::MsgBeat,
         MessageType::MsgPropose,
+        // One without a file.
         MessageType::MsgSnapshot,
         MessageType::MsgReadIndex,
         MessageType::MsgTransferLeader,
@@ -152,4 +155,23 @@ fn answers_of_strangers_are_refused() {
         fresh().step(node(9), &bytes),
         Err(StepError::Refused(_))
     ));
+}
+
+#[test]
+fn lost_state_starts_as_one_that_neither_leads_nor_applies() {
+    let start = GroupStart {
+        bounds: bounds(5, 5),
+        applied: LogIndex(0),
+        state_lost: true,
+        // Whatever a state before the first entry says: it must not make this node its cluster's only voter.
+        voters: vec![node(1)],
+        learners: vec![],
+    };
+    let log = Logger::root(Discard, o!());
+    let mut group = Group::new(&roomy_config(), start, MemLog::new().reader(), &log).unwrap();
+    (0..50).for_each(|_| group.tick());
+    group.campaign();
+    assert!(group.state_lost() && !group.status().voter);
+    assert_eq!(group.status().commit_index, LogIndex(5));
+    assert!(group.work().is_none());
 }

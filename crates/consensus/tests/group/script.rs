@@ -11,7 +11,10 @@
 //! | `cut N`, `heal N` | loses every message from and to a node from now on, or no longer |
 //! | `crash N [keep=]`, `restart N` | loses what is not synced, except the first `keep` writes |
 //! | `pause N`, `resume N`, `flush N` | stops applying, goes on, makes what is applied survive a crash |
-//! | `stabilize` | persists and delivers until nothing is left to do |
+//! | `snapshot N`, `truncate N [retain=]` | makes a snapshot of what is applied, truncates the log up to what is flushed |
+//! | `accept N`, `give-up N` | the offered snapshot has come, the leader does not wait for those it offered one any more |
+//! | `lose-state N` | what was flushed is gone, to be said of a node that is down |
+//! | `stabilize` | makes and fetches snapshots, persists and delivers until nothing is left to do |
 //! | `status`, `log N`, `reads N` | show where the nodes stand, what is on disk, what was read from disk since the last time |
 
 use crate::cluster::{Cluster, node, roomy_config};
@@ -86,6 +89,7 @@ fn drive(cluster: &mut Cluster, name: &str, args: &mut ArgumentConsumer<'_>) -> 
     };
     let count = args.next_pos().map(str::parse::<usize>).transpose()?;
     let keep = number(args, "keep", 0)?;
+    let retain = number(args, "retain", 0)?;
     let to: Option<NodeId> = args.take_key("to").map(parse_node).transpose()?;
     for id in targets {
         match name {
@@ -112,6 +116,11 @@ fn drive(cluster: &mut Cluster, name: &str, args: &mut ArgumentConsumer<'_>) -> 
             "pause" => cluster.pause(id, true),
             "resume" => cluster.pause(id, false),
             "flush" => cluster.flush(id),
+            "snapshot" => cluster.make_snapshot(id),
+            "truncate" => cluster.truncate(id, retain),
+            "accept" => drop(cluster.accept(id)),
+            "give-up" => cluster.give_up(id),
+            "lose-state" => cluster.lose_state(id),
             name => return Err(format!("unknown command {name}").into()),
         }
     }
@@ -214,14 +223,20 @@ fn status(cluster: &Cluster, out: &mut String) -> Result<()> {
         };
         let status = life.group.status();
         write!(out, "{id:?}@{} {:?}", status.term, status.role)?;
-        write!(
-            out,
-            " commit={} last={}",
-            status.commit_index, status.last_index
-        )?;
+        write!(out, " commit={}", status.commit_index)?;
+        if status.first_index > LogIndex(1) {
+            write!(out, " first={}", status.first_index)?;
+        }
+        write!(out, " last={}", status.last_index)?;
         write!(out, " applied={}", life.applied.index)?;
         if !status.voter {
             write!(out, " no-voter")?;
+        }
+        if life.group.state_lost() {
+            write!(out, " state-lost")?;
+        }
+        for peer in life.group.snapshots_offered() {
+            write!(out, " offered:{peer:?}")?;
         }
         for (peer, matched) in life.group.matched() {
             write!(out, " {peer:?}:{matched}")?;
@@ -321,8 +336,14 @@ scripts! {
     restart_replays_from_applied,
     second_membership_change_is_refused_while_one_is_pending,
     single_node_elects_itself_and_commits_after_sync,
+    snapshot_crash_in_the_middle_of_an_install,
+    snapshot_does_not_let_time_elect_while_it_is_installed,
+    snapshot_for_a_follower_whose_entries_are_gone,
+    snapshot_of_before_a_member_came_is_none_for_it,
+    snapshot_that_is_lost_is_offered_again,
     sole_voter_waits_for_its_disk_before_it_campaigns,
     sole_voter_with_learner_sends_nothing_of_an_unsynced_term,
+    state_lost_waits_for_a_snapshot,
     tail_eviction_reads_from_log,
     transfer_leader,
     uncommitted_limit_refuses_proposals,

@@ -5,16 +5,20 @@ use std::sync::Mutex;
 
 use corgi_base::LogIndex;
 use corgi_consensus::storage::HardState;
-use rocksdb::{DB, DBRecoveryMode, ReadOptions};
+use rocksdb::{DB, DBRecoveryMode, Range, ReadOptions};
 
+use super::sizes::Sizes;
 use super::{Edges, Shared, StoredEntry};
 use crate::error::OpenStoreError;
 use crate::mark::SyncMark;
 use crate::options::{self, DbError, RAFT_TAIL_CHECK_BYTES};
 use crate::record::{
-    ENTRY, HARD_STATE, Mark, TRUNCATED, decode_entry, decode_hard_state, decode_truncated,
-    parse_entry_key,
+    ENTRY, ENTRY_KEY_BYTES, HARD_STATE, INSTALLING, Mark, TRUNCATED, decode_entry,
+    decode_hard_state, decode_installing, decode_truncated, entry_key, parse_entry_key,
 };
+
+/// Into how many parts the log before its checked end is divided to estimate where its bytes are.
+const ESTIMATES: u64 = 64;
 
 /// Opens the database and its mark, or creates both.
 pub(super) fn open(path: &Path) -> Result<(DB, SyncMark), DbError> {
@@ -92,9 +96,18 @@ pub(super) fn contradiction(hard_state: &HardState, edges: &Edges) -> Option<Str
     None
 }
 
+/// What a log was found to hold.
+pub(super) struct Found {
+    pub(super) shared: Shared,
+    pub(super) hard_state: HardState,
+    /// Whether the applied state has yet to be replaced by the snapshot that the log was reset to.
+    pub(super) installing: bool,
+    pub(super) sizes: Sizes,
+}
+
 /// Finds the edges of the log and checks what a crash, or a slip of the disk, could have left
 /// wrong.
-pub(super) fn check(db: DB, path: &Path) -> Result<(Shared, HardState), DbError> {
+pub(super) fn check(db: DB, path: &Path) -> Result<Found, DbError> {
     check_keys(&db)?;
     let truncated = match db.get(TRUNCATED)? {
         Some(record) => decode_truncated(&record).map_err(in_record("truncation"))?,
@@ -104,19 +117,33 @@ pub(super) fn check(db: DB, path: &Path) -> Result<(Shared, HardState), DbError>
         Some(record) => decode_hard_state(&record).map_err(in_record("hard state"))?,
         None => HardState::default(),
     };
-    let last = check_tail(&db, truncated)?;
-    let edges = Edges { truncated, last };
+    let installing = match db.get(INSTALLING)? {
+        Some(record) => {
+            decode_installing(&record).map_err(in_record("installation"))?;
+            true
+        }
+        None => false,
+    };
+    let tail = check_tail(&db, truncated)?;
+    let edges = Edges {
+        truncated,
+        last: tail.last,
+    };
     if let Some(what) = contradiction(&hard_state, &edges) {
         return Err(DbError::Damaged(what));
     }
-    Ok((
-        Shared {
-            db,
-            path: path.to_owned(),
-            edges: Mutex::new(edges),
-        },
+    let sizes = tail.sizes(&db, truncated);
+    let shared = Shared {
+        db,
+        path: path.to_owned(),
+        edges: Mutex::new(edges),
+    };
+    Ok(Found {
+        shared,
         hard_state,
-    ))
+        installing,
+        sizes,
+    })
 }
 
 fn in_record(name: &'static str) -> impl Fn(String) -> DbError {
@@ -126,7 +153,7 @@ fn in_record(name: &'static str) -> impl Fn(String) -> DbError {
 /// Refuses keys of a later release: what they say may change what the others mean.
 fn check_keys(db: &DB) -> Result<(), DbError> {
     let mut rows = db.raw_iterator();
-    rows.seek([TRUNCATED[0] + 1]);
+    rows.seek([INSTALLING[0] + 1]);
     let above = rows.key().map(<[u8]>::to_vec);
     rows.seek_to_first();
     let below = rows
@@ -140,10 +167,28 @@ fn check_keys(db: &DB) -> Result<(), DbError> {
     }
 }
 
+/// The checked end of a log.
+struct Tail {
+    /// The last entry, or what was truncated in an empty log.
+    last: Mark,
+    /// The first entry that was read.
+    first: LogIndex,
+    /// For each entry that was read, from the last to the first, how many bytes it and those behind it have; not for
+    /// those that are near to the one before.
+    bytes_from: Vec<(LogIndex, u64)>,
+    /// How many bytes were read.
+    bytes: u64,
+}
+
 /// Reads backwards from the last entry, checking each and the chain between them, for as many bytes
-/// as the WAL can have held, and returns the last entry. The first one must follow what was
-/// truncated.
-fn check_tail(db: &DB, truncated: Mark) -> Result<Mark, DbError> {
+/// as the WAL can have held. The first one must follow what was truncated.
+fn check_tail(db: &DB, truncated: Mark) -> Result<Tail, DbError> {
+    let mut tail = Tail {
+        last: truncated,
+        first: truncated.index.next(),
+        bytes_from: Vec::new(),
+        bytes: 0,
+    };
     let mut options = ReadOptions::default();
     options.set_iterate_upper_bound([ENTRY + 1]);
     let mut rows = db.raw_iterator_opt(options);
@@ -151,7 +196,7 @@ fn check_tail(db: &DB, truncated: Mark) -> Result<Mark, DbError> {
     rows.status()?;
     let first = rows.key().map(parse_key).transpose()?;
     match first {
-        None => return Ok(truncated),
+        None => return Ok(tail),
         Some(first) if first != truncated.index.next() => {
             let after = truncated.index;
             let what = format!("it begins with entry {first}, but was truncated after {after}");
@@ -162,17 +207,16 @@ fn check_tail(db: &DB, truncated: Mark) -> Result<Mark, DbError> {
     rows.seek_to_last();
     let mut last = None;
     let mut after: Option<StoredEntry> = None;
-    let mut bytes = 0;
     while let Some((key, record)) = rows.item() {
         let index = parse_key(key)?;
-        bytes += record.len() as u64;
+        tail.read(index, (ENTRY_KEY_BYTES + record.len()) as u64);
         let stored = decode_entry(index, record);
         let stored = stored.map_err(|what| DbError::Damaged(format!("entry {index}: {what}")))?;
         last.get_or_insert_with(|| stored.mark());
         if let Some(after) = &after {
             follows(&stored.mark(), after)?;
         }
-        if bytes >= RAFT_TAIL_CHECK_BYTES {
+        if tail.bytes >= RAFT_TAIL_CHECK_BYTES {
             break;
         }
         after = Some(stored);
@@ -182,7 +226,45 @@ fn check_tail(db: &DB, truncated: Mark) -> Result<Mark, DbError> {
     if let Some(first) = after.filter(|entry| entry.entry.index == truncated.index.next()) {
         follows(&truncated, &first)?;
     }
-    last.ok_or_else(|| DbError::Damaged("its entries cannot be read backwards".to_owned()))
+    let unreadable = || DbError::Damaged("its entries cannot be read backwards".to_owned());
+    tail.last = last.ok_or_else(unreadable)?;
+    Ok(tail)
+}
+
+impl Tail {
+    fn read(&mut self, index: LogIndex, bytes: u64) {
+        self.first = index;
+        self.bytes += bytes;
+        let noted = self.bytes_from.last().map_or(0, |(_, bytes)| *bytes);
+        if self.bytes - noted >= Sizes::STEP_BYTES {
+            self.bytes_from.push((index, self.bytes));
+        }
+    }
+
+    /// Returns where the bytes of the log are: those of the end as they were read, those before it as RocksDB estimates
+    /// them.
+    fn sizes(&self, db: &DB, truncated: Mark) -> Sizes {
+        let mut sizes = Sizes::default();
+        let (begin, end) = (truncated.index.next().0, self.first.0);
+        let part = (end - begin).div_ceil(ESTIMATES).max(1);
+        let mut from = begin;
+        while from < end {
+            let to = (from + part).min(end);
+            let keys = (entry_key(LogIndex(from)), entry_key(LogIndex(to)));
+            let bytes = db.get_approximate_sizes(&[Range::new(&keys.0, &keys.1)]);
+            sizes.append(LogIndex(to - 1), bytes.first().copied().unwrap_or(0));
+            from = to;
+        }
+        let mut behind = self.bytes;
+        for (index, bytes) in self.bytes_from.iter().rev() {
+            if let Some(before) = index.0.checked_sub(1).filter(|before| *before >= end) {
+                sizes.append(LogIndex(before), behind - bytes);
+                behind = *bytes;
+            }
+        }
+        sizes.append(self.last.index, behind);
+        sizes
+    }
 }
 
 fn parse_key(key: &[u8]) -> Result<LogIndex, DbError> {

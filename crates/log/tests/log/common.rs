@@ -5,9 +5,10 @@ use std::path::Path;
 use std::{fs, io};
 
 use bytes::Bytes;
+use corgi_base::FlushedIndex;
 use corgi_base::{BatchHead, BatchNumber, Boot, EntryHead, InstanceId, LogIndex, NodeId, Term};
 use corgi_base::{MessageId, Op};
-use corgi_consensus::storage::{EntryType, HardState, LogEntry, LogWrite};
+use corgi_consensus::storage::{EntryType, HardState, LogEntry, LogWrite, TruncateLimits};
 use corgi_log::{DataDir, OpenError};
 
 pub(crate) fn node(id: u64) -> NodeId {
@@ -103,5 +104,15 @@ pub(crate) fn batch_write(
     LogWrite {
         entries,
         hard_state: Some(hard_state),
+    }
+}
+
+/// Returns limits that allow to remove all entries up to and including `upto`.
+pub(crate) fn all_up_to(upto: u64) -> TruncateLimits {
+    TruncateLimits {
+        flushed: FlushedIndex::read_back(LogIndex(upto)),
+        hold: None,
+        retain_bytes: 0,
+        step_bytes: 0,
     }
 }

@@ -4,7 +4,7 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 
-use crate::common::{batch_entry, batch_write};
+use crate::common::{all_up_to, batch_entry, batch_write};
 use corgi_base::LogIndex;
 use corgi_consensus::storage::{LogReader as _, LogWriter as _, ReadLogError};
 use corgi_log::{RocksLogReader, open_log};
@@ -62,7 +62,7 @@ fn readers_never_take_a_removal_for_damage() {
             near.store(last, Ordering::Relaxed);
             if term % 10 == 0 {
                 writer
-                    .truncate(LogIndex(commit.saturating_sub(15)))
+                    .truncate(&all_up_to(commit.saturating_sub(15)))
                     .unwrap();
             }
         }

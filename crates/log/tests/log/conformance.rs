@@ -51,10 +51,6 @@ impl LogFixture for Folder {
         Self::crash(self);
         drop((reader, writer));
     }
-
-    fn truncate(&mut self, writer: &mut RocksLogWriter, upto: LogIndex) {
-        writer.truncate(upto).unwrap();
-    }
 }
 
 impl StateFixture for Folder {
@@ -81,26 +77,26 @@ fn the_applied_state_passes_the_conformance_suite() {
 }
 
 #[test]
-fn durable_applied_is_what_a_crash_keeps() {
+fn flushed_is_what_a_crash_keeps() {
     let mut folder = Folder::new();
     let mut state = StateFixture::open(&mut folder);
     let write = |applied| StateWrite {
         applied: LogIndex(applied),
         ..StateWrite::default()
     };
-    assert_eq!(state.durable_applied().unwrap(), LogIndex(0));
+    assert_eq!(state.flushed().unwrap().get(), LogIndex(0));
     state.write(&write(3)).unwrap();
     assert_eq!(
-        (state.applied(), state.durable_applied().unwrap()),
+        (state.applied(), state.flushed().unwrap().get()),
         (LogIndex(3), LogIndex(0))
     );
     state.flush().unwrap();
     state.write(&write(8)).unwrap();
     assert_eq!(
-        (state.applied(), state.durable_applied().unwrap()),
+        (state.applied(), state.flushed().unwrap().get()),
         (LogIndex(8), LogIndex(3))
     );
-    assert_eq!(state.background_errors(), 0);
+    assert_eq!(state.reader().background_errors(), 0);
     StateFixture::crash(&mut folder, state);
     assert_eq!(StateFixture::open(&mut folder).applied(), LogIndex(3));
 }

@@ -8,7 +8,7 @@ use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use crate::common::{batch_entry, batch_write, open_dir};
+use crate::common::{all_up_to, batch_entry, batch_write, open_dir};
 use bytes::Bytes;
 use corgi_base::LogIndex;
 use corgi_consensus::storage::{LogReader as _, LogWriter as _};
@@ -125,11 +125,11 @@ fn child(path: &Path) {
         }
         if round % 7 == 0 {
             state.flush().unwrap();
-            flushed = state.durable_applied().unwrap().0;
+            flushed = state.flushed().unwrap().get().0;
         }
         if round % 20 == 0 {
             writer
-                .truncate(LogIndex(flushed.saturating_sub(30)))
+                .truncate(&all_up_to(flushed.saturating_sub(30)))
                 .unwrap();
         }
         Ack {

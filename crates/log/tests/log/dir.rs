@@ -3,7 +3,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
-use crate::common::{batch_write, node, open_dir, quiet};
+use crate::common::{all_up_to, batch_write, node, open_dir, quiet};
 use corgi_base::{Boot, ClusterId, Formation, InstanceId, LogIndex};
 use corgi_consensus::storage::LogWriter as _;
 use corgi_log::{DataDir, FormError, OpenError, OpenStoreError, open_log};
@@ -188,18 +188,32 @@ fn an_applied_state_ahead_of_the_log_means_that_the_log_is_damaged() {
 }
 
 #[test]
-fn an_applied_state_that_the_log_cannot_rebuild_is_refused() {
+fn an_applied_state_that_the_log_cannot_rebuild_is_refused_or_begins_with_nothing() {
     let root = used_folder();
+    let old = root.path().join("old");
+    common::copy_dir(&root.path().join("state"), &old);
     let mut stores = open_dir(root.path()).unwrap().open_stores().unwrap();
-    stores.writer.truncate(LogIndex(4)).unwrap();
+    let write = StateWrite {
+        applied: LogIndex(9),
+        ..StateWrite::default()
+    };
+    stores.state.write(&write).unwrap();
+    stores.state.flush().unwrap();
+    stores.writer.truncate(&all_up_to(6)).unwrap();
     drop(stores);
     drop(open_dir(root.path()).unwrap().open_stores().unwrap());
-    fs::remove_dir_all(root.path().join("state")).unwrap();
+    let state = root.path().join("state");
+    fs::remove_dir_all(&state).unwrap();
+    fs::rename(&old, &state).unwrap();
     let error = open_dir(root.path()).unwrap().open_stores().unwrap_err();
     assert!(
         matches!(error, OpenStoreError::StateTooOld { .. }),
         "{error}"
     );
+    fs::remove_dir_all(&state).unwrap();
+    let stores = open_dir(root.path()).unwrap().open_stores().unwrap();
+    assert_eq!(stores.state.applied(), LogIndex(0), "a snapshot is needed");
+    assert_eq!(stores.writer.bounds().unwrap().truncated_index, LogIndex(6));
 }
 
 #[test]

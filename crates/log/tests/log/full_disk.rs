@@ -7,7 +7,7 @@ use std::io::Write as _;
 use std::path::Path;
 use std::process::Command;
 
-use crate::common::{batch_write, open_dir};
+use crate::common::{all_up_to, batch_write, open_dir};
 use corgi_base::LogIndex;
 use corgi_consensus::storage::LogWriter as _;
 use corgi_state::store::{StateStore as _, StateWrite};
@@ -39,7 +39,7 @@ fn child(path: &Path) {
         Err(error.clone()),
         "a failed log is not written again"
     );
-    let truncated = stores.writer.truncate(LogIndex(1));
+    let truncated = stores.writer.truncate(&all_up_to(1));
     assert_eq!(truncated, Err(error.clone()), "nor truncated");
 
     let row = |applied| StateWrite {
@@ -57,8 +57,8 @@ fn child(path: &Path) {
         Err(refused.clone()),
         "not written again"
     );
-    assert_eq!(stores.state.durable_applied().unwrap(), LogIndex(0));
-    assert!(stores.state.background_errors() > 0);
+    assert_eq!(stores.state.flushed().unwrap().get(), LogIndex(0));
+    assert!(stores.state.reader().background_errors() > 0);
     let mut out = std::io::stdout().lock();
     writeln!(out, "acknowledged {acknowledged}\nerror {}", error.what).unwrap();
     out.flush().unwrap();

@@ -15,6 +15,9 @@ fn node() -> NodeFacts {
         leader: Some(id(1)),
         commit: LogIndex(8),
         applied: LogIndex(7),
+        first: LogIndex(1),
+        state_lost: false,
+        snapshots: Default::default(),
         last: LogIndex(9),
         voters: vec![id(1), id(2)],
         learners: Vec::new(),
@@ -99,7 +102,8 @@ fn sections_are_set_apart_by_an_empty_line() {
 fn raft_shows_where_the_node_stands() {
     let expected = "# Raft\r\nraft_node_id:2\r\nraft_cluster_id:0000000000000000000000000000000a\r\n\
         raft_formed:1\r\nraft_quorum:ok\r\nraft_role:follower\r\nraft_term:3\r\nraft_leader_id:1\r\n\
-        raft_commit_index:8\r\nraft_applied_index:7\r\nraft_last_index:9\r\nraft_voters:1,2\r\n\
+        raft_commit_index:8\r\nraft_applied_index:7\r\nraft_first_index:1\r\nraft_last_index:9\r\nraft_snapshot_index:0\r\nraft_snapshots_made:0\r\nraft_snapshots_sent:0\r\n\
+         raft_snapshots_installed:0\r\nraft_state_lost:0\r\nraft_voters:1,2\r\n\
         raft_learners:\r\nraft_peers_up:1\r\nraft_feature_level:1\r\n\
          raft_state_hash:000000000000000a\r\nraft_disk_low:0\r\nraft_pending_bytes:5\r\nraft_batches_in_flight:4\r\n";
     assert_eq!(shown(&["raft"]), expected);

@@ -304,3 +304,21 @@ fn a_change_of_users_has_a_batch_for_itself() {
     origin.cut(0);
     assert_eq!(send(&mut origin), [(3, 1)]);
 }
+
+#[test]
+fn batches_that_a_snapshot_has_are_skipped_and_the_next_one_goes_on() {
+    let mut origin = origin();
+    for seq in 1..=3 {
+        assert!(write(&mut origin, 0, seq, 30));
+    }
+    origin.cut(0);
+    assert_eq!(send(&mut origin), [(1, 1), (2, 1)]);
+    origin.rewind();
+    assert_eq!(origin.skip_to(BatchNumber(1)), waiters([1]));
+    assert_eq!(send(&mut origin), [(2, 1)], "the snapshot does not have it");
+    assert_eq!(origin.skip_to(BatchNumber(1)), [], "that is known");
+    origin.cut(0);
+    assert_eq!(send(&mut origin), [(3, 1)]);
+    assert_eq!(origin.skip_to(BatchNumber(3)), waiters([2, 3]));
+    assert_eq!(origin.in_flight(), 0);
+}

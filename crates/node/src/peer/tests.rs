@@ -20,6 +20,17 @@ fn change() -> impl Strategy<Value = Change> {
     ]
 }
 
+fn file() -> impl Strategy<Value = SnapshotFile> {
+    (any::<u64>(), any::<u64>(), any::<u64>(), any::<u64>()).prop_map(
+        |(index, term, bytes, hash)| SnapshotFile {
+            index: LogIndex(index),
+            term: Term(term),
+            bytes,
+            hash,
+        },
+    )
+}
+
 fn message() -> impl Strategy<Value = PeerMessage> {
     let founder = node();
     prop_oneof![
@@ -66,6 +77,16 @@ fn message() -> impl Strategy<Value = PeerMessage> {
             let member = |(id, addr)| InitialMember { id, addr };
             PeerMessage::Contacts(members.into_iter().map(member).collect())
         }),
+        (file(), any::<u64>(), any::<u32>())
+            .prop_map(|(file, offset, len)| PeerMessage::SnapshotFetch { file, offset, len }),
+        (file(), any::<u64>(), bytes()).prop_map(|(file, offset, bytes)| {
+            PeerMessage::SnapshotChunk {
+                file,
+                offset,
+                bytes,
+            }
+        }),
+        file().prop_map(PeerMessage::SnapshotGone),
         (any::<u64>(), change())
             .prop_map(|(number, change)| PeerMessage::Change { number, change }),
         (any::<u64>(), prop::option::of(bytes())).prop_map(|(number, refused)| {
@@ -92,8 +113,12 @@ proptest! {
 
     #[test]
     fn a_message_without_payload_is_neither_longer_nor_shorter(message in message()) {
-        let fixed = !matches!(message, PeerMessage::Raft { .. } | PeerMessage::Forward { .. });
-        prop_assume!(fixed);
+        prop_assume!(!matches!(
+            message,
+            PeerMessage::Raft { .. }
+                | PeerMessage::Forward { .. }
+                | PeerMessage::SnapshotChunk { .. }
+        ));
         prop_assert_eq!(message.payload_bytes(), 0);
         let mut bytes = encoded(&message);
         let shorter = Bytes::copy_from_slice(&bytes[..bytes.len() - 1]);

@@ -2,6 +2,7 @@
 
 use super::{Running, send_raft};
 use crate::agreement::Verdict as Compared;
+use crate::errors;
 use crate::origin::Session;
 use crate::outputs::DiskJob;
 use crate::peer::PeerMessage;
@@ -17,6 +18,9 @@ impl<R: LogReader> Running<R> {
     pub(super) fn drain(&mut self, shared: &mut Shared, now: Now) {
         while let Some(work) = self.group.work() {
             send_raft(shared, work.send);
+            if let Some(install) = work.install {
+                self.install(shared, now, install);
+            }
             if let Some(persist) = work.persist {
                 self.leadership.disk.handed_out(now.mono_ms);
                 shared.out.disk.push(DiskJob::Log(persist));
@@ -98,10 +102,7 @@ impl<R: LogReader> Running<R> {
                     Effects::Feature(level) => {
                         let known = shared.config.feature_level;
                         if level > known {
-                            shared.fail(format!(
-                                "the cluster has taken on feature level {level}, this build knows {known}: start a later \
-                                 release here."
-                            ));
+                            shared.fail(errors::unknown_level(level, known));
                         }
                         info!(shared.log, "feature level"; "level" => level);
                     }
@@ -158,7 +159,7 @@ impl<R: LogReader> Running<R> {
 }
 
 /// Whether this process is, or has just ceased to be, its node's origin.
-fn own_session(shared: &mut Shared, boot: Boot, nonce: Nonce, accepted: bool) {
+pub(crate) fn own_session(shared: &mut Shared, boot: Boot, nonce: Nonce, accepted: bool) {
     let own = boot == shared.config.boot && nonce == shared.config.nonce;
     if own && accepted {
         info!(shared.log, "session opened"; "boot" => boot.0);

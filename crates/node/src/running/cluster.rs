@@ -16,7 +16,8 @@ impl<R: LogReader> Running<R> {
     /// first, crashed, and founded another one would divide them. Its identity is written before its first entry, and
     /// that is applied only when it is synced. The others only repeat what the founder has said.
     pub(crate) fn may_announce(&self, own: NodeId) -> bool {
-        self.formation.founder != own || self.state.applied() > LogIndex(0)
+        let began = self.state.applied() > LogIndex(0) || self.group.state_lost();
+        self.formation.founder != own || began
     }
 
     /// Takes the cluster to the feature level that all its members can apply, if this node leads.

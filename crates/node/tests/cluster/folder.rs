@@ -1,13 +1,17 @@
 //! A node's data folder: what survives its process.
 
 use bytes::Bytes;
-use corgi_base::{Boot, Formation, InstanceId, LogIndex, NodeId};
-use corgi_consensus::PersistToken;
+use corgi_base::{Boot, Formation, InstanceId, LogIndex, NodeId, Now};
+use corgi_consensus::Install;
 use corgi_consensus::mem::{MemLog, MemLogReader, MemLogWriter};
-use corgi_consensus::storage::{LogEntry, LogReader as _, LogWrite, LogWriter as _};
-use corgi_node::{DiskJob, NodeStart};
+use corgi_consensus::storage::{
+    LogEntry, LogReader as _, LogWrite, LogWriter as _, TruncateLimits,
+};
+use corgi_node::{DiskJob, Node, NodeStart, SnapshotDone, SnapshotJob};
 use corgi_state::mem::{MemState, MemStateStore};
+use corgi_state::mem_snapshots::MemSnapshots;
 use corgi_state::store::{StateStore as _, StateWrite};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 /// What is on disk.
 #[derive(Clone, Debug)]
@@ -17,6 +21,7 @@ pub(crate) struct Folder {
     pub(crate) formation: Option<Formation>,
     pub(crate) log: MemLog,
     pub(crate) state: MemState,
+    snapshots: Arc<Mutex<MemSnapshots>>,
 }
 
 impl Folder {
@@ -28,7 +33,13 @@ impl Folder {
             formation: None,
             log: MemLog::new(),
             state: MemState::new(),
+            snapshots: Arc::default(),
         }
+    }
+
+    /// Returns the snapshots.
+    pub(crate) fn snapshots(&self) -> MutexGuard<'_, MemSnapshots> {
+        self.snapshots.lock().expect("nobody panics with it")
     }
 
     /// Returns a copy that shares nothing with this one, as a backup or a cloned machine has it.
@@ -36,6 +47,7 @@ impl Folder {
         let copy = Self {
             log: MemLog::new(),
             state: MemState::new(),
+            snapshots: Arc::default(),
             ..self.clone()
         };
         let bounds = self
@@ -70,11 +82,12 @@ impl Folder {
             .writer()
             .bounds()
             .expect("a log in memory can be read");
+        let first = bounds.truncated_index.next();
         let entries = self
             .log
             .reader()
-            .entries(LogIndex(1), bounds.last_index.next(), u64::MAX);
-        entries.expect("no log is truncated yet")
+            .entries(first, bounds.last_index.next(), u64::MAX);
+        entries.expect("a log in memory can be read")
     }
 
     /// Returns the rows of the applied state, as far as it was written.
@@ -105,9 +118,15 @@ impl Folder {
     /// Counts a start, and returns what a process finds and what it writes with.
     pub(crate) fn open(&mut self) -> (NodeStart<MemLogReader>, Disk) {
         self.boot = self.boot.next();
-        let writer = self.log.writer();
+        let mut writer = self.log.writer();
+        let mut bounds = writer.bounds().expect("a log in memory can be read");
+        if bounds.installing {
+            self.finish_install();
+            writer.installed().expect("a disk in memory does not fail");
+            bounds.installing = false;
+        }
         let start = NodeStart {
-            bounds: writer.bounds().expect("a log in memory can be read"),
+            bounds,
             reader: self.log.reader(),
             state_rows: self.rows(),
         };
@@ -116,8 +135,65 @@ impl Folder {
             Disk {
                 writer,
                 store: self.state.open(),
+                hold: None,
             },
         )
+    }
+
+    /// Replaces the state by the snapshot that was received.
+    fn finish_install(&self) {
+        let snapshots = self.snapshots();
+        let file = snapshots.received().expect("it is there as a whole");
+        let mut rows = snapshots.rows(file).into_iter().map(Ok);
+        let replaced = self.state.open().replace(file.index, &mut rows);
+        replaced.expect("a disk in memory does not fail");
+    }
+
+    /// The applied state is gone, the log is not.
+    pub(crate) fn lose_state(&mut self) {
+        self.state = MemState::new();
+    }
+
+    /// Does one job on snapshot files.
+    pub(crate) fn snapshot(&self, job: SnapshotJob) -> Option<SnapshotDone> {
+        let mut snapshots = self.snapshots();
+        Some(match job {
+            SnapshotJob::Make => {
+                let (meta, file) = snapshots.make(self.rows());
+                SnapshotDone::Made { meta, file }
+            }
+            SnapshotJob::Read {
+                to,
+                file,
+                offset,
+                len,
+            } => SnapshotDone::Read {
+                to,
+                file,
+                offset,
+                bytes: snapshots.read(file, offset, len),
+            },
+            SnapshotJob::Find(file) => {
+                let bytes = snapshots.find(file);
+                SnapshotDone::Found { file, bytes }
+            }
+            SnapshotJob::Write {
+                file,
+                offset,
+                bytes,
+            } => match snapshots.write(file, offset, &bytes) {
+                Ok(next) if next == file.bytes => SnapshotDone::Received(file),
+                Ok(next) => SnapshotDone::Written { file, next },
+                Err(error) => {
+                    let what = error.to_string();
+                    SnapshotDone::Damaged { file, what }
+                }
+            },
+            SnapshotJob::Discard => {
+                snapshots.discard();
+                return None;
+            }
+        })
     }
 
     /// Ends the process that has it open: what is not synced, and what of the state is not flushed, is lost.
@@ -132,28 +208,62 @@ impl Folder {
 pub(crate) struct Disk {
     writer: MemLogWriter,
     store: MemStateStore,
+    hold: Option<LogIndex>,
 }
 
 impl Disk {
-    /// Does one job; returns the proof that the node waits for, if it does.
-    pub(crate) fn run(&mut self, folder: &mut Folder, job: DiskJob) -> Option<PersistToken> {
+    /// Does one job, and tells the node.
+    pub(crate) fn run(
+        &mut self,
+        folder: &mut Folder,
+        job: DiskJob,
+        node: &mut Node<MemLogReader>,
+        now: Now,
+    ) {
         match job {
-            DiskJob::Form(formation) => {
-                folder.formation = Some(formation);
-                None
-            }
+            DiskJob::Form(formation) => folder.formation = Some(formation),
             DiskJob::Log(persist) => {
-                self.writer
-                    .write(&[persist.write])
-                    .expect("a disk in memory does not fail");
-                Some(persist.token)
+                let written = self.writer.write(&[persist.write]);
+                written.expect("a disk in memory does not fail");
+                node.persisted(now, persist.token);
             }
             DiskJob::State(write) => {
-                self.store
-                    .write(&write)
-                    .expect("a disk in memory does not fail");
-                None
+                let written = self.store.write(&write);
+                written.expect("a disk in memory does not fail");
             }
+            DiskJob::Install(Install { log, token, .. }) => {
+                let done = self.writer.install(&log);
+                done.expect("a disk in memory does not fail");
+                folder.finish_install();
+                let done = self.writer.installed();
+                done.expect("a disk in memory does not fail");
+                node.installed(now, token, &folder.rows());
+            }
+            DiskJob::Hold(hold) => self.hold = hold,
+        }
+    }
+
+    /// Does no more than the first step of an install that waits, before the process ends.
+    pub(crate) fn begin_install(&mut self, job: DiskJob) {
+        if let DiskJob::Install(Install { log, .. }) = job {
+            let done = self.writer.install(&log);
+            done.expect("a disk in memory does not fail");
+        }
+    }
+
+    /// Flushes, and removes from the front of the log what is older than the newest `retain_bytes`.
+    pub(crate) fn truncate(&mut self, node: &mut Node<MemLogReader>, now: Now, retain_bytes: u64) {
+        self.flush();
+        let flushed = self.store.flushed();
+        let limits = TruncateLimits {
+            flushed: flushed.expect("a disk in memory does not fail"),
+            hold: self.hold,
+            retain_bytes,
+            step_bytes: 0,
+        };
+        let truncated = self.writer.truncate(&limits);
+        if let Some(truncated) = truncated.expect("a disk in memory does not fail") {
+            node.truncated(now, truncated);
         }
     }
 

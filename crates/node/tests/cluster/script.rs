@@ -2,7 +2,7 @@
 //!
 //! | command | does |
 //! |---|---|
-//! | `nodes N [write= quorum= batch= inflight= pending= queue= low= total= counts= block= cache= reads= feed=]` | prepares empty folders; limits in bytes, `write` and `quorum` in ms |
+//! | `nodes N [write= quorum= batch= inflight= pending= queue= low= total= counts= block= cache= reads= feed= chunk=]` | prepares empty folders; limits in bytes, `write` and `quorum` in ms |
 //! | `cluster N […]` | the same, then starts all and waits until they serve, without a word |
 //! | `start NAME… [initial=1,2] [at=N]` | starts a process; `at` another node's address |
 //! | `wait NAME…` | starts a node on an empty folder that waits to be let into a cluster |
@@ -13,6 +13,10 @@
 //! | `stabilize` | disks work and messages arrive until nothing is left to do |
 //! | `disk hold\|release NAME…`, `disk work NAME [COUNT]` | stops a disk, lets it work by itself, does its oldest jobs |
 //! | `flush NAME…` | makes the applied state survive a crash |
+//! | `truncate NAME… [retain=]` | flushes the state, and removes from the front of the log what is older than so many bytes |
+//! | `crash-in-install NAME…` | kills one when its log has been reset to a snapshot, and its state is not replaced |
+//! | `lose-state NAME…`, `spoil-snapshot NAME…` | removes the state of a stopped node; changes a bit in the snapshot that a node made |
+//! | `snapshots` | what the nodes have made, sent and installed |
 //! | `hold\|release FROM TO` | keeps the messages of a link on their way, or no longer |
 //! | `drop FROM TO`, `deliver FROM TO`, `again FROM TO` | loses, delivers, or delivers twice what is on its way there |
 //! | `replay FROM TO number= ops="a:x b:y" [boot= count=]` | lets a forwarded batch arrive that was long on its way |
@@ -77,7 +81,7 @@ impl goldenscript::Runner for Script {
             "hold" | "release" | "drop" | "deliver" | "again" | "replay" | "hangup" => {
                 link(world, name, &mut args)?;
             }
-            "status" | "log" | "rows" | "lagging" => look(world, name, &mut args)?,
+            "status" | "log" | "rows" | "lagging" | "snapshots" => look(world, name, &mut args)?,
             "run" | "tick" | "stabilize" | "clock" => time(world, name, &mut args)?,
             "disk" => disk(world, &mut args)?,
             "counts" => world.shows_counts = args.next_pos() == Some("show"),
@@ -120,6 +124,7 @@ fn prepare(args: &mut ArgumentConsumer<'_>) -> Result<World> {
         uncommitted_bytes_max: 1 << 26,
         committed_bytes_max: 1 << 22,
         tail_bytes_max: 1 << 24,
+        snapshot_chunk_bytes: number(args, "chunk", 1 << 18)?,
         disk_free_bytes_min: 1000,
         disk_free_percent_min: 0,
     };
@@ -190,6 +195,7 @@ fn processes(world: &mut World, name: &str, args: &mut ArgumentConsumer<'_>) -> 
     let boot: Option<u64> = args.take_key("boot").map(str::parse).transpose()?;
     let at = args.take_key("at");
     let free: Option<u64> = args.take_key("free").map(str::parse).transpose()?;
+    let retain = number(args, "retain", 0)?;
     let can: Option<u32> = args.take_key("can").map(str::parse).transpose()?;
     if let Some(initial) = initial {
         let ids = initial.split(',').map(str::parse);
@@ -232,6 +238,16 @@ fn processes(world: &mut World, name: &str, args: &mut ArgumentConsumer<'_>) -> 
                     .insert(copy.ok_or("copy as= whom?")?.to_owned(), folder);
             }
             "flush" => world.flush(&process),
+            "truncate" => world.truncate(&process, retain),
+            "crash-in-install" => world.crash_in_install(&process),
+            "lose-state" => {
+                let folder = world.folders.get_mut(&process).ok_or("no folder")?;
+                folder.lose_state();
+            }
+            "spoil-snapshot" => {
+                let folder = world.folders.get(&process).ok_or("no folder")?;
+                folder.snapshots().spoil();
+            }
             "cut" => drop(world.cut.insert(process)),
             "heal" => {
                 world.cut.remove(&process);
@@ -325,7 +341,7 @@ fn link(world: &mut World, what: &str, args: &mut ArgumentConsumer<'_>) -> Resul
             world.arrive(&(from, to, Lane::Bulk), &message);
         }
         _ => {
-            for lane in [Lane::Control, Lane::Bulk] {
+            for lane in [Lane::Control, Lane::Bulk, Lane::Snapshot] {
                 let link: Link = (from.clone(), to.clone(), lane);
                 let Some(queue) = world.queues.get_mut(&link) else {
                     continue;
@@ -417,6 +433,21 @@ fn look(world: &mut World, what: &str, args: &mut ArgumentConsumer<'_>) -> Resul
             }
         }
         "rows" => rows(world),
+        "snapshots" => {
+            for name in world.names() {
+                let info = world.info(&name);
+                let field = |key: &str| info.get(key).cloned().unwrap_or_default();
+                world.say(format!(
+                    "n{name} log={}..={} made={} sent={} installed={} lost={}",
+                    field("raft_first_index"),
+                    field("raft_last_index"),
+                    field("raft_snapshots_made"),
+                    field("raft_snapshots_sent"),
+                    field("raft_snapshots_installed"),
+                    field("raft_state_lost"),
+                ));
+            }
+        }
         "lagging" => {
             let name = args.next_pos().ok_or("which node?")?;
             let info = world.info(name);
@@ -509,43 +540,47 @@ scripts! {
     behind_what_the_log_has_is_closed_with_the_first_available_id
     birth_goes_on_under_another_leader
     birth_of_three
+    birth_survives_founder_restart_midway
+    copies_of_a_folder_with_equal_boots_first_wins
     counts_are_told_before_a_subscription_is_confirmed
     counts_hold_however_short_the_quorum_loss_timeout
     counts_of_a_node_that_dies_are_dropped_soon
     counts_of_too_many_names_are_bounded
     counts_survive_a_link_that_comes_and_goes
     counts_wait_for_no_peer_that_is_silent
+    crash_in_the_middle_of_an_install_is_made_good_at_start
+    damaged_snapshot_is_refused_and_made_again
     dead_node_is_replaced_in_one_step
-    failover_makes_a_follower_lead
-    isolated_old_leader_changes_nothing
-    joining_goes_on_under_another_leader
-    members_from_one_to_three_to_five_and_back
-    membership_refusals_say_why
-    removed_follower_is_told_and_stops
-    removed_leader_hands_over_first
-    birth_survives_founder_restart_midway
-    copies_of_a_folder_with_equal_boots_first_wins
     duplicate_forward_is_ignored
     emptied_folder_is_refused
     emptied_folder_is_refused_during_birth
     exec_is_one_group_in_one_entry
     exec_subscribes_and_publishes
+    failover_makes_a_follower_lead
     feature_level_is_raised_when_all_members_can
+    follower_far_behind_gets_a_snapshot
+    follower_that_dies_in_a_transfer_is_not_waited_for
     forwarded_batch_lost_is_sent_again_once
     founder_dies_before_its_cluster_is_on_disk
     founder_emptied_during_birth_is_refused
     gap_is_answered_with_expect
     hello_while_lagging_changes_what_follows
     ids_grow_over_clock_jumps_and_leader_changes
+    isolated_old_leader_changes_nothing
+    joining_goes_on_under_another_leader
     laggers_share_what_is_read
     leader_dies_and_the_origin_takes_over
     leader_dies_with_batches_in_flight_each_applied_once
     leader_process_dies_and_is_followed_at_once
     leader_with_a_stalled_disk_gives_leadership_away
+    learner_that_joins_late_begins_with_a_snapshot
     links_that_are_closed_by_mistake_change_no_term
     loss_in_one_direction_is_a_loss
     loss_of_majority_closes_subscribers_and_refuses_new_ones
+    lost_state_is_cured_by_a_snapshot
     malformed_forward_is_dropped
+    members_from_one_to_three_to_five_and_back
+    membership_refusals_say_why
     minority_leader_gives_indeterminate
     no_leader_gives_clusterdown_after_write_timeout
     one_message_for_many_patterns_comes_in_parts
@@ -557,19 +592,24 @@ scripts! {
     pipelined_publishes_share_a_batch
     publish_on_follower_reaches_all_subscribers_in_one_order
     publish_reply_waits_for_majority_disk
+    removed_follower_is_told_and_stops
+    removed_leader_hands_over_first
     reply_waits_until_applied_here
     restart_fences_the_older_boot
     same_id_is_refused
+    shard_messages_reach_shard_subscribers_only
     shutdown_hands_over_leadership
     shutdown_tries_again_when_the_transfer_fails
-    shard_messages_reach_shard_subscribers_only
     shutdown_without_a_majority_answers_at_once
     slow_subscriber_reads_on_from_the_log_and_is_live_again
+    snapshot_after_a_leader_change_comes_from_the_new_leader
+    snapshot_goes_on_from_where_it_was_after_a_crash
     state_restored_from_rows_then_log_replayed_gives_same_state
     subscribe_barrier_after_own_publishes
     subscribe_on_lagging_follower_gets_nothing_acknowledged_before
     subscribe_waits_for_read_index
     subscribe_while_lagging_begins_at_its_own_position
+    subscriber_is_closed_with_lagged_when_its_node_takes_a_snapshot
     the_nearer_the_total_the_earlier_one_lags
     two_processes_on_one_folder_second_wins
     unsubscribed_names_stop_at_once_while_lagging
@@ -581,6 +621,7 @@ scripts! {
     failover_to_a_stalled_node_is_given_up
     users_that_come_with_the_log_end_who_was_let_in_before
     users_are_known_after_auth_in_exec
+    write_that_a_snapshot_jumps_over_is_indeterminate
     write_timeout_gives_indeterminate_and_batch_goes_on_empty
 }
 

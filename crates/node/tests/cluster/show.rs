@@ -71,6 +71,21 @@ pub(crate) fn message(message: &PeerMessage) -> Option<String> {
             Ok(()) => "changed".to_owned(),
             Err(error) => format!("not changed: {}", text(error)),
         }),
+        PeerMessage::SnapshotFetch { file, offset, .. } => {
+            Some(format!("fetch snapshot of {} at {offset}", file.index))
+        }
+        PeerMessage::SnapshotChunk {
+            file,
+            offset,
+            bytes,
+        } => {
+            let end = offset + bytes.len() as u64;
+            Some(format!(
+                "snapshot of {} {offset}..{end} of {}",
+                file.index, file.bytes
+            ))
+        }
+        PeerMessage::SnapshotGone(file) => Some(format!("snapshot of {} is gone", file.index)),
         PeerMessage::Formed(formation) => Some(format!("formed by {:?}", formation.founder)),
     }
 }

@@ -1,4 +1,5 @@
-//! Nodes, their disks and clients, and the network between them, in one process.
+//! Nodes, their disks and clients, and the network between them, in one process. It is long because each of these acts on
+//! the others.
 //!
 //! Invariants
 //! - Nothing happens by itself: a write waits for the disk until [`World::work_disk`], a message until
@@ -15,7 +16,7 @@ use corgi_consensus::mem::MemLogReader;
 use corgi_consensus::storage::{LogEntry, LogReader, ReadLogError};
 use corgi_node::{
     DiskJob, InitialMember, Lane, Limits, LogRead, Node, NodeConfig, PeerHello, PeerMessage, Probe,
-    Timeouts,
+    SnapshotJob, Timeouts,
 };
 use corgi_session::{Acl, Ask, Reply, Seq, Told, Users};
 use slog::{Discard, Logger, o};
@@ -40,6 +41,8 @@ pub(crate) struct Process {
     pub(crate) disk_held: bool,
     pub(crate) reads: VecDeque<LogRead>,
     pub(crate) reads_held: bool,
+    /// Work on snapshot files.
+    snapshots: VecDeque<SnapshotJob>,
     /// Entries up to here are no longer in the log.
     pub(crate) lost: LogIndex,
     reader: MemLogReader,
@@ -206,6 +209,7 @@ impl World {
                 disk_held: false,
                 reads: VecDeque::new(),
                 reads_held: false,
+                snapshots: VecDeque::new(),
                 lost: LogIndex(0),
                 reader,
                 peers: Vec::new(),
@@ -369,11 +373,54 @@ impl World {
             return false;
         };
         let folder = self.folders.get_mut(name).expect("a process has a folder");
-        if let Some(token) = process.disk.run(folder, job) {
-            process.node.persisted(now, token);
+        if let DiskJob::Install(install) = &job {
+            let line = format!("n{name} installs a snapshot of {}", install.file.index);
+            self.lines.extend((!self.quiet).then_some(line));
+        }
+        process.disk.run(folder, job, &mut process.node, now);
+        self.settle();
+        true
+    }
+
+    /// Does one job on snapshot files; `false` if there is none.
+    fn work_snapshots(&mut self, name: &str) -> bool {
+        let now = self.now(name);
+        let Some(process) = self.processes.get_mut(name) else {
+            return false;
+        };
+        let Some(job) = process.snapshots.pop_front() else {
+            return false;
+        };
+        let made = job == SnapshotJob::Make;
+        if let Some(done) = self.folders[name].snapshot(job) {
+            if made {
+                let index = process.node.raft_status().map(|status| status.commit_index);
+                let line = format!("n{name} makes a snapshot of {}", index.unwrap_or_default());
+                self.lines.extend((!self.quiet).then_some(line));
+            }
+            process.node.snapshot_done(now, done);
         }
         self.settle();
         true
+    }
+
+    /// Flushes the state of a node and truncates its log.
+    pub(crate) fn truncate(&mut self, name: &str, retain_bytes: u64) {
+        let now = self.now(name);
+        if let Some(process) = self.processes.get_mut(name) {
+            process.disk.truncate(&mut process.node, now, retain_bytes);
+        }
+        self.settle();
+    }
+
+    /// Kills a process after the first step of the install that waits for its disk.
+    pub(crate) fn crash_in_install(&mut self, name: &str) {
+        if let Some(process) = self.processes.get_mut(name) {
+            while let Some(job) = process.jobs.pop_front() {
+                process.disk.begin_install(job);
+            }
+        }
+        self.crash(name);
     }
 
     /// Runs one read of a log for those that lag; `false` if there is none.
@@ -463,6 +510,11 @@ impl World {
                 }
             }
             for name in self.names() {
+                while self.work_snapshots(&name) {
+                    busy = true;
+                }
+            }
+            for name in self.names() {
                 while self
                     .processes
                     .get(&name)
@@ -520,6 +572,7 @@ impl World {
         }
         process.jobs.extend(out.disk);
         process.reads.extend(out.reads);
+        process.snapshots.extend(out.snapshots);
         if let Some(peers) = out.peers {
             process.peers = peers;
         }

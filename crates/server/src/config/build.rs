@@ -207,6 +207,8 @@ impl Builder {
             election_timeout_ms: self.number("election-timeout"),
             heartbeat_interval_ms: self.number("heartbeat-interval"),
             write_timeout_ms: self.number("write-timeout"),
+            log_retain_bytes: self.number("log-retain-bytes"),
+            snapshot_chunk_bytes: self.small("snapshot-chunk-bytes"),
             disk_free_bytes_min: self.number("disk-free-min"),
             disk_free_percent_min: self.number("disk-free-min-percent"),
             disk_stall_timeout_ms: self.number("disk-stall-timeout"),

@@ -178,6 +178,10 @@ pub struct Config {
     pub heartbeat_interval_ms: u64,
     /// How long a write may wait.
     pub write_timeout_ms: u64,
+    /// How much of the newest log is kept at least.
+    pub log_retain_bytes: u64,
+    /// How much of a snapshot is sent at once.
+    pub snapshot_chunk_bytes: u32,
     /// How much must be free on the disk for new writes.
     pub disk_free_bytes_min: u64,
     /// The same in percent of the disk.
@@ -287,6 +291,7 @@ impl Config {
             uncommitted_bytes_max: 64 << 20,
             committed_bytes_max: 8 << 20,
             tail_bytes_max: 64 << 20,
+            snapshot_chunk_bytes: self.snapshot_chunk_bytes,
             disk_free_bytes_min: self.disk_free_bytes_min,
             disk_free_percent_min: self.disk_free_percent_min,
         }

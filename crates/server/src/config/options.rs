@@ -374,6 +374,27 @@ pub static OPTIONS: &[OptionSpec] = &[
          ones with `-CLUSTERDOWN`, until one answers again.",
     ),
     option(
+        "log-retain-bytes",
+        Kind::Memory {
+            min: 64 << 10,
+            max: 1 << 50,
+        },
+        "1gb",
+    )
+    .doc(
+        "How much of the newest log is kept at least, for subscribers and nodes that are behind. A subscriber that \
+         needs older messages is closed with `-LAGGED`, a node gets a snapshot.",
+    ),
+    option(
+        "snapshot-chunk-bytes",
+        Kind::Memory {
+            min: 1,
+            max: 1 << 20,
+        },
+        "256kb",
+    )
+    .doc("How much of a snapshot is sent to a node at once."),
+    option(
         "disk-free-min",
         Kind::Memory {
             min: 0,

@@ -3,7 +3,7 @@
 use super::*;
 use bytes::Bytes;
 use corgi_base::{ClusterId, LogIndex, NodeId, Term};
-use corgi_consensus::storage::{EntryType, LogEntry};
+use corgi_consensus::storage::{EntryType, HardState, LogEntry};
 use slog::{Discard, o};
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -53,6 +53,23 @@ impl Disk for Noting {
         Ok(())
     }
 
+    fn install(&mut self, file: &SnapshotFile, _: &LogInstall) -> anyhow::Result<Rows> {
+        self.notes.note(format!("install {}", file.index));
+        Ok(Rows::new())
+    }
+
+    fn truncate(&mut self, limits: &TruncateLimits) -> anyhow::Result<Option<Truncated>> {
+        let (index, hold) = (limits.flushed.get(), limits.hold);
+        self.notes.note(format!("truncate {index} hold {hold:?}"));
+        let term = Term(1);
+        Ok(Some(Truncated { index, term }))
+    }
+
+    fn begin_flush(&mut self) -> anyhow::Result<()> {
+        self.notes.note("begin flush");
+        Ok(())
+    }
+
     fn flush_state(&mut self) -> anyhow::Result<()> {
         self.notes.note("flush");
         Ok(())
@@ -91,22 +108,52 @@ fn form_job() -> Job<u64> {
     })
 }
 
+fn install_job(index: u64) -> Job<u64> {
+    let (index, term) = (LogIndex(index), Term(1));
+    let file = SnapshotFile {
+        index,
+        term,
+        bytes: 1,
+        hash: 1,
+    };
+    let log = LogInstall {
+        index,
+        term,
+        hard_state: HardState::default(),
+    };
+    Job::Install {
+        file,
+        log,
+        token: index.0,
+    }
+}
+
+fn worker(notes: &Notes, fails: bool) -> Worker<Noting> {
+    let notes = notes.clone();
+    Worker::new(Noting { notes, fails }, 1 << 40, Arc::default())
+}
+
+fn quiet() -> Logger {
+    Logger::root(Discard, o!())
+}
+
+/// Notes what the node would be told.
+fn note(notes: &Notes, event: Event<u64>) {
+    match event {
+        Event::Grown => notes.note("grown"),
+        Event::Persisted(tokens) => notes.note(format!("persisted {tokens:?}")),
+        Event::Installed(token, _) => notes.note(format!("installed {token}")),
+        Event::Truncated(truncated) => notes.note(format!("truncated {}", truncated.index)),
+    }
+}
+
 /// Does `jobs` as one round and returns what happened in which order.
 fn round(jobs: Vec<Job<u64>>) -> Vec<String> {
     let notes = Notes::default();
-    let mut worker = Worker::new(
-        Noting {
-            notes: notes.clone(),
-            fails: false,
-        },
-        Arc::default(),
-    );
+    let mut worker = worker(&notes, false);
     let told = notes.clone();
     worker
-        .work(jobs, &mut |event| match event {
-            Event::Grown => told.note("grown"),
-            Event::Persisted(tokens) => told.note(format!("persisted {tokens:?}")),
-        })
+        .work(jobs, &quiet(), &mut |done| note(&told, done))
         .expect("no error");
     notes.taken()
 }
@@ -152,17 +199,10 @@ fn nothing_passes_a_record_of_the_cluster() {
 #[test]
 fn a_failed_write_is_reported_and_nothing_is_told_or_written_after_it() {
     let notes = Notes::default();
-    let mut worker = Worker::new(
-        Noting {
-            notes: notes.clone(),
-            fails: true,
-        },
-        Arc::default(),
-    );
+    let mut worker = worker(&notes, true);
     let told = notes.clone();
-    let done = worker.work(vec![log_job(1, 1), state_job(1)], &mut |_| {
-        told.note("told");
-    });
+    let jobs = vec![log_job(1, 1), state_job(1)];
+    let done = worker.work(jobs, &quiet(), &mut |done| note(&told, done));
     assert_eq!(
         format!("{:#}", done.expect_err("it failed")),
         "no space left"
@@ -176,50 +216,82 @@ fn what_finishing_a_job_causes_is_done_before_a_closed_queue_ends_and_the_state_
     let queue = Queue::default();
     queue.push(vec![log_job(1, 1)]);
     queue.close();
-    let worker = Worker::new(
-        Noting {
-            notes: notes.clone(),
-            fails: false,
-        },
-        Arc::default(),
-    );
-    let log = Logger::root(Discard, o!());
+    let worker = worker(&notes, false);
     // As the node does: what is persisted is committed, and applying it is a write of the state.
-    let applied = |event| {
-        if let Event::Persisted(tokens) = event {
-            queue.push(tokens.into_iter().map(state_job).collect());
-        }
+    let told = |event| match event {
+        Event::Grown => notes.note("grown"),
+        Event::Persisted(tokens) => queue.push(tokens.into_iter().map(state_job).collect()),
+        other => panic!("{other:?}"),
     };
-    worker.run(&queue, &log, applied).expect("no error");
+    worker.run(&queue, &quiet(), told).expect("no error");
     assert_eq!(notes.taken(), ["log [1]", "state 1", "flush"]);
 }
 
 #[test]
-fn the_state_is_flushed_when_the_log_has_grown_enough() {
+fn the_state_is_flushed_elsewhere_when_the_log_has_grown_enough_and_then_the_log_is_truncated() {
     let notes = Notes::default();
     let queue = Queue::default();
     let large = usize::try_from(FLUSH_AFTER_BYTES).expect("fits");
     queue.push(vec![log_job(1, large), state_job(1)]);
-    let worker = Worker::new(
-        Noting {
-            notes: notes.clone(),
-            fails: false,
-        },
-        Arc::default(),
-    );
-    let log = Logger::root(Discard, o!());
+    let worker = worker(&notes, false);
     let mut rounds = 0;
-    worker
-        .run(&queue, &log, |event| {
-            rounds += usize::from(event != Event::Grown);
-            match rounds {
-                0 => {}
-                1 => queue.push(vec![log_job(2, 1)]),
-                _ => queue.close(),
-            }
-        })
-        .expect("no error");
-    assert_eq!(notes.taken(), ["log [1]", "state 1", "flush", "log [2]"]);
+    let told = |event| {
+        if event == Event::Grown {
+            return;
+        }
+        note(&notes, event);
+        rounds += 1;
+        let flushed = FlushedIndex::read_back(LogIndex(1));
+        match rounds {
+            // Not flushed again while a flush is under way.
+            1 => queue.push(vec![log_job(2, large), state_job(2)]),
+            2 => queue.push(vec![Job::Flushed(flushed), Job::Hold(Some(LogIndex(7)))]),
+            _ => queue.close(),
+        }
+    };
+    worker.run(&queue, &quiet(), told).expect("no error");
+    let expected = [
+        "log [1]",
+        "persisted [1]",
+        "state 1",
+        "begin flush",
+        "log [2]",
+        "persisted [2]",
+        "state 2",
+        "truncate 1 hold Some(LogIndex(7))",
+        "truncated 1",
+        "begin flush",
+        "flush",
+    ];
+    assert_eq!(notes.taken(), expected);
+}
+
+#[test]
+fn nothing_passes_the_installation_of_a_snapshot() {
+    let flushed = FlushedIndex::read_back(LogIndex(1));
+    let jobs = vec![
+        log_job(1, 1),
+        Job::Flushed(flushed),
+        state_job(1),
+        install_job(9),
+        log_job(10, 1),
+        state_job(10),
+    ];
+    assert_eq!(
+        round(jobs),
+        [
+            "log [1]",
+            "persisted [1]",
+            "state 1",
+            "install 9",
+            "installed 9",
+            "log [10]",
+            "persisted [10]",
+            "state 10",
+            "truncate 1 hold None",
+            "truncated 1",
+        ]
+    );
 }
 
 #[test]

@@ -51,7 +51,7 @@ impl Accepted {
     /// Ends the connections of a peer.
     pub(super) fn end(&self, peer: NodeId) {
         let current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
-        for lane in [Lane::Control, Lane::Bulk] {
+        for lane in [Lane::Control, Lane::Bulk, Lane::Snapshot] {
             if let Some(stop) = current.get(&(peer, lane)) {
                 stop.notify_one();
             }

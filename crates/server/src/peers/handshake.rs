@@ -267,6 +267,7 @@ impl Acceptor {
         let lane = match r.u8("lane")? {
             0 => Lane::Control,
             1 => Lane::Bulk,
+            2 => Lane::Snapshot,
             lane => {
                 return Err(DecodeError::Unknown {
                     field: "lane",
@@ -418,6 +419,7 @@ fn lane_number(lane: Lane) -> u8 {
     match lane {
         Lane::Control => 0,
         Lane::Bulk => 1,
+        Lane::Snapshot => 2,
     }
 }
 

@@ -1,6 +1,6 @@
-//! The outgoing half: two connections to one peer, one for each lane, dialled again and again.
+//! The outgoing half: three connections to one peer, one for each lane, dialled again and again.
 //!
-//! A link is up when both lanes are. When either is lost, both are dialled anew and what was queued
+//! A link is up when all its lanes are. When one is lost, all are dialled anew and what was queued
 //! is gone; whoever sent it makes it good.
 
 use super::frame::{self, FrameError, FrameReader};
@@ -40,6 +40,7 @@ pub(super) struct Link {
     target: watch::Sender<Option<Bytes>>,
     control: LaneQueue,
     bulk: LaneQueue,
+    snapshot: LaneQueue,
     bytes_max: usize,
     told_too_long: AtomicBool,
     /// Cuts short the wait for a peer that could not be reached.
@@ -61,6 +62,7 @@ impl Link {
             target,
             control: LaneQueue::new(settings.control_queue_bytes_max),
             bulk: LaneQueue::new(settings.bulk_queue_bytes_max),
+            snapshot: LaneQueue::new(settings.snapshot_queue_bytes_max),
             bytes_max: settings.frame_bytes_max,
             told_too_long: AtomicBool::new(false),
             there: Notify::new(),
@@ -95,7 +97,21 @@ impl Link {
         match lane {
             Lane::Control => &self.control,
             Lane::Bulk => &self.bulk,
+            Lane::Snapshot => &self.snapshot,
         }
+    }
+
+    fn open(&self) {
+        for queue in [&self.control, &self.bulk, &self.snapshot] {
+            queue.open();
+        }
+    }
+
+    /// Drops what waits, and returns whether anything was lost.
+    fn close(&self) -> bool {
+        let queues = [&self.control, &self.bulk, &self.snapshot];
+        // All of them must be closed, also after one that had something.
+        queues.map(LaneQueue::close).contains(&true)
     }
 
     /// Queues a message, or returns false.
@@ -149,6 +165,13 @@ struct Connection {
     write: OwnedWriteHalf,
 }
 
+/// A connection for each lane.
+struct Connections {
+    control: Connection,
+    bulk: Connection,
+    snapshot: Connection,
+}
+
 struct Task {
     shared: Arc<Shared>,
     link: Arc<Link>,
@@ -178,11 +201,11 @@ impl Task {
                     Ok(()) => continue,
                     Err(_) => return,
                 },
-                dialled = self.dial_both(&addr) => dialled,
+                dialled = self.dial_all(&addr) => dialled,
             };
             let wait = match dialled {
-                Ok((control, bulk, hello)) => {
-                    self.carry(control, bulk, hello, &addr, &mut target).await
+                Ok((connections, hello)) => {
+                    self.carry(connections, hello, &addr, &mut target).await
                 }
                 Err(err) => self.failed(err, &addr),
             };
@@ -207,17 +230,21 @@ impl Task {
         }
     }
 
-    async fn dial_both(
-        &self,
-        addr: &Bytes,
-    ) -> Result<(Connection, Connection, PeerHello), DialError> {
-        let (control, bulk) =
-            tokio::try_join!(self.dial(addr, Lane::Control), self.dial(addr, Lane::Bulk))?;
-        let ((control, first), (bulk, second)) = (control, bulk);
-        if first.instance != second.instance {
+    async fn dial_all(&self, addr: &Bytes) -> Result<(Connections, PeerHello), DialError> {
+        let ((control, first), (bulk, second), (snapshot, third)) = tokio::try_join!(
+            self.dial(addr, Lane::Control),
+            self.dial(addr, Lane::Bulk),
+            self.dial(addr, Lane::Snapshot)
+        )?;
+        if [first.instance, second.instance] != [third.instance; 2] {
             return Err(DialError::Restarted);
         }
-        Ok((control, bulk, second))
+        let connections = Connections {
+            control,
+            bulk,
+            snapshot,
+        };
+        Ok((connections, third))
     }
 
     async fn dial(&self, addr: &Bytes, lane: Lane) -> Result<(Connection, PeerHello), DialError> {
@@ -263,22 +290,21 @@ impl Task {
     /// the next dial.
     async fn carry(
         &mut self,
-        mut control: Connection,
-        mut bulk: Connection,
+        mut connections: Connections,
         hello: PeerHello,
         addr: &Bytes,
         target: &mut watch::Receiver<Option<Bytes>>,
     ) -> Duration {
         let since = Instant::now();
         // Before `up`, because the node answers `up` with messages.
-        self.link.control.open();
-        self.link.bulk.open();
+        self.link.open();
         info!(self.link.log, "connected to peer"; "addr" => shown(addr));
         self.seen = Seen::Up;
         self.shared.events.up(hello);
         let cause = {
-            let mut control = pin!(run_lane(&mut control, &self.link.control));
-            let mut bulk = pin!(run_lane(&mut bulk, &self.link.bulk));
+            let mut control = pin!(run_lane(&mut connections.control, &self.link.control));
+            let mut bulk = pin!(run_lane(&mut connections.bulk, &self.link.bulk));
+            let mut snapshot = pin!(run_lane(&mut connections.snapshot, &self.link.snapshot));
             loop {
                 tokio::select! {
                     biased;
@@ -294,11 +320,11 @@ impl Task {
                     }
                     err = &mut control => break Lost::Lane(Lane::Control, err),
                     err = &mut bulk => break Lost::Lane(Lane::Bulk, err),
+                    err = &mut snapshot => break Lost::Lane(Lane::Snapshot, err),
                 }
             }
         };
-        // Not `||`: both must be closed.
-        let lost = self.link.control.close() | self.link.bulk.close();
+        let lost = self.link.close();
         match cause {
             Lost::Target => {
                 info!(self.link.log, "disconnected from peer"; "addr" => shown(addr));

@@ -3,7 +3,7 @@
 //! ```text
 //!   Peers::send ─▶ queue ─▶ link ══ control ══▶ accept ─▶ PeerEvents::message
 //!    (any thread)   each       ══ bulk ═══════▶           (the other node)
-//!                   lane
+//!                   lane       ══ snapshot ═══▶
 //! ```
 //!
 //! | module | holds |
@@ -11,15 +11,15 @@
 //! | `frame` | length-limited, checksummed frames |
 //! | `handshake` | who is who, as pure state machines |
 //! | `queue` | what waits for one lane, and the writes |
-//! | `link` | the two connections that we dial, to send |
+//! | `link` | the three connections that we dial, to send |
 //! | `accept` | the connections that peers dial, to receive |
 //! | `pending` | how many strangers may shake hands at once |
 //! | `probe` | who listens at an address |
 //! | `join` | a node without a cluster, which waits to be called |
 //!
-//! Each pair of nodes has up to four connections: each side dials two, one for each
+//! Each pair of nodes has up to six connections: each side dials three, one for each
 //! [`corgi_node::Lane`], and sends only on those. So a message that is small and urgent never waits
-//! behind entries, and neither side needs to agree on who calls whom.
+//! behind entries, nor these behind a snapshot, and neither side needs to agree on who calls whom.
 //!
 //! Invariants
 //! - No byte is decoded as a message before both sides proved that they know the cluster's secret
@@ -80,7 +80,7 @@ pub trait PeerEvents: Send + Sync + 'static {
     /// [`Refusal`], which is sent to the peer.
     fn check(&self, hello: &PeerHello) -> Result<(), Refusal>;
 
-    /// Both lanes to a peer are up.
+    /// All lanes to a peer are up.
     fn up(&self, hello: PeerHello);
 
     /// A peer closed a lane that was up, as the system does for a process that dies. [`PeerEvents::down`] follows.
@@ -116,6 +116,8 @@ pub struct PeerSettings {
     pub control_queue_bytes_max: usize,
     /// How many bytes may wait for the bulk lane of a peer.
     pub bulk_queue_bytes_max: usize,
+    /// How many bytes may wait for the snapshot lane of a peer.
+    pub snapshot_queue_bytes_max: usize,
     /// How long a handshake may take, from the dial to the last verdict.
     pub handshake_timeout: Duration,
 }
@@ -129,6 +131,8 @@ impl PeerSettings {
             frame_bytes_max,
             control_queue_bytes_max: 4 << 20,
             bulk_queue_bytes_max: 64 << 20,
+            // One chunk is under way to a peer, or two when the first is late.
+            snapshot_queue_bytes_max: 4 << 20,
             handshake_timeout: Duration::from_secs(5),
         }
     }

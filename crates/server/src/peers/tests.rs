@@ -458,11 +458,14 @@ async fn a_peer_that_does_not_read_fills_its_queue_and_no_more() {
     let mut a = a.start();
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     a.members(&[(2, listener.local_addr().unwrap())]);
-    let (one, other) = (
-        ByHand::accept(&listener, 2).await,
-        ByHand::accept(&listener, 2).await,
-    );
-    assert_ne!(one.1, other.1, "one connection for each lane");
+    let mut connections = Vec::new();
+    for _ in 0..3 {
+        connections.push(ByHand::accept(&listener, 2).await);
+    }
+    let mut lanes: Vec<_> = connections.iter().map(|(_, lane)| *lane).collect();
+    lanes.sort_unstable();
+    let each = [Lane::Control, Lane::Bulk, Lane::Snapshot];
+    assert_eq!(lanes, each, "one connection for each lane");
     assert_eq!(a.next().await, Event::Up(hello(2)));
 
     // What the system buffers is bounded, so an end comes.
@@ -488,7 +491,7 @@ async fn a_peer_that_does_not_read_fills_its_queue_and_no_more() {
         "over the frame limit"
     );
 
-    drop((one, other));
+    drop(connections);
     assert_eq!(a.next().await, Event::HungUp(node(2)));
     assert_eq!(a.next().await, Event::Down(node(2)));
     assert_eq!(a.next().await, Event::SendFailed(node(2)));
