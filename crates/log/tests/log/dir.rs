@@ -191,7 +191,7 @@ fn an_applied_state_ahead_of_the_log_means_that_the_log_is_damaged() {
 fn an_applied_state_that_the_log_cannot_rebuild_is_refused_or_begins_with_nothing() {
     let root = used_folder();
     let old = root.path().join("old");
-    common::copy_dir(&root.path().join("state"), &old);
+    crate::common::copy_dir(&root.path().join("state"), &old);
     let mut stores = open_dir(root.path()).unwrap().open_stores().unwrap();
     let write = StateWrite {
         applied: LogIndex(9),
