@@ -617,6 +617,7 @@ scripts! {
     users_changed_twice_at_once
     users_of_the_configuration_are_the_first_ones
     users_that_change_end_subscriptions_everywhere
+    users_that_change_in_what_a_snapshot_skips
     users_that_change_void_what_was_checked_before
     failover_to_a_stalled_node_is_given_up
     users_that_come_with_the_log_end_who_was_let_in_before
