@@ -258,7 +258,7 @@ fn the_state_is_flushed_elsewhere_when_the_log_has_grown_enough_and_then_the_log
         "log [2]",
         "persisted [2]",
         "state 2",
-        "truncate 1 hold Some(LogIndex(7))",
+        "truncate 1 hold Some(7)",
         "truncated 1",
         "begin flush",
         "flush",

@@ -559,12 +559,13 @@ async fn a_peer_that_hangs_up_at_once_is_not_dialled_without_pause() {
     a.members(&[(2, listener.local_addr().unwrap())]);
     let since = Instant::now();
     for _ in 0..4 {
-        let pair = (
+        let lanes = (
+            ByHand::accept(&listener, 2).await,
             ByHand::accept(&listener, 2).await,
             ByHand::accept(&listener, 2).await,
         );
         assert_eq!(a.next().await, Event::Up(hello(2)));
-        drop(pair);
+        drop(lanes);
         assert_eq!(a.next().await, Event::HungUp(node(2)));
         assert_eq!(a.next().await, Event::Down(node(2)));
     }
