@@ -14,9 +14,12 @@ const CHANNEL: &str = "load";
 const END: &str = "the end";
 const SECRET: [&str; 2] = ["--cluster-secret", "a secret of the tests"];
 /// Little enough that it is passed within a second or two. Batches take room beside their messages.
-const TINY_LOG: [&str; 2] = ["--log-retain-bytes", "64kb"];
+const TINY_LOG: [&str; 2] = ["--log-retain-bytes", "16kb"];
 /// So many round trips that a transfer takes long enough to be interrupted.
 const SLOW: [&str; 2] = ["--snapshot-chunk-bytes", "2"];
+
+/// More entries than a leader sends to a follower that does not answer.
+const UNDER_WAY: u64 = 1000;
 
 fn cluster(more: &[&str]) -> Cluster {
     Cluster::start_with(3, &[&TINY_LOG, more].concat())
@@ -187,8 +190,8 @@ fn a_subscriber_of_a_node_that_skips_entries_is_closed_and_told_why() {
     let signal = |signal| rustix::process::kill_process(pid, signal).unwrap();
     signal(rustix::process::Signal::STOP);
     let load = Load::start(&[cluster.nodes[leader].port], CHANNEL);
-    load.wait_more(&[0], 50);
-    let index = applied(&cluster.nodes[leader]);
+    // What is on its way to it already, it needs no snapshot for.
+    let index = applied(&cluster.nodes[leader]) + UNDER_WAY;
     wait_truncated(&cluster, &[leader, (leader + 2) % 3], index);
     signal(rustix::process::Signal::CONT);
     cluster.nodes[paused].wait_log(&["installed a snapshot"]);
@@ -239,7 +242,7 @@ fn an_emptied_node_is_replaced_under_load_and_the_new_one_begins_with_a_snapshot
 fn a_follower_killed_again_and_again_while_it_receives_and_installs_comes_back() {
     let mut behind = Behind::new(&SLOW);
     let mut received = 0;
-    for round in 0..20_u64 {
+    for round in 0..8_u64 {
         behind.spawn();
         let before = behind.node().log().matches("receives a snapshot").count();
         wait::until_true(wait::SOON, "it receives a snapshot, or has one", || {
@@ -248,12 +251,12 @@ fn a_follower_killed_again_and_again_while_it_receives_and_installs_comes_back()
                 || log.matches("installed a snapshot").count() > 0
         });
         // From right at the beginning to well after the installation.
-        wait::pass(Duration::from_millis(round * 17 % 120));
+        wait::pass(Duration::from_millis(round * 15));
         behind.kill();
         received = behind.node().log().matches("receives a snapshot").count();
         behind.outrun();
     }
-    assert!(received >= 10, "{received} times a snapshot was under way");
+    assert!(received >= 4, "{received} times a snapshot was under way");
     behind.spawn();
     behind.check_back();
 }

@@ -19,7 +19,7 @@ use corgi_base::{
 use corgi_consensus::storage::{LogReader, Truncated};
 use corgi_consensus::{PersistToken, Role, StartError};
 use corgi_session::{Ask, Reply};
-use slog::{Logger, info, o, warn};
+use slog::{Logger, debug, info, o, warn};
 
 /// Why a node cannot start from what is on its disk.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -423,7 +423,7 @@ impl<R: LogReader> Node<R> {
     /// Takes note that entries have been removed from the front of the log.
     pub fn truncated(&mut self, now: Now, truncated: Truncated) {
         if let Stage::Running(running) = &mut self.stage {
-            info!(self.shared.log, "truncated the log"; "index" => truncated.index.0);
+            debug!(self.shared.log, "truncated the log"; "index" => truncated.index.0);
             running.group.compact(truncated);
         }
         self.pump(now);

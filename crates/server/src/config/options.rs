@@ -376,7 +376,7 @@ pub static OPTIONS: &[OptionSpec] = &[
     option(
         "log-retain-bytes",
         Kind::Memory {
-            min: 64 << 10,
+            min: 4 << 10,
             max: 1 << 50,
         },
         "1gb",
