@@ -152,7 +152,8 @@ fn an_oversized_payload_is_refused_before_it_is_sent() {
 
 #[test]
 fn the_largest_payload_passes_through_every_node() {
-    let cluster = Cluster::start(3);
+    // However slow the machine is.
+    let cluster = Cluster::start_with(3, &["--write-timeout", "60000"]);
     let largest = vec![b'x'; 16 * 1024 * 1024];
     let mut subscriber = cluster.nodes[2].connect(PROTOCOLS[0]).unwrap();
     let mut pubsub = subscriber.as_pubsub();

@@ -1,5 +1,5 @@
-//! Nodes, their disks and clients, and the network between them, in one process. It is long because each of these acts on
-//! the others.
+//! Nodes, their disks and clients, and the network between them, in one process. It is long because each of these
+//! acts on the others.
 //!
 //! Invariants
 //! - Nothing happens by itself: a write waits for the disk until [`World::work_disk`], a message until
