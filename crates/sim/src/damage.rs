@@ -1,11 +1,11 @@
 //! Disks that break their word (F15, F16).
 //!
 //! Only as many as the cluster is built to lose: the nodes that are left must be a majority of those
-//! who vote, or nothing could be promised.
+//! who vote, or nothing could be promised; and each that is lost must find a machine in its place.
 
 use crate::folder::Harm;
 use crate::history::{Record, Violation};
-use crate::machine::Seat;
+use crate::machine::{Machine, Seat};
 use crate::nodes::place;
 use crate::scenario::{FaultKind, MS, SECOND};
 use crate::world::{Event, World};
@@ -21,17 +21,9 @@ impl World {
     /// Harms the disk of one node, if the cluster can lose it.
     pub(crate) fn harm_one(&mut self, kind: FaultKind) -> Result<(), Violation> {
         let voters: Vec<NodeId> = self.checks.members().voters().iter().copied().collect();
-        let harmed = self
-            .machines
-            .iter()
-            .filter(|machine| machine.harm.is_some());
-        let spare = (voters.len() - 1) / 2;
-        if !self.is_settled()
-            || harmed
-                .filter(|machine| voters.contains(&machine.id))
-                .count()
-                >= spare
-        {
+        let harmed = |machine: &&Machine| machine.harm.is_some() && voters.contains(&machine.id);
+        let harmed = self.machines.iter().filter(harmed).count();
+        if !self.is_settled() || !may_lose(voters.len(), harmed, self.machines_left()) {
             return Ok(());
         }
         let node = place(self.rng.pick(&voters));
@@ -97,5 +89,30 @@ impl World {
                 .all(|other| other.folder.state.flushed_applied() >= index)
         };
         opened.is_some_and(knows)
+    }
+}
+
+/// Whether a cluster of so many voters, of which some have lost their disks, is built to lose another, and has the
+/// machines to replace all of them.
+fn may_lose(voters: usize, harmed: usize, machines_left: usize) -> bool {
+    harmed < (voters - 1) / 2 && harmed < machines_left
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_disk_is_harmed_where_a_majority_and_a_machine_are_left() {
+        assert!(may_lose(3, 0, 1));
+        assert!(!may_lose(3, 1, 5), "two of three would be lost");
+        assert!(may_lose(5, 1, 2));
+        assert!(!may_lose(1, 0, 5), "nobody else has it");
+        // Nobody can replace what no machine is left for (seed 100099 of an earlier simulator).
+        assert!(!may_lose(5, 0, 0));
+        assert!(
+            !may_lose(5, 1, 1),
+            "the last is for the one that is harmed already"
+        );
     }
 }

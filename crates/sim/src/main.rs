@@ -14,6 +14,9 @@ const USAGE: &str = "usage: corgi-sim --seed S [--verbose] [--until EVENT]
   --until EVENT  begin no fault at or after this event
   --seeds N      run N seeds from --start (1) on, J (2) at a time";
 
+/// After so many runs a mistake counts as not found.
+#[cfg(feature = "seeded-bugs")]
+const TABLE_RUNS_MAX: u64 = 2000;
 /// How many lines before a violation are shown.
 const LINES: usize = 60;
 
@@ -32,6 +35,8 @@ struct Arguments {
     verbose: bool,
     #[cfg(feature = "seeded-bugs")]
     bug: Option<corgi_sim::SeededBug>,
+    #[cfg(feature = "seeded-bugs")]
+    table: u64,
 }
 
 fn main() -> ExitCode {
@@ -52,6 +57,10 @@ fn main() -> ExitCode {
         // The shipped profile aborts on panic, without a useful exit code.
         std::process::exit(1);
     }));
+    #[cfg(feature = "seeded-bugs")]
+    if arguments.table > 0 {
+        return table(arguments.table);
+    }
     #[cfg(feature = "seeded-bugs")]
     if let Some(bug) = arguments.bug {
         return hunt(bug, &arguments);
@@ -81,6 +90,8 @@ fn parse(mut words: impl Iterator<Item = String>) -> Option<Arguments> {
         verbose: false,
         #[cfg(feature = "seeded-bugs")]
         bug: None,
+        #[cfg(feature = "seeded-bugs")]
+        table: 0,
     };
     while let Some(word) = words.next() {
         let mut number = || words.next().and_then(|word| word.parse().ok());
@@ -93,8 +104,14 @@ fn parse(mut words: impl Iterator<Item = String>) -> Option<Arguments> {
             "--verbose" => arguments.verbose = true,
             #[cfg(feature = "seeded-bugs")]
             "--bug" => arguments.bug = Some(bug(number()?)?),
+            #[cfg(feature = "seeded-bugs")]
+            "--table" => arguments.table = number()?,
             _ => return None,
         }
+    }
+    #[cfg(feature = "seeded-bugs")]
+    if arguments.table > 0 {
+        return Some(arguments);
     }
     (arguments.seed.is_some() || arguments.seeds > 0).then_some(arguments)
 }
@@ -189,6 +206,62 @@ fn hunt(bug: corgi_sim::SeededBug, arguments: &Arguments) -> ExitCode {
         arguments.seeds
     ));
     ExitCode::from(u8::from(found == 0))
+}
+
+/// Shows how soon each mistake is found, from several seeds on.
+#[cfg(feature = "seeded-bugs")]
+fn table(starts: u64) -> ExitCode {
+    let mut lost = false;
+    say(
+        "| | Mistake | Found as | Processor time to detection: median, most | Runs: median, most |",
+    );
+    say("|---|---|---|---|---|");
+    for bug in corgi_sim::SeededBug::ALL {
+        let mut found: Vec<(f64, u64, &str)> = Vec::new();
+        for start in 0..starts {
+            let first = 1 + start * 100_000;
+            let (begun, before) = (Instant::now(), cpu_seconds().unwrap_or(0.0));
+            let hit = (first..first + TABLE_RUNS_MAX).find_map(|seed| {
+                SEED.set(seed);
+                let options = Options {
+                    bug: Some(bug),
+                    ..Options::default()
+                };
+                let violation = run(seed, options).violation?;
+                Some((seed + 1 - first, violation.invariant))
+            });
+            match hit {
+                Some((runs, invariant)) => {
+                    let wall = begun.elapsed().as_secs_f64();
+                    let spent = cpu_seconds().map_or(wall, |now| now - before);
+                    found.push((spent, runs, invariant));
+                }
+                None => lost = true,
+            }
+        }
+        found.sort_by(|one, other| one.0.total_cmp(&other.0));
+        let mut runs: Vec<u64> = found.iter().map(|(_, runs, _)| *runs).collect();
+        runs.sort_unstable();
+        let mut kinds: Vec<&str> = found.iter().map(|(.., invariant)| *invariant).collect();
+        kinds.sort_unstable();
+        kinds.dedup();
+        let (number, text) = (bug as u64, bug.text());
+        let (Some(half), Some(most)) = (found.get(found.len() / 2), found.last()) else {
+            say(&format!(
+                "| {number} | {text} | not in {TABLE_RUNS_MAX} runs | | |"
+            ));
+            continue;
+        };
+        say(&format!(
+            "| {number} | {text} | {} | {:.2} s, {:.2} s | {}, {} |",
+            kinds.join(", "),
+            half.0,
+            most.0,
+            runs[runs.len() / 2],
+            runs[runs.len() - 1],
+        ));
+    }
+    ExitCode::from(u8::from(lost))
 }
 
 /// Returns the processor time of this process where the kernel tells it (Linux, proc(5)).

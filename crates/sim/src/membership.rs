@@ -99,20 +99,28 @@ impl World {
             && self.checks.members().learners().is_empty()
     }
 
-    /// Returns a machine with an empty folder that waits to be let in.
-    fn spare_machine(&mut self) -> Option<NodeId> {
+    /// Returns the machines with an empty folder that wait to be let in, and that nobody has plans for.
+    fn free_machines(&self) -> impl Iterator<Item = NodeId> {
         let asked = |id: NodeId| {
             let of = |errand: &Errand| errand.change.joins() == Some(id);
             self.errands.iter().any(of)
         };
-        let free = |machine: &&Machine| {
+        let free = move |machine: &&Machine| {
             machine.seat == Seat::Waiting && machine.harm.is_none() && !asked(machine.id)
         };
-        if let Some(machine) = self.machines.iter().find(free) {
-            return Some(machine.id);
-        }
-        if self.machines.len() >= MACHINES_MAX {
-            return None;
+        self.machines.iter().filter(free).map(|machine| machine.id)
+    }
+
+    /// Returns how many machines could still be let in.
+    pub(crate) fn machines_left(&self) -> usize {
+        MACHINES_MAX.saturating_sub(self.machines.len()) + self.free_machines().count()
+    }
+
+    /// Returns a machine with an empty folder that waits to be let in.
+    fn spare_machine(&mut self) -> Option<NodeId> {
+        let free = self.free_machines().next();
+        if free.is_some() || self.machines.len() >= MACHINES_MAX {
+            return free;
         }
         let id = NodeId::new(self.machines.len() as u64 + 1)?;
         let mut machine = Machine::new(id, &mut self.rng);
