@@ -208,6 +208,18 @@ impl Bus {
         topic.map_or(0, |topic| self.topics(kind).subscribers(topic).len() as u64)
     }
 
+    /// Returns the names of a kind that somebody listens to, in byte order, each with how many clients of this node do
+    /// and how many of others.
+    #[must_use]
+    pub fn listened(&self, kind: SubscriptionKind) -> Vec<(Bytes, u64, u64)> {
+        let all = self.topics(kind).listened(&self.others.nodes);
+        let mut all: Vec<_> = all
+            .map(|(name, here, there)| (name.clone(), here, there))
+            .collect();
+        all.sort_unstable();
+        all
+    }
+
     /// Returns below which number the names of a kind are found, see [`Bus::name_here`].
     #[must_use]
     pub fn slots(&self, kind: SubscriptionKind) -> u32 {

@@ -238,11 +238,17 @@ impl Topics {
 
     /// Returns the names that somebody listens to, here or elsewhere, in the order of their numbers.
     pub(crate) fn names(&self, nodes: &Nodes) -> impl Iterator<Item = &Bytes> {
-        let is_heard = |topic: &&Topic| {
-            let mut elsewhere = topic.elsewhere.iter();
-            !topic.subscribers.is_empty() || elsewhere.any(|it| nodes.is_valid(it))
-        };
-        self.topics.iter().filter(is_heard).map(|topic| &topic.name)
+        self.listened(nodes).map(|(name, ..)| name)
+    }
+
+    /// Returns the same with how many listen here and elsewhere.
+    pub(crate) fn listened(&self, nodes: &Nodes) -> impl Iterator<Item = (&Bytes, u64, u64)> {
+        let all = (0..slot(self.topics.len())).zip(&self.topics);
+        let counted = all.map(|(at, topic)| {
+            let here = topic.subscribers.len() as u64;
+            (&topic.name, here, self.elsewhere(at, nodes))
+        });
+        counted.filter(|(_, here, elsewhere)| here + elsewhere > 0)
     }
 }
 

@@ -352,6 +352,18 @@ fn check_questions(bus: &Bus, model: &Model) -> Result<(), TestCaseError> {
         model.listened(SubscriptionKind::Pattern).len() as u64
     );
     for kind in KINDS {
+        let listened = bus
+            .listened(kind)
+            .into_iter()
+            .map(|(name, here, elsewhere)| {
+                let name = String::from_utf8(name.to_vec()).unwrap_or_default();
+                (name, here, elsewhere)
+            });
+        let wanted = model.listened(kind).into_iter().map(|name| {
+            let (here, elsewhere) = (model.here(kind, name), model.elsewhere(kind, name));
+            (name.to_owned(), here, elsewhere)
+        });
+        prop_assert_eq!(listened.collect::<Vec<_>>(), wanted.collect::<Vec<_>>());
         prop_assert_eq!(bus.count_names(kind), model.listened(kind).len() as u64);
         let names = (0..bus.slots(kind)).filter_map(|number| bus.name_here(kind, number));
         let names: BTreeSet<&[u8]> = names.map(|name| &name[..]).collect();

@@ -567,6 +567,12 @@ impl<R: LogReader> Node<R> {
         self.state().map_or(&[], corgi_state::State::voters)
     }
 
+    /// Returns the names of a kind that somebody listens to, as far as this node knows, ascending: how many clients of
+    /// this node do, and how many of others.
+    pub fn listened(&self, kind: SubscriptionKind) -> Vec<(Bytes, u64, u64)> {
+        self.shared.bus.listened(kind)
+    }
+
     /// Returns what has become due, in the order in which it must be done. Call it after every input.
     pub fn outputs(&mut self) -> Outputs {
         let mut out = std::mem::take(&mut self.shared.out);

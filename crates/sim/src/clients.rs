@@ -105,6 +105,11 @@ impl Client {
     pub(crate) fn waits(&self) -> bool {
         !self.pending.is_empty()
     }
+
+    /// Whether it is connected, or done, and no answer is due.
+    pub(crate) fn is_settled(&self) -> bool {
+        !self.waits() && (self.conn.is_some() || self.done)
+    }
 }
 
 fn channel(rng: &mut Rng, channels: u64) -> Bytes {

@@ -245,7 +245,7 @@ pub enum Record {
 /// A promise that was broken.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Violation {
-    /// `I01` to `I24`, `P4`, or `panic`.
+    /// `I01` to `I24`, `P4` to `P6`, `resp` or `panic`.
     pub invariant: &'static str,
     /// What is wrong, with the values.
     pub text: String,

@@ -1,15 +1,15 @@
 //! The parts of a run: faults, then healing and a demand for progress, then a comparison of
 //! everything with everything.
 
-use crate::clients::Role;
-use crate::history::{Micros, Violation};
+use crate::clients::{Client, Role};
+use crate::history::{Micros, Topic, Violation};
 use crate::machine::Seat;
 use crate::nodes::place;
 use crate::scenario::SECOND;
 use crate::world::{Event, Phase, World};
 use bytes::Bytes;
 use corgi_base::op::decode_ops;
-use corgi_base::{EntryHead, Op};
+use corgi_base::{EntryHead, Op, SubscriptionKind};
 
 /// Within this time after healing every healed node takes a write, and later everybody has heard
 /// everything (I20).
@@ -116,15 +116,45 @@ impl World {
             let payloads = self.history(node);
             self.checks.drained(self.machines[node].id, &payloads)?;
         }
+        self.check_counts()?;
         if let Some((conn, topic, payload)) = self.checks.behind() {
             let name = crate::history::label(&payload);
             let text = format!("{conn:?} {topic:?} has never heard {name}");
             return Violation::of("I20", text);
         }
         for (id, client) in self.clients.iter().enumerate() {
-            if client.conn.is_some() && client.waits() {
+            // A node that was removed, and knows nobody who could tell it, refuses one command after the other (seed
+            // 20148 of an earlier simulator).
+            let conn = client.conn.and_then(|conn| self.conns.get(&conn));
+            if client.waits() && conn.is_some_and(|conn| self.must_serve(conn.node)) {
                 return Violation::of("I21", format!("client c{id} still waits: {client:?}"));
             }
+        }
+        Ok(())
+    }
+
+    /// Every node counts the subscribers of all nodes (P6). Not while one is about to change what is counted: clients
+    /// may reconnect to the last.
+    fn check_counts(&self) -> Result<(), Violation> {
+        if !self.clients.iter().all(Client::is_settled) {
+            return Ok(());
+        }
+        for node in 0..self.machines.len() {
+            let process = self.machines[node].process.as_ref();
+            let Some(process) = process.filter(|_| self.must_serve(node)) else {
+                continue;
+            };
+            let kinds = [
+                SubscriptionKind::Channel,
+                SubscriptionKind::Pattern,
+                SubscriptionKind::Shard,
+            ];
+            let of_kind = |kind| {
+                let listened = process.node.listened(kind).into_iter();
+                listened.map(move |(name, here, there)| (Topic { kind, name }, here + there))
+            };
+            let counted = kinds.into_iter().flat_map(of_kind).collect();
+            self.checks.counted(self.machines[node].id, &counted)?;
         }
         Ok(())
     }

@@ -10,8 +10,8 @@
 use super::canon::{Canon, CanonOp};
 use crate::history::{ConnId, Topic, Violation, label};
 use bytes::Bytes;
-use corgi_base::SubscriptionKind;
 use corgi_base::glob::matches;
+use corgi_base::{NodeId, SubscriptionKind};
 use std::collections::{BTreeMap, VecDeque};
 
 /// One subscription of one connection.
@@ -185,6 +185,24 @@ impl Listening {
         Ok(())
     }
 
+    /// How many subscribers of each name a node counts on all nodes together, when nobody comes or goes.
+    pub(crate) fn counted(
+        &self,
+        node: NodeId,
+        counted: &BTreeMap<Topic, u64>,
+    ) -> Result<(), Violation> {
+        let mut truth = BTreeMap::new();
+        let connections = self.connections.values();
+        for topic in connections.flat_map(|connection| connection.listeners.keys()) {
+            *truth.entry(topic.clone()).or_insert(0) += 1;
+        }
+        if *counted == truth {
+            return Ok(());
+        }
+        let text = format!("{node:?} counts {counted:?}, clients listen to {truth:?}");
+        Violation::of("P6", text)
+    }
+
     /// Returns a subscription that has not heard all that is applied, and what comes next for it.
     pub(crate) fn behind(&self, canon: &Canon) -> Option<(ConnId, Topic, Bytes)> {
         for (conn, connection) in &self.connections {
@@ -268,6 +286,17 @@ mod tests {
         let all = topic(SubscriptionKind::Pattern, "*");
         let mut listening = subscribed(&all, 0, 0);
         hear(&mut listening, &all, &["0", "1", "other", "2", "3"]).unwrap();
+    }
+
+    #[test]
+    fn a_node_that_counts_one_too_many_or_too_few_is_caught() {
+        let listening = subscribed(&a(), 0, 0);
+        let counts = |names: &[(Topic, u64)]| names.iter().cloned().collect();
+        listening.counted(node(1), &counts(&[(a(), 1)])).unwrap();
+        let other = topic(SubscriptionKind::Pattern, "a");
+        for wrong in [&[][..], &[(a(), 2)], &[(a(), 1), (other, 1)]] {
+            assert_eq!(broken(listening.counted(node(1), &counts(wrong))), "P6");
+        }
     }
 
     #[test]

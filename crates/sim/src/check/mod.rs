@@ -29,6 +29,7 @@ pub use canon::{Canon, CanonOp};
 use crate::history::{ConnId, Record, Topic, Violation};
 use bytes::Bytes;
 use corgi_base::NodeId;
+use std::collections::BTreeMap;
 
 /// All checkers of a run.
 #[derive(Debug, Default)]
@@ -179,6 +180,14 @@ impl Checks {
     /// Returns a subscription that has not heard all it should have, if there is one.
     pub fn behind(&self) -> Option<(ConnId, Topic, Bytes)> {
         self.listening.behind(&self.canon)
+    }
+
+    /// How many subscribers of each name a node counts, when nobody comes or goes (P6).
+    ///
+    /// # Errors
+    /// The difference from what clients listen to.
+    pub fn counted(&self, node: NodeId, counted: &BTreeMap<Topic, u64>) -> Result<(), Violation> {
+        self.listening.counted(node, counted)
     }
 
     /// Returns the members as far as anybody has applied the log.
