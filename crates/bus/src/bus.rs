@@ -178,6 +178,11 @@ impl Bus {
         }
     }
 
+    /// Takes a new bound on what one batch may bring a client at once.
+    pub fn set_client_batch_bytes_max(&mut self, bytes: usize) {
+        self.client_batch_bytes_max = bytes;
+    }
+
     /// Adds a client without subscriptions.
     ///
     /// # Panics

@@ -127,6 +127,7 @@ impl<R: LogReader> Running<R> {
             ClusterAsk::MyId => Err(Reply::Bulk(self.long_id(shared.config.id, shared).into())),
             ClusterAsk::Nodes => Err(Reply::Verbatim(self.cluster_nodes(shared))),
             ClusterAsk::Role => Err(self.role()),
+            ClusterAsk::Wait { local } => Err(self.copies(*local)),
             ClusterAsk::Failover if self.leads() => Err(Reply::error(errors::FAILOVER_ON_LEADER)),
             ClusterAsk::Failover => Ok(Change::Lead),
             ClusterAsk::Forget(id) => self
@@ -220,6 +221,16 @@ impl<R: LogReader> Running<R> {
             Reply::Integer(applied),
             Reply::Array(Vec::new()),
         ])
+    }
+
+    /// A write that was acknowledged is on a majority of the voters; so many others have it at least.
+    fn copies(&self, local: Option<i64>) -> Reply {
+        let others = i64::try_from(self.state.voters().len() / 2).unwrap_or(i64::MAX);
+        let others = Reply::Integer(others);
+        match local {
+            None => others,
+            Some(own) => Reply::Array(vec![Reply::Integer(own), others]),
+        }
     }
 
     fn long_id(&self, node: NodeId, shared: &Shared) -> String {

@@ -482,6 +482,17 @@ impl<R: LogReader> Node<R> {
         self.shared.close_client(client);
     }
 
+    /// Takes new limits for the bytes of messages that wait for one connection, with what is little, and for all of them.
+    pub fn set_output_limits(&mut self, one: u64, low: u64, all: u64) {
+        let limits = &mut self.shared.config.limits;
+        limits.client_queue_bytes_max = one;
+        limits.client_queue_bytes_low = low;
+        limits.clients_queue_bytes_max = all;
+        self.shared
+            .bus
+            .set_client_batch_bytes_max(usize::try_from(one.min(all)).unwrap_or(usize::MAX));
+    }
+
     /// Sets what `INFO` shows of the process.
     pub fn set_facts(&mut self, facts: Facts) {
         self.shared.facts = facts;

@@ -33,6 +33,7 @@ use corgi_node::{
 use corgi_session::Ask;
 
 use crate::clients::{Host, Outbox};
+use crate::config::PubsubOutput;
 use crate::disk::{Job, Queue};
 use crate::peers::{PeerEvents, Peers};
 use crate::readers::ReadQueue;
@@ -263,6 +264,10 @@ impl<R: LogReader + 'static> Host for Core<R> {
 
     fn set_facts(&self, facts: Facts) {
         self.enter(|node, _| node.set_facts(facts));
+    }
+
+    fn set_output_limits(&self, one: PubsubOutput, all: u64) {
+        self.enter(|node, _| node.set_output_limits(one.hard, one.low, all));
     }
 }
 

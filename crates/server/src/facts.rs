@@ -24,8 +24,6 @@ pub(crate) struct Process {
     pub(crate) run_id: String,
     /// `port`.
     pub(crate) port: u16,
-    /// `maxclients`.
-    pub(crate) clients_max: u64,
     /// How often the node ticks in a second.
     pub(crate) hz: u64,
     /// The file given on the command line, if any.
@@ -51,6 +49,12 @@ impl Local {
         }
     }
 
+    /// Returns what the process has of memory, and had at most, and what its clients take.
+    pub(crate) fn memory_bytes(&self) -> (u64, u64, u64) {
+        let status = Status::read();
+        (status.rss, status.rss_peak, self.sums().memory as u64)
+    }
+
     fn sums(&self) -> Sums {
         let mut sums = Sums::default();
         for (_, seen) in self
@@ -72,7 +76,7 @@ impl Local {
         lines(&[
             ("connected_clients", &self.counters.connected()),
             ("cluster_connections", &0),
-            ("maxclients", &self.process.clients_max),
+            ("maxclients", &self.live.clients_max()),
             ("client_recent_max_input_buffer", &sums.input_max),
             ("client_recent_max_output_buffer", &sums.output_max),
             ("blocked_clients", &sums.paused),
@@ -140,6 +144,10 @@ impl Local {
             ("tracking_total_prefixes", &0),
             ("unexpected_error_replies", &0),
             ("total_error_replies", &self.stats.errors()),
+            (
+                "client_output_buffer_limit_disconnections",
+                &self.counters.were_cut(),
+            ),
         ])
     }
 }
@@ -372,7 +380,6 @@ mod tests {
             redis_version: "7.4.0".to_owned(),
             run_id: "ab".repeat(20),
             port: 6379,
-            clients_max: 10,
             hz: 100,
             log_bytes: Arc::default(),
             config_file: Some(PathBuf::from("odd\r\nname.conf")),

@@ -50,6 +50,16 @@ pub(crate) fn room_for_clients(clients: u64, log: &Logger) -> anyhow::Result<u64
     Ok(room)
 }
 
+/// Asks the system for as many files as `clients` clients need, and returns for how many of them there is room.
+pub(crate) fn room(clients: u64) -> u64 {
+    let before = getrlimit(Resource::Nofile);
+    let wanted = clients.saturating_add(OWN_FILES);
+    let Some(limit) = before.current.filter(|limit| *limit < wanted) else {
+        return clients;
+    };
+    clients_within(raise(before, wanted).unwrap_or(limit), clients)
+}
+
 /// Returns how many of `wanted` clients there is room for.
 fn clients_within(limit: u64, wanted: u64) -> u64 {
     // Of a low limit the node gets what it cannot do without; of a high one what it may need.

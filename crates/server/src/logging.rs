@@ -22,6 +22,7 @@ use slog_async::{Async, AsyncGuard, OverflowStrategy};
 use std::fmt;
 use std::fs::OpenOptions;
 use std::io::{self, Write};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// Records that may wait for the log thread: a second or so of a busy debug log.
@@ -32,6 +33,14 @@ const QUEUE_RECORDS: usize = 4096;
 #[must_use = "the queued lines are lost when the process ends without it"]
 pub struct LogGuard {
     _queue: AsyncGuard,
+    level: LevelSwitch,
+}
+
+impl LogGuard {
+    /// Returns what says how much is logged.
+    pub fn level(&self) -> LevelSwitch {
+        self.level.clone()
+    }
 }
 
 impl fmt::Debug for LogGuard {
@@ -50,6 +59,31 @@ pub fn start(config: &Config) -> io::Result<(Logger, LogGuard)> {
         None => Box::new(io::stderr()),
     };
     Ok(to_writer(out, config.log_format, config.loglevel))
+}
+
+/// The least important level that is logged. Its copies are one.
+#[derive(Clone, Debug)]
+pub struct LevelSwitch(Arc<AtomicUsize>);
+
+impl LevelSwitch {
+    fn new(level: Level) -> Self {
+        Self(Arc::new(AtomicUsize::new(level.as_usize())))
+    }
+
+    /// Logs from now on what is at least as important as `level`.
+    pub fn set(&self, level: Level) {
+        self.0.store(level.as_usize(), Ordering::Relaxed);
+    }
+
+    fn lets_through(&self, level: Level) -> bool {
+        level.as_usize() <= self.0.load(Ordering::Relaxed)
+    }
+}
+
+impl Default for LevelSwitch {
+    fn default() -> Self {
+        Self::new(Level::Info)
+    }
 }
 
 /// Logs panics before they end the process, which a queued record would not survive.
@@ -94,12 +128,17 @@ fn to_writer(out: Box<dyn Write + Send>, format: LogFormat, level: Level) -> (Lo
         .overflow_strategy(OverflowStrategy::Block)
         .thread_name("log".to_owned())
         .build_with_guard();
+    let level = LevelSwitch::new(level);
     let root = Root {
-        level,
+        level: level.clone(),
         queue,
         output,
     };
-    (Logger::root(root, o!()), LogGuard { _queue: guard })
+    let guard = LogGuard {
+        _queue: guard,
+        level,
+    };
+    (Logger::root(root, o!()), guard)
 }
 
 /// The end of the way, shared by the log thread and critical records.
@@ -120,7 +159,7 @@ impl Drain for Output {
 }
 
 struct Root {
-    level: Level,
+    level: LevelSwitch,
     queue: Async,
     output: Output,
 }
@@ -147,7 +186,7 @@ impl Drain for Root {
     }
 
     fn is_enabled(&self, level: Level) -> bool {
-        level.is_at_least(self.level)
+        self.level.lets_through(level)
     }
 }
 

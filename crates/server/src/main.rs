@@ -51,7 +51,7 @@ fn configure(raw: RawConfig, then: impl FnOnce(Config) -> ExitCode) -> ExitCode 
 }
 
 fn serve(config: &Config, file: Option<PathBuf>) -> ExitCode {
-    let (log, _written_at_the_end) = match logging::start(config) {
+    let (log, guard) = match logging::start(config) {
         Ok(started) => started,
         Err(error) => {
             let path = config.logfile.clone().unwrap_or_default();
@@ -60,7 +60,7 @@ fn serve(config: &Config, file: Option<PathBuf>) -> ExitCode {
         }
     };
     logging::log_panics(&log);
-    match run(config, file, &log) {
+    match run(config, file, guard.level(), &log) {
         Ok(Ended::Orderly) => ExitCode::SUCCESS,
         Ok(Ended::Failed) => ExitCode::from(FAILED),
         Err(error) => {

@@ -32,7 +32,9 @@ use crate::disk::{Event, Folder, Job, Queue, Steps, Worker, stall};
 use crate::facts::Process;
 use crate::files;
 use crate::local::Local;
+use crate::local::live::Live;
 use crate::local::users_file::UsersFile;
+use crate::logging::LevelSwitch;
 use crate::peers::join::{self, Waiting};
 use crate::peers::{PeerSettings, Peers};
 use crate::readers::{self, ReadQueue};
@@ -53,11 +55,17 @@ pub enum Ended {
     Failed,
 }
 
-/// Runs a node until it is asked to stop. `config_file` is only shown.
+/// Runs a node until it is asked to stop. `config_file` is where `CONFIG REWRITE` writes to; `level` says how much is
+/// logged.
 ///
 /// # Errors
 /// What kept it from starting: the data folder, a port. Whatever goes wrong later is in the log.
-pub fn run(config: &Config, config_file: Option<PathBuf>, log: &Logger) -> anyhow::Result<Ended> {
+pub fn run(
+    config: &Config,
+    config_file: Option<PathBuf>,
+    level: LevelSwitch,
+    log: &Logger,
+) -> anyhow::Result<Ended> {
     announce(config, log);
     let maxclients = files::room_for_clients(config.maxclients as u64, log)?;
     let config = &config.with_maxclients(usize::try_from(maxclients).unwrap_or(usize::MAX));
@@ -115,8 +123,9 @@ pub fn run(config: &Config, config_file: Option<PathBuf>, log: &Logger) -> anyho
     let disk = disk_thread(worker, space.clone(), &core, &queue, &config.dir, log)?;
     let all_channels = config.acl_all_channels;
     let users_file = UsersFile::new(config.aclfile.clone(), users.clone(), all_channels);
+    let live = Live::new(config.clone(), config_file.clone());
     let process = process(config, config_file, log_bytes)?;
-    let local = Arc::new(Local::new(process, users_file));
+    let local = Arc::new(Local::new(process, users_file, live, level, stop));
     local.registry.set_held_max(config.clients_output_bytes_max);
     let raft = RaftThread {
         core: core.clone(),
@@ -391,7 +400,6 @@ fn process(
         redis_version: String::from_utf8_lossy(&Env::default().redis_version).into_owned(),
         run_id: format!("{high:032x}{low:08x}"),
         port: config.port,
-        clients_max: config.maxclients as u64,
         hz: 1000 / config.timeouts().tick_ms.max(1),
         config_file,
         log_bytes,

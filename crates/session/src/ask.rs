@@ -49,6 +49,11 @@ pub enum ClusterAsk {
     Nodes,
     /// `ROLE`.
     Role,
+    /// `WAIT` and `WAITAOF`: on how many other nodes all that was acknowledged is at least.
+    Wait {
+        /// For `WAITAOF`: on how many logs of this node.
+        local: Option<i64>,
+    },
 }
 
 /// A change of the cluster's users.

@@ -59,6 +59,9 @@ pub(crate) fn check(conn: &Connection, args: Vec<Bytes>) -> Result<Checked, Refu
     if !conn.may_run() && !spec.flags.contains(Flags::NO_AUTH) {
         return refused(Bytes::from_static(errors::NO_AUTH));
     }
+    if conn.multi.is_some() && spec.flags.contains(Flags::NO_MULTI) {
+        return refused(Bytes::from_static(errors::NOT_IN_MULTI));
+    }
     if let Err(denied) = conn.user.check(spec, &args) {
         return refused(errors::no_permission(&denied, conn.user.name(), spec.name));
     }

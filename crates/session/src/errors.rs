@@ -38,6 +38,20 @@ pub(crate) const NOT_TRACKING: &[u8] =
     with OPTIN or OPTOUT mode enabled";
 pub(crate) const TRACKING: &[u8] =
     b"ERR CLIENT TRACKING ON is not possible: this server has no tracking of keys";
+pub(crate) const SLOWLOG_COUNT: &[u8] = b"ERR count should be greater than or equal to -1";
+pub(crate) const LOCAL_COUNT: &[u8] = b"ERR value is out of range, value must between 0 and 1";
+pub(crate) const NO_MODULES: &[u8] = b"ERR MODULE command not allowed: this server has no modules";
+pub(crate) const REPLICAOF: &[u8] =
+    b"ERR REPLICAOF is not possible: the nodes of a cluster copy each other by \
+    themselves, see CLUSTER MEET";
+pub(crate) const NOT_IN_MULTI: &[u8] = b"ERR Command not allowed inside a transaction";
+pub(crate) const INVALID_COMMAND: &[u8] = b"ERR Invalid command specified";
+pub(crate) const INVALID_ARGUMENT_COUNT: &[u8] =
+    b"ERR Invalid number of arguments specified for command";
+pub(crate) const INVALID_ARGUMENTS: &[u8] = b"ERR Invalid arguments specified for command";
+pub(crate) const NO_KEY_ARGUMENTS: &[u8] = b"ERR The command has no key arguments";
+pub(crate) const NO_SHUTDOWN: &[u8] = b"ERR No shutdown in progress.";
+pub(crate) const INVALID_MASTER_PORT: &[u8] = b"ERR Invalid master port";
 pub(crate) const CLIENT_ID: &[u8] = b"ERR Invalid client ID";
 pub(crate) const CLIENT_ID_POSITIVE: &[u8] = b"ERR client-id should be greater than 0";
 pub(crate) const PAUSE_MODE: &[u8] = b"ERR CLIENT PAUSE mode must be WRITE or ALL";

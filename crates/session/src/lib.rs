@@ -33,6 +33,7 @@
 //! | `session` | the state machine: barriers, limits, closing |
 //! | `replies`, `output` | the order of replies; pieces to be written, large deliveries shared |
 //! | `parts` | long lists of names, in parts |
+//! | `docs` | what people read about commands |
 //! | `table`, `dispatch` | one row a command; Redis' checks in Redis' order |
 //! | `acl` | users, and what they may do |
 //! | `keys` | which arguments of a command are keys or channels |
@@ -61,6 +62,7 @@ mod ask;
 mod commands;
 mod connection;
 mod dispatch;
+mod docs;
 mod env;
 mod errors;
 mod keys;
@@ -79,10 +81,12 @@ pub use acl::{Acl, Denied, User, Users, define, require_pass};
 pub use ask::{Ask, ClusterAsk, PubSubQuery, Seq, Told, UsersAsk};
 // What the node needs to answer with: it knows sessions, not their wire format.
 pub use corgi_resp::{Reply, encode_message};
+pub use docs::markdown as compatibility;
 pub use env::{Env, Secret};
 pub use keys::{BeginSearch, ChannelSpec, ChannelUse, FindKeys, KeyFlags, KeySpec};
 pub use local::{
-    ClientFilter, ClientIs, ClientKind, ClientTest, ClientsAsk, LocalAsk, Pause, View,
+    ClientFilter, ClientIs, ClientKind, ClientTest, ClientsAsk, ConfigAsk, LatencyAsk, LocalAsk,
+    MemoryAsk, Pause, SlowLogAsk, View,
 };
 pub use output::Output;
 pub use scripts::Scripts;

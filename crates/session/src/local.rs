@@ -15,6 +15,74 @@ pub enum LocalAsk {
     LoadUsers,
     /// `ACL SAVE`.
     SaveUsers,
+    /// About the configuration of this process.
+    Config(ConfigAsk),
+    /// `DEBUG …`: the words behind it.
+    Debug(Vec<Bytes>),
+    /// `LASTSAVE`.
+    LastSave,
+    /// About what took long.
+    Latency(LatencyAsk),
+    /// About memory.
+    Memory(MemoryAsk),
+    /// `SAVE`, `BGSAVE`, `BGREWRITEAOF`: to be answered with this when noted.
+    Save(&'static str),
+    /// `SHUTDOWN`; not answered.
+    Shutdown,
+    /// About slow commands.
+    SlowLog(SlowLogAsk),
+    /// `TIME`.
+    Time,
+}
+
+/// `CONFIG …`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ConfigAsk {
+    /// The options whose names match one of the patterns.
+    Get(Vec<Bytes>),
+    /// Forget what was counted.
+    ResetStat,
+    /// Write what was set to the file.
+    Rewrite,
+    /// Set all of these, or none.
+    Set(Vec<(Bytes, Bytes)>),
+}
+
+/// `LATENCY …`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LatencyAsk {
+    /// For people.
+    Doctor,
+    /// One event, for people.
+    Graph(Bytes),
+    /// How long commands took; all if none is named.
+    Histogram(Vec<Bytes>),
+    /// What took how long when, of one event.
+    History(Bytes),
+    /// The last of each event.
+    Latest,
+    /// Forget events; all if none is named.
+    Reset(Vec<Bytes>),
+}
+
+/// `MEMORY …`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MemoryAsk {
+    /// For people.
+    Doctor,
+    /// What takes how much.
+    Stats,
+}
+
+/// `SLOWLOG …`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SlowLogAsk {
+    /// The last so many; all without a number.
+    Get(Option<u64>),
+    /// How many there are.
+    Len,
+    /// Forget them.
+    Reset,
 }
 
 /// `CLIENT …`, as far as it concerns other clients than the one that asks.

@@ -55,7 +55,7 @@ enum Group {
 #[derive(Debug)]
 pub(crate) enum Question {
     Node(Ask),
-    Process(LocalAsk),
+    Process(Box<LocalAsk>),
 }
 
 /// What the session itself does when the node is done with a barrier.
@@ -112,7 +112,7 @@ pub struct Session {
     /// Writes of several operations that are with the node.
     groups: BTreeMap<Seq, Group>,
     asks: Vec<Ask>,
-    local_ask: Option<(Seq, LocalAsk)>,
+    local_ask: Option<(Seq, Box<LocalAsk>)>,
     pause: Pause,
     /// A request that waits for the end of a pause.
     postponed: Option<Vec<Bytes>>,
@@ -255,7 +255,8 @@ impl Session {
     /// Takes what the process must be asked. Answered by [`Told::Reply`].
     #[must_use = "an ask that is lost is never answered"]
     pub fn take_local_ask(&mut self) -> Option<(Seq, LocalAsk)> {
-        self.local_ask.take()
+        let (seq, ask) = self.local_ask.take()?;
+        Some((seq, *ask))
     }
 
     /// Takes what became of commands since the last time.
@@ -432,7 +433,7 @@ impl Session {
             Step::Local(ask) => {
                 self.tally.wait(seq, begun);
                 self.replies.wait(seq, cost, silent);
-                self.set_barrier(seq, Question::Process(ask), None, None);
+                self.set_barrier(seq, Question::Process(Box::new(ask)), None, None);
             }
         }
     }

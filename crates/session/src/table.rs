@@ -6,9 +6,11 @@
 //! and an action in `commands`.
 
 mod client;
+mod groups;
 
 use crate::commands::{
-    Args, Command, acl, cluster, command, connection, pubsub, scripting, server, transaction,
+    Args, Command, acl, admin, cluster, command, connection, lolwut, pubsub, scripting, server,
+    transaction,
 };
 use crate::errors::ErrorText;
 use crate::keys::{BeginSearch, ChannelSpec, FindKeys, KeyFlags, KeySpec};
@@ -48,15 +50,25 @@ impl Flags {
     pub const NOT_QUEUED: Self = Self(1 << 15);
     /// Also in RESP2's subscribed mode. Not shown by `COMMAND INFO`.
     pub const IN_SUBSCRIBED: Self = Self(1 << 7);
+    /// Only reads data.
+    pub const READONLY: Self = Self(1 << 10);
+    /// May wait.
+    pub const BLOCKING: Self = Self(1 << 11);
+    /// Not while a copy of the data is loaded.
+    pub const NO_ASYNC_LOADING: Self = Self(1 << 12);
+    /// Not between `MULTI` and `EXEC`.
+    pub const NO_MULTI: Self = Self(1 << 13);
     /// Changes data, or what others see: waits while writes are paused. Not shown by `COMMAND INFO`.
     pub const WRITES: Self = Self(1 << 9);
 
     const NONE: Self = Self(0);
     /// In the order in which Redis lists them.
-    const NAMES: [(Self, &'static str); 12] = [
+    const NAMES: [(Self, &'static str); 16] = [
+        (Self::READONLY, "readonly"),
         (Self::ADMIN, "admin"),
         (Self::PUBSUB, "pubsub"),
         (Self::NOSCRIPT, "noscript"),
+        (Self::BLOCKING, "blocking"),
         (Self::LOADING, "loading"),
         (Self::STALE, "stale"),
         (Self::SKIP_MONITOR, "skip_monitor"),
@@ -65,6 +77,8 @@ impl Flags {
         (Self::NO_AUTH, "no_auth"),
         (Self::NO_MANDATORY_KEYS, "no_mandatory_keys"),
         (Self::MOVABLEKEYS, "movablekeys"),
+        (Self::NO_ASYNC_LOADING, "no_async_loading"),
+        (Self::NO_MULTI, "no_multi"),
         (Self::ALLOW_BUSY, "allow_busy"),
     ];
 
@@ -247,6 +261,19 @@ const SCRIPT_KEYS: &[KeySpec] = &[KeySpec {
 const SHARD_CHANNEL: &[KeySpec] = &[KeySpec::one(KeyFlags::NOT_KEY, 1)];
 const SHARD_CHANNELS: &[KeySpec] = &[KeySpec::range(KeyFlags::NOT_KEY, 1, -1)];
 
+const SAVES: Flags = Flags::ADMIN
+    .with(Flags::NOSCRIPT)
+    .with(Flags::NO_ASYNC_LOADING);
+const FOLLOWS: Flags = SAVES.with(Flags::STALE);
+const WAITING: &[&str] = &["@slow", "@blocking", "@connection"];
+const VARYING: &[&str] = &["nondeterministic_output"];
+const AT_LEAST: &[&str] = &["request_policy:all_shards", "response_policy:agg_min"];
+const EACH_NODE: &[&str] = &[
+    "nondeterministic_output",
+    "request_policy:all_nodes",
+    "response_policy:special",
+];
+
 const UNORDERED: &[&str] = &["nondeterministic_output_order"];
 const ALL_NODES: &[&str] = &["request_policy:all_nodes", "response_policy:all_succeeded"];
 const ALL_SHARDS: &[&str] = &["request_policy:all_shards", "response_policy:all_succeeded"];
@@ -265,6 +292,8 @@ static COMMANDS: &[Spec] = &[
         FAST_CONNECTION,
         connection::parse_auth,
     ),
+    row("bgrewriteaof", 1, SAVES, ADMIN, admin::parse_bgrewriteaof),
+    row("bgsave", -1, SAVES, ADMIN, admin::parse_bgsave),
     container("client", &["@slow"], client::CLIENT),
     container("cluster", &["@slow"], CLUSTER),
     Spec {
@@ -274,6 +303,18 @@ static COMMANDS: &[Spec] = &[
             UNORDERED,
         )
     },
+    container("config", &["@slow"], groups::CONFIG),
+    with_tips(
+        row(
+            "dbsize",
+            1,
+            Flags::READONLY.with(Flags::FAST),
+            &["@keyspace", "@read", "@fast"],
+            admin::parse_dbsize,
+        ),
+        &["request_policy:all_shards", "response_policy:agg_sum"],
+    ),
+    row("debug", -2, MANAGE, ADMIN, admin::parse_debug),
     row(
         "discard",
         1,
@@ -317,6 +358,26 @@ static COMMANDS: &[Spec] = &[
         ),
         PER_SHARD,
     ),
+    with_tips(
+        row(
+            "lastsave",
+            1,
+            QUICK,
+            &["@admin", "@fast", "@dangerous"],
+            admin::parse_lastsave,
+        ),
+        VARYING,
+    ),
+    container("latency", &["@slow"], groups::LATENCY),
+    row(
+        "lolwut",
+        -1,
+        Flags::READONLY.with(Flags::FAST),
+        &["@read", "@fast"],
+        lolwut::parse,
+    ),
+    container("memory", &["@slow"], groups::MEMORY),
+    container("module", &["@slow"], groups::MODULE),
     row("monitor", 1, MANAGE, ADMIN, server::parse_monitor),
     row(
         "multi",
@@ -362,6 +423,7 @@ static COMMANDS: &[Spec] = &[
         FAST_CONNECTION,
         connection::parse_quit,
     ),
+    row("replicaof", 3, FOLLOWS, ADMIN, admin::parse_replicaof),
     row(
         "reset",
         1,
@@ -376,6 +438,13 @@ static COMMANDS: &[Spec] = &[
         &["@admin", "@fast", "@dangerous"],
         cluster::parse_role,
     ),
+    row(
+        "save",
+        1,
+        SAVES.with(Flags::NO_MULTI),
+        ADMIN,
+        admin::parse_save,
+    ),
     container("script", &["@slow"], SCRIPT),
     row(
         "select",
@@ -384,6 +453,15 @@ static COMMANDS: &[Spec] = &[
         FAST_CONNECTION,
         connection::parse_select,
     ),
+    row(
+        "shutdown",
+        -1,
+        MANAGE.with(Flags::NO_MULTI).with(Flags::ALLOW_BUSY),
+        ADMIN,
+        admin::parse_shutdown,
+    ),
+    row("slaveof", 3, FOLLOWS, ADMIN, admin::parse_replicaof),
+    container("slowlog", &["@slow"], groups::SLOWLOG),
     with_channels(
         with_keys(
             row(
@@ -418,6 +496,10 @@ static COMMANDS: &[Spec] = &[
         }),
         SHARD_CHANNELS,
     ),
+    with_tips(
+        row("time", 1, QUICK, &["@fast"], admin::parse_time),
+        VARYING,
+    ),
     row("unsubscribe", -1, LISTEN, SLOW_PUBSUB, |args| {
         pubsub::parse_unsubscribe(Channel, args)
     }),
@@ -427,6 +509,14 @@ static COMMANDS: &[Spec] = &[
         QUICK.with(Flags::NOSCRIPT).with(Flags::ALLOW_BUSY),
         FAST_TRANSACTION,
         transaction::parse_unwatch,
+    ),
+    with_tips(
+        row("wait", 3, Flags::BLOCKING, WAITING, admin::parse_wait),
+        AT_LEAST,
+    ),
+    with_tips(
+        row("waitaof", 4, Flags::BLOCKING, WAITING, admin::parse_waitaof),
+        AT_LEAST,
     ),
     with_keys(
         row(
@@ -499,6 +589,30 @@ static COMMAND: &[Spec] = &[
         ANY_TIME,
         SLOW_CONNECTION,
         command::parse_count,
+    ),
+    with_tips(
+        row(
+            "command|docs",
+            -2,
+            ANY_TIME,
+            SLOW_CONNECTION,
+            command::parse_docs,
+        ),
+        UNORDERED,
+    ),
+    row(
+        "command|getkeys",
+        -3,
+        ANY_TIME,
+        SLOW_CONNECTION,
+        command::parse_getkeys,
+    ),
+    row(
+        "command|getkeysandflags",
+        -3,
+        ANY_TIME,
+        SLOW_CONNECTION,
+        command::parse_getkeysandflags,
     ),
     row(
         "command|help",

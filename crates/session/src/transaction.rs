@@ -289,7 +289,7 @@ impl Exec {
                 self.add(ops, written)
             }
             Step::Barrier(ask) => Outcome::Ask(Question::Node(ask)),
-            Step::Local(ask) => Outcome::Ask(Question::Process(ask)),
+            Step::Local(ask) => Outcome::Ask(Question::Process(Box::new(ask))),
         }
     }
 

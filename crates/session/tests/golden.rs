@@ -56,6 +56,7 @@ macro_rules! scripts {
 scripts! {
     acl_changes_are_made_by_the_node
     acl_describes_users
+    admin_asks_the_process
     acl_limits_a_user
     auth_opens_the_session
     client_names_itself

@@ -95,6 +95,7 @@ impl Clients {
         local: Arc<Local>,
         log: &Logger,
     ) -> Self {
+        local.live.begin(&settings);
         let shared = Arc::new(Shared {
             host,
             local,
@@ -171,23 +172,23 @@ impl Shared {
         stop: &watch::Receiver<bool>,
         hold: &mpsc::Sender<Infallible>,
     ) {
-        if let Err(error) = stream.prepare(self.settings.keepalive) {
+        if let Err(error) = stream.prepare(self.local.live.keepalive()) {
             debug!(self.log, "a client left while it was accepted"; "error" => %error);
             return;
         }
-        if self.settings.protected && !local && self.open_to_all() {
+        if self.local.live.protected() && !local && self.open_to_all() {
             self.local.counters.reject();
             self.turn_away(stream, PROTECTED);
             return;
         }
-        let max = self.settings.clients_max;
+        let max = self.local.live.clients_max();
         let (host, local) = (self.host.clone(), self.local.clone());
         let Some(place) = Place::take(host, local, stream.ends(), max) else {
             self.turn_away(stream, TOO_MANY);
             return;
         };
         let session = Session::new(place.client(), self.settings.env.clone());
-        let patience = Patience::new(self.settings.idle_max);
+        let patience = Patience::new(self.local.live.idle_max());
         let (stop, hold) = (stop.clone(), hold.clone());
         tokio::spawn(connection::serve(
             stream, session, place, patience, stop, hold,
@@ -276,6 +277,7 @@ fn of_one_connection(error: &io::Error) -> bool {
 mod tests {
     use super::*;
     use crate::clients::Outbox;
+    use crate::config::PubsubOutput;
     use corgi_base::ClientId;
     use corgi_node::{Facts, QueuedBytes};
     use corgi_session::Ask;
@@ -297,6 +299,8 @@ mod tests {
         fn closed(&self, _: ClientId) {}
 
         fn set_facts(&self, _: Facts) {}
+
+        fn set_output_limits(&self, _: PubsubOutput, _: u64) {}
     }
 
     #[test]
@@ -308,16 +312,19 @@ mod tests {
 
     #[tokio::test]
     async fn protected_mode_tells_clients_of_other_machines_why() {
+        let settings = Settings {
+            clients_max: 10,
+            idle_max: Duration::ZERO,
+            keepalive: Duration::ZERO,
+            protected: true,
+            env: Arc::default(),
+        };
+        let local = Arc::<Local>::default();
+        local.live.begin(&settings);
         let shared = Arc::new(Shared {
             host: Arc::new(Nobody),
-            local: Arc::default(),
-            settings: Settings {
-                clients_max: 10,
-                idle_max: Duration::ZERO,
-                keepalive: Duration::ZERO,
-                protected: true,
-                env: Arc::default(),
-            },
+            local,
+            settings,
             farewells: Arc::new(Semaphore::new(FAREWELLS_MAX)),
             log: Logger::root(Discard, o!()),
         });

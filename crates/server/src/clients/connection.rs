@@ -24,7 +24,7 @@ use std::io::{self, IoSlice};
 use std::time::Duration;
 
 use bytes::BytesMut;
-use corgi_session::{Ask, Session, Told};
+use corgi_session::{Ask, Reply, Seq, Session, Told};
 use tokio::io::Interest;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
@@ -33,6 +33,7 @@ use super::deadlines::{Deadlines, Patience, Standing};
 use super::ledger::Ledger;
 use super::place::Place;
 use super::stream::{Stream, close_gently, with_scratch};
+use crate::local::Answer;
 use crate::local::registry::Seen;
 
 /// How long the last replies may take to leave.
@@ -74,6 +75,8 @@ pub(crate) fn serve(
         bytes: (0, 0),
         monitors: false,
         paused_until: None,
+        later: None,
+        soft_since: None,
         closing_since: None,
     };
     connection.run(stop, hold)
@@ -102,6 +105,10 @@ struct Connection {
     monitors: bool,
     /// When commands that wait may run.
     paused_until: Option<std::time::Instant>,
+    /// A reply that is due later.
+    later: Option<Box<(Instant, Seq, Reply)>>,
+    /// Since when more waits to be written than the soft limit allows.
+    soft_since: Option<Instant>,
     closing_since: Option<Instant>,
 }
 
@@ -126,11 +133,15 @@ impl Connection {
             if self.finished() {
                 break End::Finished;
             }
+            if self.owes_too_much() {
+                self.place.local().counters.cut();
+                break End::Broken;
+            }
             // A client that always has more to say must not keep its thread for itself.
             tokio::task::consume_budget().await;
             let deadline = self.deadline();
             let interest = self.interest();
-            let pause_over = self.paused_until.map(Instant::from_std);
+            let wake = self.wake();
             // In no order of preference: what never stops to be ready, a client that sends without pause or messages
             // that come without pause, leaves the others their turn.
             tokio::select! {
@@ -142,7 +153,7 @@ impl Connection {
                     }
                 }
                 () = until(deadline) => break End::Broken,
-                () = until(pause_over) => {}
+                () = until(wake) => {}
                 changed = stop.changed(), if !self.stopping => {
                     self.stopping = changed.is_err() || *stop.borrow_and_update();
                 }
@@ -188,8 +199,9 @@ impl Connection {
     /// Lets others know what has become of the client and its commands.
     fn report(&mut self) {
         let local = self.place.local();
-        local.count(&self.session.take_finished());
+        let finished = self.session.take_finished();
         let view = self.session.view();
+        local.count(&finished, self.place.entry(), &view);
         if !view.paused {
             self.paused_until = None;
         }
@@ -206,6 +218,39 @@ impl Connection {
         local.registry.holds(self.place.entry(), held as u64);
     }
 
+    /// Returns when something happens that nobody tells of.
+    fn wake(&self) -> Option<Instant> {
+        let soft_s = self.place.local().live.output().seconds;
+        let soft = self
+            .soft_since
+            .map(|since| since + Duration::from_secs(soft_s));
+        let pause_over = self.paused_until.map(Instant::from_std);
+        let later = self.later.as_ref().map(|later| later.0);
+        [soft, pause_over, later].into_iter().flatten().min()
+    }
+
+    /// Whether more waits to be written than `client-output-buffer-limit` allows. Messages for subscribers are bounded
+    /// elsewhere, without closing anybody.
+    fn owes_too_much(&mut self) -> bool {
+        if self.session.listens() {
+            self.soft_since = None;
+            return false;
+        }
+        let limit = self.place.local().live.output();
+        let waiting = self.session.output().len() as u64;
+        let beyond = |limit: u64| limit > 0 && waiting > limit;
+        if !beyond(limit.soft) {
+            self.soft_since = None;
+        } else if self.soft_since.is_none() {
+            self.soft_since = Some(Instant::now());
+        }
+        let seconds = Duration::from_secs(limit.seconds);
+        let long = self
+            .soft_since
+            .is_some_and(|since| since.elapsed() >= seconds);
+        beyond(limit.hard) || long
+    }
+
     /// Lets the session and the node talk until neither has anything to say.
     fn converse(&mut self) {
         loop {
@@ -213,6 +258,10 @@ impl Connection {
             self.session.set_now(local.micros());
             for told in self.place.outbox().take() {
                 self.hear(told);
+            }
+            if let Some(later) = self.later.take_if(|later| later.0 <= Instant::now()) {
+                let (_, seq, reply) = *later;
+                self.session.tell(Told::Reply { seq, reply });
             }
             let local = self.place.local();
             if self.monitors && self.session.unwritten() < MONITOR_BYTES_LOW {
@@ -226,6 +275,7 @@ impl Connection {
                 self.session.set_pause(pause);
                 self.paused_until = until;
                 self.session.set_observed(local.registry.observed());
+                self.session.set_slow(local.live.slow_micros());
                 self.session.read(&mut self.input);
                 // Before the reply leaves: whoever has read it is shown everything, or nothing, from there on.
                 if self.session.monitors() != self.monitors {
@@ -247,12 +297,16 @@ impl Connection {
             }
             if let Some((seq, ask)) = local_ask {
                 self.report();
-                match self.place.local().answer(self.place.entry(), ask) {
-                    Ok(reply) => self.session.tell(Told::Reply { seq, reply }),
-                    Err(ask) => {
+                match self.place.answer(ask) {
+                    Answer::Now(reply) => self.session.tell(Told::Reply { seq, reply }),
+                    Answer::After(time, reply) => {
+                        self.later = Some(Box::new((Instant::now() + time, seq, reply)));
+                    }
+                    Answer::Node(ask) => {
                         self.unanswered += 1;
                         self.place.ask(vec![Ask::Users { seq, ask }]);
                     }
+                    Answer::Never => {}
                 }
                 if self.place.entry().killed() {
                     // It ended itself: it is told so, as in Redis.
@@ -358,6 +412,7 @@ impl Connection {
         if let Some(since) = self.closing_since {
             return Some(since + CLOSING_MAX);
         }
+        self.deadlines.set_idle(self.place.local().live.idle_max());
         let unfinished = self.session.unfinished();
         // Who waits for the end of a pause waits for others.
         let paused = self.session.postpones();

@@ -84,6 +84,11 @@ impl Deadlines {
         }
     }
 
+    /// Takes a new `timeout`; zero for none.
+    pub(crate) fn set_idle(&mut self, idle: Duration) {
+        self.patience.idle = idle;
+    }
+
     /// Bytes came.
     pub(crate) fn received(&mut self, now: Instant, bytes: usize) {
         self.active = now;
@@ -198,5 +203,7 @@ mod tests {
         deadlines.sent(start + 5 * SECOND);
         deadlines.stands(start + 5 * SECOND, standing(true, None));
         assert_eq!(deadlines.next(), Some(start + 8 * SECOND));
+        deadlines.set_idle(Duration::ZERO);
+        assert_eq!(deadlines.next(), None);
     }
 }

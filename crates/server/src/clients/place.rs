@@ -6,11 +6,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use corgi_base::ClientId;
 use corgi_node::{Facts, QueuedBytes};
-use corgi_session::Ask;
+use corgi_session::{Ask, LocalAsk};
 
 use super::outbox::Outbox;
-use crate::local::Local;
+use crate::config::PubsubOutput;
 use crate::local::registry::{Ends, Entry};
+use crate::local::{Answer, Local};
 
 /// Who answers sessions. The seam between sockets and the node, so that either can be tested
 /// without the other.
@@ -25,6 +26,8 @@ pub(crate) trait Host: Send + Sync + 'static {
     fn closed(&self, client: ClientId);
     /// Takes in what the process knows of itself, for `INFO`.
     fn set_facts(&self, facts: Facts);
+    /// Takes new limits for what waits for one subscriber, and for all.
+    fn set_output_limits(&self, one: PubsubOutput, all: u64);
 }
 
 /// What `INFO` counts over all connections.
@@ -36,6 +39,8 @@ pub(crate) struct Counters {
     received: AtomicU64,
     /// Connections turned away: too many, or protected mode.
     rejected: AtomicU64,
+    /// Connections closed because too many replies waited for them.
+    cut: AtomicU64,
     /// Bytes read from clients.
     bytes_in: AtomicU64,
     /// Bytes written to clients.
@@ -64,6 +69,23 @@ impl Counters {
             self.bytes_in.load(Ordering::Relaxed),
             self.bytes_out.load(Ordering::Relaxed),
         )
+    }
+
+    /// Notes a connection that was closed because too many replies waited for it.
+    pub(crate) fn cut(&self) {
+        self.cut.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Returns how many of them there were.
+    pub(crate) fn were_cut(&self) -> u64 {
+        self.cut.load(Ordering::Relaxed)
+    }
+
+    /// Forgets what was counted but who is connected (`CONFIG RESETSTAT`). The ids of clients go on.
+    pub(crate) fn reset(&self) {
+        for count in [&self.rejected, &self.cut, &self.bytes_in, &self.bytes_out] {
+            count.store(0, Ordering::Relaxed);
+        }
     }
 
     /// Notes a connection that was turned away.
@@ -156,6 +178,11 @@ impl Place {
             self.host.set_facts(self.local.facts());
         }
         self.host.ask(self.client, asks);
+    }
+
+    /// Answers what the process must be asked.
+    pub(crate) fn answer(&self, ask: LocalAsk) -> Answer {
+        self.local.answer(&self.entry, ask, self.host.as_ref())
     }
 
     /// Tells the host that the queue has drained.

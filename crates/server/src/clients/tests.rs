@@ -2,6 +2,7 @@
 
 use super::place::Host;
 use super::*;
+use crate::config::PubsubOutput;
 use crate::local::Local;
 use bytes::Bytes;
 use corgi_base::ClientId;
@@ -98,6 +99,8 @@ impl Host for Script {
     }
 
     fn set_facts(&self, _: Facts) {}
+
+    fn set_output_limits(&self, _: PubsubOutput, _: u64) {}
 }
 
 struct Server {

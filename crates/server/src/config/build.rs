@@ -2,8 +2,8 @@
 
 use super::options::{self, Value};
 use super::raw::{Origin, Problem, RawConfig};
-use super::values::{PubsubOutput, member, output_limits, shown};
-use super::{BindAddr, Config, LogFormat, Secret};
+use super::values::{OutputLimit, OutputLimits, PubsubOutput, bare, member, output_limits, shown};
+use super::{Allowed, BindAddr, Config, LogFormat, Secret};
 use bytes::Bytes;
 use corgi_base::NodeId;
 use corgi_node::InitialMember;
@@ -27,6 +27,15 @@ pub struct ConfigError {
     pub problems: Vec<Problem>,
 }
 
+impl ConfigError {
+    /// Returns what is wrong first, without its place.
+    pub fn first(&self) -> String {
+        self.problems
+            .first()
+            .map_or_else(String::new, |problem| problem.text.clone())
+    }
+}
+
 impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("the configuration cannot be used:")?;
@@ -42,6 +51,7 @@ struct Builder {
     problems: Vec<Problem>,
     warnings: Vec<String>,
     effective: BTreeMap<&'static str, String>,
+    bare: BTreeMap<&'static str, String>,
 }
 
 pub(super) fn build(mut raw: RawConfig) -> Result<Config, ConfigError> {
@@ -51,6 +61,7 @@ pub(super) fn build(mut raw: RawConfig) -> Result<Config, ConfigError> {
         problems,
         warnings: Vec::new(),
         effective: BTreeMap::new(),
+        bare: BTreeMap::new(),
     };
     let mut config = b.values();
     b.users(&mut config);
@@ -63,6 +74,7 @@ pub(super) fn build(mut raw: RawConfig) -> Result<Config, ConfigError> {
         });
     }
     config.warnings = b.warnings;
+    config.raw = b.raw;
     for spec in options::OPTIONS {
         let value = b
             .effective
@@ -70,6 +82,7 @@ pub(super) fn build(mut raw: RawConfig) -> Result<Config, ConfigError> {
             .expect("values() reads every option");
         config.effective.push((spec.name, value));
     }
+    config.bare = b.bare.into_iter().collect();
     Ok(config)
 }
 
@@ -103,12 +116,20 @@ impl Builder {
             }
         };
         self.effective.insert(name, shown(spec, &value));
+        self.bare.insert(name, bare(spec, &value));
         value
     }
 
     fn number(&mut self, name: &'static str) -> u64 {
         match self.value(name) {
             Value::Number(number) => number,
+            other => unreachable!("{name} is not a number but {other:?}"),
+        }
+    }
+
+    fn signed(&mut self, name: &'static str) -> i64 {
+        match self.value(name) {
+            Value::Signed(number) => number,
             other => unreachable!("{name} is not a number but {other:?}"),
         }
     }
@@ -170,6 +191,7 @@ impl Builder {
         });
         let perm: u32 = self.small("unixsocketperm");
         self.appendfsync();
+        let output = self.output_limits();
         Config {
             port: self.small("port"),
             bind: self.bind("bind"),
@@ -193,7 +215,8 @@ impl Builder {
                 "json" => LogFormat::Json,
                 _ => LogFormat::Term,
             },
-            pubsub_output: self.output_limit(),
+            normal_output: output.normal.unwrap_or_default(),
+            pubsub_output: PubsubOutput::new(output.pubsub.unwrap_or_default()),
             clients_output_bytes_max: match self.number("maxmemory-clients") {
                 0 => u64::MAX,
                 bytes => bytes,
@@ -213,8 +236,18 @@ impl Builder {
             disk_free_percent_min: self.number("disk-free-min-percent"),
             disk_stall_timeout_ms: self.number("disk-stall-timeout"),
             quorum_loss_timeout_ms: self.number("quorum-loss-timeout"),
+            slowlog_micros: u64::try_from(self.signed("slowlog-log-slower-than")).ok(),
+            slowlog_len: self.small("slowlog-max-len"),
+            latency_threshold_ms: self.number("latency-monitor-threshold"),
+            debug_command: match self.text("enable-debug-command").as_str() {
+                "yes" => Allowed::All,
+                "local" => Allowed::Local,
+                _ => Allowed::Nobody,
+            },
+            raw: RawConfig::default(),
             warnings: Vec::new(),
             effective: Vec::new(),
+            bare: Vec::new(),
         }
     }
 
@@ -314,51 +347,38 @@ impl Builder {
         addrs
     }
 
-    /// Returns the limits of the class `pubsub`, over all lines.
-    fn output_limit(&mut self) -> PubsubOutput {
+    /// Returns the limits of all classes, over all lines.
+    fn output_limits(&mut self) -> OutputLimits {
         const NAME: &str = "client-output-buffer-limit";
         let spec = options::find(NAME).expect("a name of the table");
         let defaults: Vec<String> = spec.default.split(' ').map(str::to_owned).collect();
-        let defaults = output_limits(&defaults)
-            .ok()
-            .and_then(|limits| limits.pubsub);
-        let mut pubsub = defaults.expect("the default is one of the class");
+        let mut all = output_limits(&defaults).expect("a test parses every default");
         let lines: Vec<_> = self.raw.all(NAME).cloned().collect();
         for line in &lines {
-            let words = match line.spec.parse(&line.words) {
-                Ok(Value::List(words)) => words,
-                Ok(_) => unreachable!("{NAME} is a list"),
-                Err(text) => {
-                    self.problems
-                        .push(about(NAME, Some(line.origin.clone()), &text));
-                    continue;
-                }
-            };
-            match output_limits(&words) {
+            let parsed = spec.parse(&line.words).and_then(|value| match value {
+                Value::List(words) => output_limits(&words),
+                _ => unreachable!("{NAME} is a list"),
+            });
+            match parsed {
                 Ok(limits) => {
-                    pubsub = limits.pubsub.unwrap_or(pubsub);
-                    if limits.idle_words {
+                    all = limits.over(all);
+                    let idle = |limit: Option<OutputLimit>| limit.is_some_and(|l| l.seconds != 0);
+                    if idle(limits.pubsub) || limits.replica.is_some_and(|l| l.hard != 0) {
                         let origin = &line.origin;
                         self.warnings.push(format!(
-                            "{origin}: {NAME}: only the sizes of the class pubsub count; nobody is \
-                             closed for being slow, and other classes have no effect"
+                            "{origin}: {NAME}: no subscriber is closed for being slow, so that the seconds of \
+                             the class pubsub have no effect, and the class replica has none"
                         ));
                     }
                 }
-                Err(text) => {
-                    self.problems
-                        .push(about(NAME, Some(line.origin.clone()), &text));
-                }
+                Err(text) => self
+                    .problems
+                    .push(about(NAME, Some(line.origin.clone()), &text)),
             }
         }
-        let mut shown = spec.default.to_owned();
-        if !lines.is_empty() {
-            let words = lines.iter().flat_map(|line| &line.words);
-            let words: Vec<_> = words.map(|word| String::from_utf8_lossy(word)).collect();
-            shown = words.join(" ");
-        }
-        self.effective.insert(NAME, shown);
-        pubsub
+        self.effective.insert(NAME, all.shown());
+        self.bare.insert(NAME, all.shown());
+        all
     }
 
     fn initial_cluster(&mut self) -> Vec<InitialMember> {
@@ -403,6 +423,8 @@ impl Builder {
             config.peer_bind = config.bind.clone();
             let shown = self.effective["bind"].clone();
             self.effective.insert("peer-bind", shown);
+            let bare = self.bare["bind"].clone();
+            self.bare.insert("peer-bind", bare);
         }
         if self.origin("peer-port").is_none() {
             match config.port.checked_add(10_000) {
@@ -422,6 +444,7 @@ impl Builder {
             }
             self.effective
                 .insert("peer-port", config.peer_port.to_string());
+            self.bare.insert("peer-port", config.peer_port.to_string());
         }
     }
 
@@ -535,7 +558,7 @@ impl Builder {
 /// The name is left out where the place already says it.
 fn about(name: &str, origin: Option<Origin>, text: &dyn fmt::Display) -> Problem {
     let text = match &origin {
-        Some(Origin::Argument(_)) => text.to_string(),
+        Some(Origin::Argument(_) | Origin::Command) => text.to_string(),
         Some(Origin::Line { .. }) | None => format!("{name}: {text}"),
     };
     Problem { origin, text }

@@ -20,7 +20,7 @@
 //! - All problems are reported together, each with its file and line or its argument.
 //! - Secrets never appear in `Debug`, in [`Config::effective`], in a problem or in a warning.
 //!
-//! Not here: changing options at run time, and settings that are replicated.
+//! Not here: how a running server takes new values (`local`), and settings that are replicated.
 //!
 //! Tests: each module's own, and `tests` for whole configurations and command lines.
 
@@ -39,7 +39,7 @@ pub use build::ConfigError;
 pub use command_line::{Command, UsageError, help, version};
 pub use page::markdown;
 pub use raw::{Origin, Problem, RawConfig};
-pub use values::PubsubOutput;
+pub use values::{OutputLimit, PubsubOutput};
 
 use bytes::Bytes;
 use corgi_base::NodeId;
@@ -115,6 +115,18 @@ pub enum LogFormat {
     Json,
 }
 
+/// Who may send a command that is dangerous.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Allowed {
+    /// Nobody.
+    #[default]
+    Nobody,
+    /// Clients of this machine.
+    Local,
+    /// All who may send commands.
+    All,
+}
+
 /// What the configuration means: every default applied, every relation checked.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -156,6 +168,8 @@ pub struct Config {
     pub logfile: Option<PathBuf>,
     /// How log lines look.
     pub log_format: LogFormat,
+    /// How many bytes of replies may wait for one client.
+    pub normal_output: OutputLimit,
     /// How many bytes may wait for one subscriber.
     pub pubsub_output: PubsubOutput,
     /// How many bytes may wait for all subscribers; `u64::MAX` for no limit.
@@ -190,8 +204,18 @@ pub struct Config {
     pub disk_stall_timeout_ms: u64,
     /// How long no majority may answer before subscribers are closed.
     pub quorum_loss_timeout_ms: u64,
+    /// From how many microseconds on a command is slow, if any is.
+    pub slowlog_micros: Option<u64>,
+    /// How many slow commands are kept.
+    pub slowlog_len: usize,
+    /// From how many milliseconds on a command is an event; 0 for never.
+    pub latency_threshold_ms: u64,
+    /// Who may send `DEBUG`.
+    pub debug_command: Allowed,
+    raw: RawConfig,
     warnings: Vec<String>,
     effective: Vec<(&'static str, String)>,
+    bare: Vec<(&'static str, String)>,
 }
 
 impl Config {
@@ -218,7 +242,7 @@ impl Config {
     pub(crate) fn with_maxclients(&self, clients: usize) -> Self {
         let mut config = self.clone();
         config.maxclients = clients;
-        for (name, value) in &mut config.effective {
+        for (name, value) in config.effective.iter_mut().chain(&mut config.bare) {
             if *name == "maxclients" {
                 *value = clients.to_string();
             }
@@ -229,6 +253,16 @@ impl Config {
     /// Returns the users that were written: they count as long as the cluster has none.
     pub fn users(&self) -> Acl {
         Acl::stored(0, self.users.iter().cloned())
+    }
+
+    /// Returns what was written.
+    pub(crate) fn raw(&self) -> &RawConfig {
+        &self.raw
+    }
+
+    /// Returns every option with its value as `CONFIG GET` gives it, sorted by name; secrets are only shown to be set.
+    pub fn bare(&self) -> &[(&'static str, String)] {
+        &self.bare
     }
 
     /// Returns the number of a node for which none was written, and to which no cluster has given one.

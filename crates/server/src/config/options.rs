@@ -16,6 +16,13 @@ pub enum Kind {
         /// The greatest.
         max: u64,
     },
+    /// A whole number that may be negative, within bounds, both included.
+    Signed {
+        /// The least.
+        min: i64,
+        /// The greatest.
+        max: i64,
+    },
     /// A memory size within bounds, both included.
     Memory {
         /// The least, in bytes.
@@ -57,8 +64,7 @@ pub struct OptionSpec {
     pub derived: Option<&'static str>,
     /// What it is for, in one sentence.
     pub doc: &'static str,
-    /// Whether a running server could take a new value without a restart. Nothing asks yet:
-    /// `CONFIG SET` will.
+    /// Whether a running server takes a new value by `CONFIG SET`.
     pub mutable: bool,
 }
 
@@ -67,6 +73,8 @@ pub struct OptionSpec {
 pub(crate) enum Value {
     /// Of the numeric kinds.
     Number(u64),
+    /// Of [`Kind::Signed`].
+    Signed(i64),
     /// Of [`Kind::YesNo`].
     Flag(bool),
     /// Of [`Kind::Text`] and [`Kind::Enum`], the latter in lower case.
@@ -118,6 +126,12 @@ impl OptionSpec {
         let text = as_text(word)?;
         match self.kind {
             Kind::Integer { min, max } => bounded(units::integer(text)?, min, max, ""),
+            Kind::Signed { min, max } => match units::signed(text)? {
+                number if (min..=max).contains(&number) => Ok(Value::Signed(number)),
+                number => Err(format!(
+                    "{number} is out of range, it must be {min} to {max}"
+                )),
+            },
             Kind::Memory { min, max } => bounded(units::memory(text)?, min, max, " bytes"),
             Kind::Millis { min, max } => bounded(units::millis(text)?, min, max, " ms"),
             Kind::Octal => bounded(units::octal(text)?, 0, 0o777, ""),
@@ -192,9 +206,10 @@ pub static OPTIONS: &[OptionSpec] = &[
     option("protected-mode", Kind::YesNo, "yes")
         .mutable()
         .doc("Refuses clients that do not come from this machine while there is no `requirepass`."),
-    option("requirepass", Kind::Secret, "").doc(
-        "The password of the user `default`, for a cluster that has no users yet; change it with \
-         `ACL SETUSER` later. An `aclfile` with a user `default` goes before it.",
+    option("requirepass", Kind::Secret, "").mutable().doc(
+        "The password of the user `default`, for a cluster that has no users yet. Later it has no \
+         effect in a file, and is changed with `ACL SETUSER`, or with `CONFIG SET` alone. An \
+         `aclfile` with a user `default` goes before it.",
     ),
     option("user", Kind::List, "").derived("nobody but `default`").doc(
         "A user and its rules, as `ACL SETUSER` takes them, for a cluster that has no users yet; \
@@ -271,16 +286,18 @@ pub static OPTIONS: &[OptionSpec] = &[
     option(
         "client-output-buffer-limit",
         Kind::List,
-        "pubsub 1mb 256kb 0",
+        "normal 64mb 0 0 pubsub 1mb 256kb 0",
     )
     .mutable()
     .doc(
         "Groups of class, hard limit, soft limit and seconds; may be written once for each \
-         class. Of the class `pubsub` the sizes count: a subscriber for which more than the hard \
+         class. A client of the class `normal` is closed when more than the hard limit of replies waits for \
+         it, or more than the soft limit for so many seconds; 0 is no limit. Of the class `pubsub` the sizes \
+         count: a subscriber for which more than the hard \
          limit waits gets what follows from the log on disk, in parts, whenever no more than the \
          soft limit waits, until it has caught up. A hard limit of 0 is none; a soft limit of 0 is \
-         a quarter of the hard limit, and it is never more than half of it. Nobody is closed for \
-         being slow, so that the seconds, and the other classes, have no effect.",
+         a quarter of the hard limit, and it is never more than half of it. No subscriber is \
+         closed for being slow, so that its seconds, and the class `replica`, have no effect.",
     ),
     option(
         "maxmemory-clients",
@@ -298,6 +315,20 @@ pub static OPTIONS: &[OptionSpec] = &[
          sent and is not executed yet; beyond that those that hold most of it are closed, but for those with \
          `CLIENT NO-EVICT ON`.",
     ),
+    option("slowlog-log-slower-than", Kind::Signed { min: -1, max: i64::MAX }, "10000")
+        .mutable()
+        .doc(
+            "Commands that take at least so many microseconds are kept for `SLOWLOG`; 0 keeps all, -1 none. A \
+             write takes until a majority has it on disk.",
+        ),
+    option("slowlog-max-len", Kind::Integer { min: 0, max: 1_000_000 }, "128")
+        .mutable()
+        .doc("How many of them are kept."),
+    option("latency-monitor-threshold", Kind::Integer { min: 0, max: 0x7fff_ffff }, "0")
+        .mutable()
+        .doc("Commands that take at least so many milliseconds are events for `LATENCY`; 0 is none."),
+    option("enable-debug-command", Kind::Enum(&["no", "yes", "local"]), "no")
+        .doc("Whether `DEBUG SLEEP` is allowed: to nobody, to all, or to clients of this machine."),
     option(
         "node-id",
         Kind::Integer {
@@ -424,6 +455,31 @@ pub static OPTIONS: &[OptionSpec] = &[
         "When one write to the disk of `dir` takes longer, the process ends; 0 lets it hang. A leader gives leadership \
          away after a second.",
     ),
+];
+
+/// Names of redis.conf that clients and tools ask for, with what holds here. They cannot be written.
+pub static FIXED: &[(&str, &str)] = &[
+    ("appendonly", "yes"),
+    ("cluster-enabled", "no"),
+    ("daemonize", "no"),
+    ("dbfilename", ""),
+    ("io-threads", "1"),
+    ("latency-tracking", "yes"),
+    ("lazyfree-lazy-eviction", "no"),
+    ("lua-time-limit", "0"),
+    ("masterauth", ""),
+    ("maxmemory", "0"),
+    ("maxmemory-policy", "noeviction"),
+    ("min-replicas-to-write", "0"),
+    ("min-slaves-to-write", "0"),
+    ("notify-keyspace-events", ""),
+    ("repl-backlog-size", "0"),
+    ("replica-read-only", "no"),
+    ("replicaof", ""),
+    ("save", ""),
+    ("slave-read-only", "no"),
+    ("slaveof", ""),
+    ("supervised", "no"),
 ];
 
 /// Returns the option of that name, in upper or lower case.

@@ -25,14 +25,18 @@ pub fn markdown() -> String {
          reported at once.\n\n\
          Memory sizes are written as in Redis: `1024`, `64kb`, `16mb`, `1gb` (and `1k` is 1000 \
          bytes). Times are\nmilliseconds, or written with a unit: `600`, `600ms`, `3s`.\n\n\
+         A running node takes new values of the options marked with **set** by `CONFIG SET`, each node for \
+         itself; `CONFIG\nREWRITE` writes them to its file. All others need a restart.\n\n\
          | option | takes | default | what it is for |\n|---|---|---|---|\n",
     );
     for spec in OPTIONS {
         let (kind, default) = (spec.kind_in_words(), spec.default_in_words());
         writeln!(
             out,
-            "| `{}` | {kind} | {default} | {} |",
-            spec.name, spec.doc
+            "| `{}` | {kind} | {default} | {}{} |",
+            spec.name,
+            if spec.mutable { "**set** " } else { "" },
+            spec.doc
         )
         .expect("a String takes all");
     }
@@ -59,6 +63,7 @@ impl OptionSpec {
         match self.kind {
             Kind::Integer { min, max } if max > 1 << 53 => format!("number, {min} or more"),
             Kind::Integer { min, max } => format!("number, {min} to {max}"),
+            Kind::Signed { min, .. } => format!("number, {min} or more"),
             Kind::Memory { min, max } => {
                 format!(
                     "memory size, {} to {}",

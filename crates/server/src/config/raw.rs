@@ -4,8 +4,9 @@
 //! Nothing is decided here but names and syntax; what the values mean is [`super::Config`]'s
 //! affair. Problems are collected, not returned at the first, so that all can be shown at once.
 
-use super::options::{self, OptionSpec};
+use super::options::{self, Kind, OptionSpec};
 use super::split::split_args;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::Path;
 
@@ -24,6 +25,8 @@ pub enum Origin {
     },
     /// On the command line.
     Argument(String),
+    /// By `CONFIG SET`.
+    Command,
 }
 
 impl fmt::Display for Origin {
@@ -31,6 +34,7 @@ impl fmt::Display for Origin {
         match self {
             Self::Line { file, line } => write!(f, "{file}:{line}"),
             Self::Argument(name) => write!(f, "--{name}"),
+            Self::Command => f.write_str("CONFIG SET"),
         }
     }
 }
@@ -101,6 +105,48 @@ impl RawConfig {
         } else {
             self.set(name, words, origin);
         }
+    }
+
+    /// Takes an option of `CONFIG SET`, in the place of what `CONFIG SET` said of it before.
+    pub(crate) fn set_by_command(&mut self, spec: &'static OptionSpec, words: Vec<Vec<u8>>) {
+        let others =
+            |setting: &Setting| setting.spec.name != spec.name || setting.origin != Origin::Command;
+        self.settings.retain(others);
+        self.add_by_command(spec, words);
+    }
+
+    /// Takes an option of `CONFIG SET` beside what it said before: for options that are written part by part.
+    pub(crate) fn add_by_command(&mut self, spec: &'static OptionSpec, words: Vec<Vec<u8>>) {
+        self.settings.push(Setting {
+            spec,
+            words,
+            origin: Origin::Command,
+        });
+    }
+
+    /// Returns the words of each option whose value is not from a file: what a file must say to mean the same. Users are
+    /// left out: those of the cluster are in its log.
+    pub(crate) fn changed(&self) -> BTreeMap<&'static str, Vec<Vec<u8>>> {
+        let mut last: BTreeMap<&'static str, &Setting> = BTreeMap::new();
+        for setting in &self.settings {
+            last.insert(setting.spec.name, setting);
+        }
+        let from_file = |setting: &Setting| matches!(setting.origin, Origin::Line { .. });
+        let words = |setting: &Setting| match setting.spec.kind {
+            Kind::List => {
+                let words = setting.words.iter();
+                let words = words.flat_map(|word| word.split(u8::is_ascii_whitespace));
+                words
+                    .filter(|word| !word.is_empty())
+                    .map(<[u8]>::to_vec)
+                    .collect()
+            }
+            _ => setting.words.clone(),
+        };
+        last.into_iter()
+            .filter(|(name, setting)| *name != "user" && !from_file(setting))
+            .map(|(name, setting)| (name, words(setting)))
+            .collect()
     }
 
     /// Notes that something is wrong that is not a setting.

@@ -102,12 +102,19 @@ fn hex(digit: u8) -> u8 {
 
 /// Returns a word as it may be written in a configuration file.
 pub(crate) fn quote(word: &str) -> String {
+    quote_bytes(word.as_bytes())
+}
+
+/// Returns a word of any bytes as it may be written in a configuration file.
+pub(crate) fn quote_bytes(word: &[u8]) -> String {
     let plain = |byte: u8| byte.is_ascii_graphic() && !matches!(byte, b'"' | b'\'' | b'\\' | b'#');
-    if !word.is_empty() && word.bytes().all(plain) {
-        return word.to_owned();
+    let mut out = String::new();
+    if !word.is_empty() && word.iter().all(|byte| plain(*byte)) {
+        out.extend(word.iter().map(|byte| char::from(*byte)));
+        return out;
     }
-    let mut out = String::from("\"");
-    for byte in word.bytes() {
+    out.push('"');
+    for &byte in word {
         match byte {
             b'"' | b'\\' => {
                 out.push('\\');

@@ -289,22 +289,38 @@ fn what_is_allowed_but_risky_is_a_warning() {
         "listed with port 7000",
     );
     assert_eq!(one(&["--port", "60000"], "set peer-port if").peer_port, 0);
+    let redis = ["--client-output-buffer-limit", "pubsub 32mb 8mb 60"];
+    let config = one(&redis, "no subscriber is closed for being slow");
+    assert_eq!(config.pubsub_output.low, 8 << 20);
+}
+
+#[test]
+fn output_limits_are_given_class_by_class() {
     let limit = [
         "--client-output-buffer-limit",
         "normal",
-        "0",
-        "0",
-        "0",
+        "1mb",
+        "512kb",
+        "9",
         "pubsub",
         "1mb",
         "0",
+        "0",
     ];
-    let config = one(&[&limit[..], &["0"]].concat(), "only the sizes");
+    let config = config(&limit).unwrap();
+    assert_eq!(config.warnings(), [] as [String; 0]);
+    let normal = config.normal_output;
+    assert_eq!(
+        (normal.hard, normal.soft, normal.seconds),
+        (1 << 20, 512 << 10, 9)
+    );
     assert_eq!(config.pubsub_output.hard, 1 << 20);
     assert_eq!(config.pubsub_output.low, 256 << 10);
-    let redis = ["--client-output-buffer-limit", "pubsub 32mb 8mb 60"];
-    let config = one(&redis, "nobody is closed for being slow");
-    assert_eq!(config.pubsub_output.low, 8 << 20);
+    let all = (
+        "client-output-buffer-limit",
+        "normal 1048576 524288 9 slave 0 0 0 pubsub 1048576 0 0".to_owned(),
+    );
+    assert!(config.bare().contains(&all));
 }
 
 #[test]

@@ -48,6 +48,15 @@ pub fn integer(text: &str) -> Result<u64, String> {
         .map_err(|_not_a_number| format!("'{text}' is not a whole number"))
 }
 
+/// Reads a plain decimal integer that may be negative.
+///
+/// # Errors
+/// What is wrong with it, in words.
+pub fn signed(text: &str) -> Result<i64, String> {
+    text.parse()
+        .map_err(|_not_a_number| format!("'{text}' is not a whole number"))
+}
+
 /// Reads file permissions in octal, as `chmod` takes them.
 ///
 /// # Errors

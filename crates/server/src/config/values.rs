@@ -14,7 +14,7 @@ pub struct PubsubOutput {
 }
 
 impl PubsubOutput {
-    fn new(hard: u64, soft: u64) -> Self {
+    pub(super) fn new(OutputLimit { hard, soft, .. }: OutputLimit) -> Self {
         let hard = if hard == 0 { u64::MAX } else { hard };
         // What is given at once is as much as this, and must fit below the hard limit with it.
         let low = if soft == 0 {
@@ -26,12 +26,55 @@ impl PubsubOutput {
     }
 }
 
-/// What `client-output-buffer-limit` says, as far as it counts.
+/// How many bytes of replies may wait for one client, and for how long.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct OutputLimit {
+    /// Beyond this it is closed; 0 for no limit.
+    pub hard: u64,
+    /// Beyond this it is closed after `seconds`; 0 for no limit.
+    pub soft: u64,
+    /// How long it may be beyond `soft`.
+    pub seconds: u64,
+}
+
+/// What `client-output-buffer-limit` says.
+#[derive(Clone, Copy, Default)]
 pub(super) struct OutputLimits {
+    /// The last one given for `normal`.
+    pub(super) normal: Option<OutputLimit>,
+    /// The last one given for `replica`.
+    pub(super) replica: Option<OutputLimit>,
     /// The last one given for `pubsub`.
-    pub(super) pubsub: Option<PubsubOutput>,
-    /// Something was said that does not count.
-    pub(super) idle_words: bool,
+    pub(super) pubsub: Option<OutputLimit>,
+}
+
+impl OutputLimits {
+    /// Returns this, with what it does not say taken from `earlier`.
+    pub(super) fn over(self, earlier: Self) -> Self {
+        Self {
+            normal: self.normal.or(earlier.normal),
+            replica: self.replica.or(earlier.replica),
+            pubsub: self.pubsub.or(earlier.pubsub),
+        }
+    }
+
+    /// Returns all classes, as Redis writes them.
+    pub(super) fn shown(self) -> String {
+        let class = |name: &str, limit: Option<OutputLimit>| {
+            let OutputLimit {
+                hard,
+                soft,
+                seconds,
+            } = limit.unwrap_or_default();
+            format!("{name} {hard} {soft} {seconds}")
+        };
+        [
+            class("normal", self.normal),
+            class("slave", self.replica),
+            class("pubsub", self.pubsub),
+        ]
+        .join(" ")
+    }
 }
 
 /// Reads groups of class, hard limit, soft limit and seconds.
@@ -39,18 +82,17 @@ pub(super) fn output_limits(words: &[String]) -> Result<OutputLimits, String> {
     if words.is_empty() || !words.len().is_multiple_of(4) {
         return Err("takes groups of class, hard limit, soft limit and seconds".to_owned());
     }
-    let mut limits = OutputLimits {
-        pubsub: None,
-        idle_words: false,
-    };
+    let mut limits = OutputLimits::default();
     for group in words.chunks(4) {
-        let hard = units::memory(&group[1])?;
-        let soft = units::memory(&group[2])?;
-        let seconds = units::integer(&group[3])?;
-        limits.idle_words |= seconds != 0;
+        let limit = Some(OutputLimit {
+            hard: units::memory(&group[1])?,
+            soft: units::memory(&group[2])?,
+            seconds: units::integer(&group[3])?,
+        });
         match group[0].to_ascii_lowercase().as_str() {
-            "pubsub" => limits.pubsub = Some(PubsubOutput::new(hard, soft)),
-            "normal" | "replica" | "slave" => limits.idle_words = true,
+            "pubsub" => limits.pubsub = limit,
+            "normal" => limits.normal = limit,
+            "replica" | "slave" => limits.replica = limit,
             other => {
                 return Err(format!(
                     "'{other}' is not one of: normal, replica, slave, pubsub"
@@ -93,11 +135,22 @@ pub(super) fn member(word: &str) -> Result<(NodeId, &str), String> {
     }
 }
 
+/// Returns a value as `CONFIG GET` gives it: bare, and without secrets.
+pub(super) fn bare(spec: &OptionSpec, value: &Value) -> String {
+    match value {
+        Value::Text(text) => text.clone(),
+        Value::List(words) => words.join(" "),
+        Value::Secret(bytes) if bytes.is_empty() => String::new(),
+        other => shown(spec, other),
+    }
+}
+
 /// Returns a value as it may be shown.
 pub(super) fn shown(spec: &OptionSpec, value: &Value) -> String {
     match value {
         Value::Number(number) if spec.kind == options::Kind::Octal => format!("{number:o}"),
         Value::Number(number) => number.to_string(),
+        Value::Signed(number) => number.to_string(),
         Value::Flag(flag) => if *flag { "yes" } else { "no" }.to_owned(),
         Value::Text(text) => split::quote(text),
         Value::Secret(bytes) => if bytes.is_empty() { "\"\"" } else { "(set)" }.to_owned(),

@@ -1,4 +1,4 @@
-//! What only this process can answer ([`LocalAsk`]): who is connected, what commands took.
+//! What only this process can answer ([`LocalAsk`]): who is connected, what commands took, what is configured.
 //!
 //! | module | holds |
 //! |---|---|
@@ -6,11 +6,19 @@
 //! | [`mod@line`] | a client as a line of `CLIENT LIST`; filters |
 //! | [`users_file`] | `aclfile` |
 //! | [`stats`] | what became of commands |
+//! | [`slowlog`], [`latency`] | which of them took long |
+//! | [`live`], `rewrite` | what is configured now; back into the file |
+//! | `memory` | what takes how much |
 //!
 //! Connections ask on their own threads; nothing here enters the node.
 
+mod latency;
 pub(crate) mod line;
+pub(crate) mod live;
+mod memory;
 pub(crate) mod registry;
+mod rewrite;
+mod slowlog;
 pub(crate) mod stats;
 pub(crate) mod users_file;
 
@@ -19,16 +27,43 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
-use corgi_session::{ClientFilter, ClientsAsk, Finished, LocalAsk, Reply, Shown, UsersAsk};
+use corgi_session::{
+    ClientFilter, ClientsAsk, ConfigAsk, Finished, LatencyAsk, LocalAsk, Reply, Shown, UsersAsk,
+    View,
+};
 
+use self::latency::Latency;
+use self::live::Live;
 use self::registry::{Entry, Registry};
+use self::slowlog::{Slow, SlowLog};
 use self::stats::Stats;
 use self::users_file::UsersFile;
-use crate::clients::Counters;
+use crate::clients::{Counters, Host};
+use crate::config::Allowed;
 use crate::facts::{Process, Rates};
+use crate::logging::LevelSwitch;
+use crate::stop::{Stop, StopReason};
 
+const DEBUG_NOT_ALLOWED: &str = "ERR DEBUG command not allowed. If the enable-debug-command option is set to \"local\", \
+    you can run it from a local connection, otherwise you need to set this option in the configuration file, and then \
+    restart the server.";
+const DEBUG_UNKNOWN: &str =
+    "ERR unknown subcommand or wrong number of arguments: only DEBUG SLEEP is there";
+/// `DEBUG SLEEP` takes no longer, so that the time can be added to any other.
+const SLEEP_MAX: Duration = Duration::from_secs(86400);
 /// A monitor that has more to read than this is closed.
 const MONITOR_BYTES_MAX: u64 = 64 << 20;
+
+/// When a client gets its answer.
+#[derive(Debug)]
+pub(crate) enum Answer {
+    Now(Reply),
+    After(Duration, Reply),
+    /// The node answers this.
+    Node(UsersAsk),
+    /// Nobody does.
+    Never,
+}
 
 /// What all connections share besides the node.
 #[derive(Debug)]
@@ -39,6 +74,11 @@ pub(crate) struct Local {
     pub(crate) stats: Stats,
     pub(crate) rates: Rates,
     pub(crate) users_file: UsersFile,
+    pub(crate) live: Live,
+    slowlog: SlowLog,
+    latency: Latency,
+    level: LevelSwitch,
+    stop: Stop,
     started: Instant,
     /// When it was last told to save, in seconds since 1970.
     saved: AtomicU64,
@@ -46,7 +86,13 @@ pub(crate) struct Local {
 
 impl Local {
     /// Starts to count and to measure.
-    pub(crate) fn new(process: Process, users_file: UsersFile) -> Self {
+    pub(crate) fn new(
+        process: Process,
+        users_file: UsersFile,
+        live: Live,
+        level: LevelSwitch,
+        stop: Stop,
+    ) -> Self {
         Self {
             process,
             users_file,
@@ -54,6 +100,11 @@ impl Local {
             registry: Registry::new(),
             stats: Stats::default(),
             rates: Rates::default(),
+            live,
+            slowlog: SlowLog::default(),
+            latency: Latency::default(),
+            level,
+            stop,
             started: Instant::now(),
             saved: AtomicU64::new(unix_time().as_secs()),
         }
@@ -75,25 +126,113 @@ impl Local {
     }
 
     /// Answers a client.
-    ///
-    /// # Errors
-    /// What the node must be asked instead, which answers.
-    pub(crate) fn answer(&self, me: &Arc<Entry>, ask: LocalAsk) -> Result<Reply, UsersAsk> {
-        match ask {
-            LocalAsk::Clients(ask) => Ok(self.clients(me, ask)),
+    pub(crate) fn answer(&self, me: &Arc<Entry>, ask: LocalAsk, host: &dyn Host) -> Answer {
+        Answer::Now(match ask {
+            LocalAsk::Clients(ask) => self.clients(me, ask),
+            LocalAsk::Config(ask) => return self.configure(ask, host),
+            LocalAsk::Debug(words) => return self.debug(me, &words),
+            LocalAsk::LastSave => number(self.last_save()),
+            LocalAsk::Latency(ask) => self.took_long(ask),
             LocalAsk::LoadUsers => match self.users_file.load() {
-                Ok(users) => Err(UsersAsk::Replace(users)),
-                Err(reply) => Ok(reply),
+                Ok(users) => return Answer::Node(UsersAsk::Replace(users)),
+                Err(reply) => reply,
             },
-            LocalAsk::SaveUsers => Ok(self.users_file.save()),
+            LocalAsk::Memory(ask) => self.memory(ask),
+            LocalAsk::Save(text) => {
+                self.saved.store(unix_time().as_secs(), Ordering::Relaxed);
+                Reply::Simple(Bytes::from_static(text.as_bytes()))
+            }
+            LocalAsk::SaveUsers => self.users_file.save(),
+            LocalAsk::Shutdown => {
+                self.stop.request(StopReason::Signal("SHUTDOWN"));
+                return Answer::Never;
+            }
+            LocalAsk::SlowLog(ask) => self.slowlog.answer(ask),
+            LocalAsk::Time => {
+                let now = unix_time();
+                let bulk = |n: u64| Reply::bulk(n.to_string());
+                Reply::Array(vec![bulk(now.as_secs()), bulk(now.subsec_micros().into())])
+            }
+        })
+    }
+
+    /// Counts what became of commands of a client.
+    pub(crate) fn count(&self, finished: &[Finished], entry: &Entry, view: &View) {
+        for finished in finished {
+            self.stats.add(finished);
+            let threshold_ms = self.live.latency_ms();
+            let ms = finished.micros / 1000;
+            if threshold_ms > 0 && ms >= threshold_ms {
+                self.latency.add("command", unix_time().as_secs(), ms);
+            }
+            if let Some(args) = &finished.args {
+                let slow = Slow {
+                    at: unix_time().as_secs(),
+                    micros: finished.micros,
+                    args: args.clone(),
+                    addr: entry.ends.addr.clone(),
+                    name: view.name.clone().unwrap_or_default(),
+                };
+                self.slowlog.add(slow, self.live.config().slowlog_len);
+            }
         }
     }
 
-    /// Counts what became of commands.
-    pub(crate) fn count(&self, finished: &[Finished]) {
-        finished
-            .iter()
-            .for_each(|finished| self.stats.add(finished));
+    fn configure(&self, ask: ConfigAsk, host: &dyn Host) -> Answer {
+        let done = match ask {
+            ConfigAsk::Get(patterns) => return Answer::Now(self.live.get(&patterns)),
+            ConfigAsk::ResetStat => {
+                self.stats.reset();
+                self.counters.reset();
+                Ok(())
+            }
+            ConfigAsk::Rewrite => self.live.rewrite(),
+            ConfigAsk::Set(pairs) => match &pairs[..] {
+                [(name, password)] if name.eq_ignore_ascii_case(b"requirepass") => {
+                    return Answer::Node(require_pass(password));
+                }
+                _ => self.live.set(&pairs).map(|config| {
+                    self.level.set(config.loglevel);
+                    let all = config.clients_output_bytes_max;
+                    self.registry.set_held_max(all);
+                    host.set_output_limits(config.pubsub_output, all);
+                    // Whoever only waits looks at its limits anew.
+                    self.registry.all().iter().for_each(|entry| entry.wake());
+                }),
+            },
+        };
+        Answer::Now(done.map_or_else(Reply::error, |()| Reply::ok()))
+    }
+
+    /// `DEBUG SLEEP seconds`, which delays the client that asks and nobody else; nothing else is there.
+    fn debug(&self, me: &Entry, words: &[Bytes]) -> Answer {
+        let allowed = match self.live.config().debug_command {
+            Allowed::Nobody => false,
+            Allowed::Local => me.ends.of_this_machine(),
+            Allowed::All => true,
+        };
+        if !allowed {
+            return Answer::Now(Reply::error(DEBUG_NOT_ALLOWED));
+        }
+        match words {
+            [sleep, time] if sleep.eq_ignore_ascii_case(b"sleep") => {
+                let seconds = std::str::from_utf8(time).ok().and_then(|s| s.parse().ok());
+                let time = seconds.and_then(|s: f64| Duration::try_from_secs_f64(s).ok());
+                Answer::After(time.unwrap_or_default().min(SLEEP_MAX), Reply::ok())
+            }
+            _ => Answer::Now(Reply::error(DEBUG_UNKNOWN)),
+        }
+    }
+
+    fn took_long(&self, ask: LatencyAsk) -> Reply {
+        match ask {
+            LatencyAsk::Doctor => self.latency.doctor(self.live.latency_ms()),
+            LatencyAsk::Graph(event) => self.latency.graph(&event),
+            LatencyAsk::Histogram(names) => self.stats.histograms(&names),
+            LatencyAsk::History(event) => self.latency.history(&event),
+            LatencyAsk::Latest => self.latency.latest(),
+            LatencyAsk::Reset(events) => self.latency.reset(&events),
+        }
     }
 
     /// Shows commands of a client to those that monitor.
@@ -156,6 +295,22 @@ impl Local {
     }
 }
 
+/// Returns the change that gives the user `default` of the whole cluster another password, or none.
+fn require_pass(password: &Bytes) -> UsersAsk {
+    let name = Bytes::from_static(b"default");
+    let rules = if password.is_empty() {
+        vec![Bytes::from_static(b"nopass")]
+    } else {
+        let add = [b">", &password[..]].concat();
+        vec![Bytes::from_static(b"resetpass"), add.into()]
+    };
+    UsersAsk::Set { name, rules }
+}
+
+fn number(n: u64) -> Reply {
+    Reply::Integer(i64::try_from(n).unwrap_or(i64::MAX))
+}
+
 /// Returns the time since 1970; a clock set before that is as wrong as one at it.
 fn unix_time() -> Duration {
     let now = SystemTime::now().duration_since(UNIX_EPOCH);
@@ -169,6 +324,13 @@ fn skips(filter: &ClientFilter, default: bool, me: &Entry, entry: &Entry) -> boo
 
 impl Default for Local {
     fn default() -> Self {
-        Self::new(Process::default(), UsersFile::default())
+        let (stop, _nobody) = Stop::new();
+        Self::new(
+            Process::default(),
+            UsersFile::default(),
+            Live::default(),
+            LevelSwitch::default(),
+            stop,
+        )
     }
 }

@@ -4,6 +4,7 @@
 //! of all clients stops neither the node nor any of them.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
@@ -28,6 +29,14 @@ pub(crate) struct Ends {
     pub(crate) unix: bool,
     /// The number of the socket in this process.
     pub(crate) fd: i32,
+}
+
+impl Ends {
+    /// Whether the client is on this machine.
+    pub(crate) fn of_this_machine(&self) -> bool {
+        let loopback = |addr: SocketAddr| addr.ip().to_canonical().is_loopback();
+        self.unix || self.addr.parse().is_ok_and(loopback)
+    }
 }
 
 /// What a connection last wrote down.
@@ -87,6 +96,11 @@ impl Entry {
     /// Ends the connection at its next turn, which is now.
     pub(crate) fn kill(&self) {
         self.killed.store(true, Ordering::Relaxed);
+        self.wake();
+    }
+
+    /// Lets the connection have a turn.
+    pub(crate) fn wake(&self) {
         self.outbox.wake();
     }
 

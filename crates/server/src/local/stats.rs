@@ -1,11 +1,11 @@
-//! What became of all commands of the process: `INFO commandstats|errorstats|latencystats`.
+//! What became of all commands of the process: `INFO commandstats|errorstats|latencystats`, `LATENCY HISTOGRAM`.
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
-use corgi_session::{Finished, Outcome, Spec, commands};
+use corgi_session::{Finished, Outcome, Reply, Spec, commands};
 
 const UNPOISONED: &str = "a panic ends the process, so nobody sees a poisoned lock";
 /// More kinds of errors than this are not told apart: a client cannot make them up, but a count costs memory.
@@ -43,6 +43,15 @@ pub(crate) struct Stats {
     commands: BTreeMap<&'static str, OfCommand>,
     errors: Mutex<BTreeMap<Bytes, u64>>,
     processed: AtomicU64,
+}
+
+/// How many calls of a command took how long.
+#[derive(Debug)]
+struct Histogram {
+    /// How many calls there were.
+    calls: u64,
+    /// For powers of two of microseconds, ascending: how many took no longer. Only where that is more than before.
+    up_to: Vec<(u64, u64)>,
 }
 
 impl Default for Stats {
@@ -93,6 +102,23 @@ impl Stats {
     /// Returns how many error replies there were.
     pub(crate) fn errors(&self) -> u64 {
         self.errors.lock().expect(UNPOISONED).values().sum()
+    }
+
+    /// Forgets everything (`CONFIG RESETSTAT`).
+    pub(crate) fn reset(&self) {
+        self.errors.lock().expect(UNPOISONED).clear();
+        self.processed.store(0, Ordering::Relaxed);
+        for command in self.commands.values() {
+            let counts = [
+                &command.calls,
+                &command.micros,
+                &command.rejected,
+                &command.failed,
+            ];
+            for count in counts.into_iter().chain(&command.took) {
+                count.store(0, Ordering::Relaxed);
+            }
+        }
     }
 
     /// Returns the lines of `INFO commandstats`.
@@ -154,6 +180,31 @@ impl Stats {
             .collect()
     }
 
+    /// `LATENCY HISTOGRAM`: of the named commands, or of all that were called. A container stands for its subcommands.
+    pub(crate) fn histograms(&self, names: &[Bytes]) -> Reply {
+        let number = |n: u64| Reply::Integer(i64::try_from(n).unwrap_or(i64::MAX));
+        let wanted = |command: &str| {
+            let container = command.split('|').next().unwrap_or_default();
+            names.is_empty()
+                || names
+                    .iter()
+                    .any(|name| name == command.as_bytes() || name == container.as_bytes())
+        };
+        let rows = self.seen().filter(|(name, _)| wanted(name));
+        let rows = rows.filter_map(|(name, command)| {
+            let Histogram { calls, up_to } = command.histogram()?;
+            let buckets = up_to
+                .into_iter()
+                .map(|(power, sum)| (number(power), number(sum)));
+            let histogram = Reply::Map(vec![
+                (Reply::bulk("calls"), number(calls)),
+                (Reply::bulk("histogram_usec"), Reply::Map(buckets.collect())),
+            ]);
+            Some((Reply::bulk(name), histogram))
+        });
+        Reply::Map(rows.collect())
+    }
+
     fn seen(&self) -> impl Iterator<Item = (&'static str, &OfCommand)> {
         self.commands
             .iter()
@@ -182,6 +233,27 @@ impl OfCommand {
             }
         }
         upper(BUCKETS - 1)
+    }
+
+    fn histogram(&self) -> Option<Histogram> {
+        let mut up_to: Vec<(u64, u64)> = Vec::new();
+        let mut below = 0;
+        for (k, count) in self.took.iter().enumerate() {
+            let count = count.load(Ordering::Relaxed);
+            if count == 0 {
+                continue;
+            }
+            below += count;
+            let power = upper(k).max(1).next_power_of_two();
+            match up_to.last_mut() {
+                Some((last, sum)) if *last == power => *sum = below,
+                _ => up_to.push((power, below)),
+            }
+        }
+        (below > 0).then_some(Histogram {
+            calls: below,
+            up_to,
+        })
     }
 }
 
@@ -253,6 +325,34 @@ mod tests {
             stats.latency_lines(),
             ["latency_percentiles_usec_publish:p50=11.000,p99=31.000,p99.9=31.000"]
         );
+        let histogram = stats.commands["publish"]
+            .histogram()
+            .expect("it was called");
+        assert_eq!(
+            (histogram.calls, histogram.up_to),
+            (4, vec![(16, 3), (32, 4)])
+        );
+        assert!(stats.commands["client|id"].histogram().is_none());
+        let count = |names: &[&'static str]| {
+            let names: Vec<_> = names
+                .iter()
+                .map(|name| Bytes::from_static(name.as_bytes()))
+                .collect();
+            match stats.histograms(&names) {
+                Reply::Map(rows) => rows.len(),
+                other => panic!("not a map: {other:?}"),
+            }
+        };
+        assert_eq!(
+            (
+                count(&[]),
+                count(&["publish", "nosuch"]),
+                count(&["client"])
+            ),
+            (1, 1, 0)
+        );
         assert_eq!((stats.processed(), stats.errors()), (6, 3));
+        stats.reset();
+        assert!(stats.command_lines().is_empty() && stats.error_lines().is_empty());
     }
 }

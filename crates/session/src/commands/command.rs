@@ -1,9 +1,11 @@
-//! `COMMAND [COUNT|INFO|LIST|HELP]`, from the table
+//! `COMMAND [COUNT|DOCS|GETKEYS|GETKEYSANDFLAGS|INFO|LIST|HELP]`, from the table
 //! (<https://redis.io/docs/latest/commands/command/>).
 
 use super::{Args, Command, required};
+use crate::dispatch::lookup;
 use crate::errors::{self, ErrorText};
-use crate::table::{self, Spec};
+use crate::keys::{BeginSearch, FindKeys, KeyFlags, KeySpec};
+use crate::table::{self, Flags, Spec};
 use bytes::Bytes;
 use corgi_base::glob;
 use corgi_resp::Reply;
@@ -26,6 +28,12 @@ const HELP: &[&str] = &[
     "    Describe all commands.",
     "COUNT",
     "    Give the number of commands.",
+    "DOCS [<command-name> ...]",
+    "    Describe the named commands, or all, for people.",
+    "GETKEYS <full-command>",
+    "    Give the keys in a command.",
+    "GETKEYSANDFLAGS <full-command>",
+    "    Give the keys in a command, and what it does with them.",
     "INFO [<command-name> ...]",
     "    Describe the named commands, or all.",
     "LIST [FILTERBY (MODULE <name>|ACLCAT <category>|PATTERN <pattern>)]",
@@ -45,6 +53,53 @@ pub(crate) fn parse_container(_: &mut Args) -> Result<Command, ErrorText> {
 
 pub(crate) fn parse_count(_: &mut Args) -> Result<Command, ErrorText> {
     Ok(Command::TableCount)
+}
+
+pub(crate) fn parse_docs(args: &mut Args) -> Result<Command, ErrorText> {
+    Ok(Command::Docs(args.collect()))
+}
+
+/// `COMMAND GETKEYS command [argument …]`.
+pub(crate) fn parse_getkeys(args: &mut Args) -> Result<Command, ErrorText> {
+    let keys = keys(args)?;
+    let keys = keys.into_iter().map(|(key, _)| Reply::Bulk(key));
+    Ok(Command::Constant(Reply::Array(keys.collect())))
+}
+
+/// `COMMAND GETKEYSANDFLAGS command [argument …]`.
+pub(crate) fn parse_getkeysandflags(args: &mut Args) -> Result<Command, ErrorText> {
+    let simple = |name: &'static str| Reply::Simple(Bytes::from_static(name.as_bytes()));
+    let pair = |(key, flags): (Bytes, KeyFlags)| {
+        let flags = flags.names().map(simple).collect();
+        Reply::Array(vec![Reply::Bulk(key), Reply::Set(flags)])
+    };
+    let keys = keys(args)?.into_iter().map(pair);
+    Ok(Command::Constant(Reply::Array(keys.collect())))
+}
+
+fn keys(args: &mut Args) -> Result<Vec<(Bytes, KeyFlags)>, ErrorText> {
+    let error = |text: &'static [u8]| Bytes::from_static(text);
+    let args: Vec<Bytes> = args.collect();
+    let (spec, _) = lookup(&args).map_err(|_unknown| error(errors::INVALID_COMMAND))?;
+    if spec.keys.is_empty() {
+        return Err(error(errors::NO_KEY_ARGUMENTS));
+    }
+    if !spec.accepts(args.len()) {
+        return Err(error(errors::INVALID_ARGUMENT_COUNT));
+    }
+    let mut found = Vec::new();
+    for keys in spec
+        .keys
+        .iter()
+        .filter(|keys| !keys.flags.contains(KeyFlags::NOT_KEY))
+    {
+        let places = keys.find(&args);
+        found.extend(places.into_iter().map(|at| (args[at].clone(), keys.flags)));
+    }
+    if found.is_empty() && !spec.flags.contains(Flags::NO_MANDATORY_KEYS) {
+        return Err(error(errors::INVALID_ARGUMENTS));
+    }
+    Ok(found)
 }
 
 pub(crate) fn parse_help(_: &mut Args) -> Result<Command, ErrorText> {
@@ -117,20 +172,92 @@ fn named(name: &[u8]) -> Option<&'static Spec> {
 }
 
 /// Returns Redis' ten elements: name, arity, flags, first key, last key, step, ACL categories,
-/// tips, key specifications, subcommands. No command has keys.
+/// tips, key specifications, subcommands.
 fn describe(row: &Spec) -> Reply {
     let simple = |text: &'static str| Reply::Simple(Bytes::from_static(text.as_bytes()));
+    let [first, last, step] = key_range(row.keys).map(Reply::Integer);
     Reply::Array(vec![
         Reply::bulk(row.name),
         Reply::Integer(row.arity.into()),
         Reply::Set(row.flags.names().map(simple).collect()),
-        Reply::Integer(0),
-        Reply::Integer(0),
-        Reply::Integer(0),
+        first,
+        last,
+        step,
         Reply::Set(row.categories.iter().copied().map(simple).collect()),
         Reply::Set(row.tips.iter().copied().map(Reply::bulk).collect()),
-        Reply::Set(Vec::new()),
+        Reply::Set(row.keys.iter().map(key_spec).collect()),
         subcommands(row),
+    ])
+}
+
+/// What older clients read: from where to where the keys are, if that is simple.
+fn key_range(keys: &[KeySpec]) -> [i64; 3] {
+    match keys {
+        [
+            KeySpec {
+                begin: BeginSearch::Index(first),
+                find: FindKeys::Range { last, step, .. },
+                ..
+            },
+            ..,
+        ] => {
+            let (first, last) = (*first as i64, i64::from(*last));
+            let last = if last < 0 { last } else { first + last };
+            [first, last, *step as i64]
+        }
+        _ => [0; 3],
+    }
+}
+
+fn key_spec(keys: &KeySpec) -> Reply {
+    let field = |name: &'static str, value| (Reply::bulk(name), value);
+    let number = |n: usize| Reply::Integer(n as i64);
+    let simple = |text: &'static str| Reply::Simple(Bytes::from_static(text.as_bytes()));
+    let typed = |name: &'static str, spec| {
+        Reply::Map(vec![
+            field("type", Reply::bulk(name)),
+            field("spec", Reply::Map(spec)),
+        ])
+    };
+    let begin = match keys.begin {
+        BeginSearch::Index(index) => typed("index", vec![field("index", number(index))]),
+        BeginSearch::Keyword { word, from } => typed(
+            "keyword",
+            vec![
+                field("keyword", Reply::bulk(word)),
+                field("startfrom", number(from)),
+            ],
+        ),
+    };
+    let find = match keys.find {
+        FindKeys::Range { last, step, limit } => typed(
+            "range",
+            vec![
+                field("lastkey", Reply::Integer(last.into())),
+                field("keystep", number(step)),
+                field("limit", number(limit)),
+            ],
+        ),
+        FindKeys::KeyNum {
+            number: at,
+            first,
+            step,
+        } => typed(
+            "keynum",
+            vec![
+                field("keynumidx", number(at)),
+                field("firstkey", number(first)),
+                field("keystep", number(step)),
+            ],
+        ),
+    };
+    Reply::Map(vec![
+        field(
+            "flags",
+            Reply::Set(keys.flags.names().map(simple).collect()),
+        ),
+        field("begin_search", begin),
+        field("find_keys", find),
     ])
 }
 

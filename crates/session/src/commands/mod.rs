@@ -5,18 +5,25 @@
 //! or another connection.
 
 pub(crate) mod acl;
+pub(crate) mod admin;
 pub(crate) mod client;
 pub(crate) mod clients;
 pub(crate) mod cluster;
 pub(crate) mod command;
+pub(crate) mod config;
 pub(crate) mod connection;
+pub(crate) mod latency;
+pub(crate) mod lolwut;
+pub(crate) mod memory;
 pub(crate) mod pubsub;
 pub(crate) mod scripting;
 pub(crate) mod server;
+pub(crate) mod slowlog;
 pub(crate) mod transaction;
 
 use crate::ask::{Ask, ClusterAsk, PubSubQuery, Seq, UsersAsk};
 use crate::connection::Connection;
+use crate::docs;
 use crate::env::Env;
 use crate::errors::{self, ErrorText};
 use crate::local::LocalAsk;
@@ -55,6 +62,7 @@ pub(crate) enum Command {
     TableInfo(Vec<Bytes>),
     TableList(command::Filter),
     Discard,
+    Docs(Vec<Bytes>),
     Echo(Bytes),
     Eval {
         script: scripting::Script,
@@ -66,6 +74,7 @@ pub(crate) enum Command {
     Info(Vec<Bytes>),
     Multi,
     Local(LocalAsk),
+    Lolwut,
     Monitor,
     Ping(Option<Bytes>),
     PubSub(PubSubQuery),
@@ -148,6 +157,7 @@ impl Command {
             Self::TableInfo(names) => Step::Answer(command::info(&names)),
             Self::TableList(filter) => Step::Answer(command::list(&filter)),
             Self::Discard => transaction::discard(conn).into(),
+            Self::Docs(names) => Step::Answer(docs::reply(&names)),
             Self::Echo(text) => Step::Answer(Reply::Bulk(text)),
             Self::Eval { script, arguments } => scripting::eval(conn, env, &script, arguments),
             // With a `MULTI` before it, it is a matter of the session.
@@ -157,6 +167,7 @@ impl Command {
             Self::Info(sections) => Step::Barrier(Ask::Info { seq, sections }),
             Self::Multi => transaction::multi(conn).into(),
             Self::Local(ask) => Step::Local(ask),
+            Self::Lolwut => Step::Answer(lolwut::draw(env)),
             Self::Monitor => {
                 conn.monitor = true;
                 Step::Answer(Reply::ok())

@@ -1,0 +1,82 @@
+//! docs/compatibility.md.
+
+use super::{DOCS, Doc, records};
+use crate::table::{Spec, commands};
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+const HEAD: &str = "# Compatibility\n\n\
+    <!-- Written from crates/session/src/docs and the command table; a test compares. -->\n\n\
+    The reference is Redis 7.2 and later: where Redis 8.2 and Valkey 9.1 agree, Corgi does the same, and where they \
+    differ it\ndoes as Redis. Errors have Redis' texts where Redis has the case. What differs is listed here; what is \
+    not listed as\ndifferent is meant to be the same.\n";
+
+/// Returns the text of docs/compatibility.md. A test keeps the file equal to it.
+pub fn markdown() -> String {
+    let mut groups: BTreeMap<&str, Vec<&Doc>> = BTreeMap::new();
+    let rows = commands().iter();
+    for row in rows.flat_map(|row: &Spec| std::iter::once(row).chain(row.subcommands)) {
+        if let Some(doc) = DOCS
+            .get(row.name)
+            .filter(|_| row.subcommands.is_empty() || row.arity == -1)
+        {
+            groups.entry(doc.group).or_default().push(doc);
+        }
+    }
+    let mut out = HEAD.to_owned();
+    for (group, docs) in groups {
+        write!(
+            out,
+            "\n## {group}\n\n| command | as Redis | what it does |\n|---|---|---|\n"
+        )
+        .expect("a String");
+        for doc in docs {
+            let name = doc.name.replace('|', " ").to_ascii_uppercase();
+            let same = if doc.differs.is_empty() {
+                "yes".to_owned()
+            } else {
+                format!("differs: {}", doc.differs)
+            };
+            writeln!(out, "| `{name}` | {same} | {} |", doc.summary).expect("a String");
+        }
+    }
+    out.push_str("\n## Not there\n\n| commands | why |\n|---|---|\n");
+    for record in records(include_str!("absent.txt")) {
+        if let [_, why, names] = record[..] {
+            let names: Vec<_> = names
+                .split(' ')
+                .map(|name| format!("`{}`", name.replace('|', " ").to_ascii_uppercase()))
+                .collect();
+            writeln!(out, "| {} | {why} |", names.join(" ")).expect("a String");
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_page_is_up_to_date() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/compatibility.md");
+        if std::env::var_os("UPDATE_GOLDENFILES").is_some() {
+            std::fs::write(path, markdown()).expect("docs is writable");
+        }
+        let file = std::fs::read_to_string(path).unwrap_or_default();
+        assert!(
+            file == markdown(),
+            "docs/compatibility.md: write it with UPDATE_GOLDENFILES=1"
+        );
+    }
+
+    #[test]
+    fn no_command_that_is_here_is_listed_as_absent() {
+        for record in records(include_str!("absent.txt")) {
+            assert_eq!(record.len(), 3, "{record:?}");
+            for name in record[2].split(' ') {
+                assert!(!DOCS.contains_key(name), "{name}");
+            }
+        }
+    }
+}
