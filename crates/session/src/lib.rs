@@ -47,7 +47,7 @@
 //! # Not here
 //! Sockets, clocks, time-outs, TLS, the limit on clients; matching channels and counting
 //! subscribers (the bus, through the node); encoding of messages (they arrive encoded); the text of
-//! `INFO`. Not yet: `COMMAND DOCS`, `COMMAND GETKEYS`, `ACL LOG`.
+//! `INFO`. Not yet: `ACL LOG`.
 //!
 //! # Tests
 //! Unit tests beside the code; `tests/scripts/*` are golden scripts, one behaviour a file, which
