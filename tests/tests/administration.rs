@@ -1,5 +1,5 @@
-//! What administrators and their tools send to a real process: `CONFIG`, `SLOWLOG`, `LATENCY`, `DEBUG`, `SHUTDOWN`, limits
-//! on output.
+//! What administrators and their tools send to a real process: `CONFIG`, `SLOWLOG`, `LATENCY`, `DEBUG`, `SHUTDOWN`,
+//! limits on output.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use corgi_tests::{Cluster, Node, RawClient, node};

@@ -482,7 +482,8 @@ impl<R: LogReader> Node<R> {
         self.shared.close_client(client);
     }
 
-    /// Takes new limits for the bytes of messages that wait for one connection, with what is little, and for all of them.
+    /// Takes new limits for the bytes of messages that wait for one connection, with what is little, and for all of
+    /// them.
     pub fn set_output_limits(&mut self, one: u64, low: u64, all: u64) {
         let limits = &mut self.shared.config.limits;
         limits.client_queue_bytes_max = one;

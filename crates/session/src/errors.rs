@@ -309,6 +309,12 @@ pub(crate) fn client_type(kind: &[u8]) -> ErrorText {
     text(&[b"ERR Unknown client type '", &kind, b"'"])
 }
 
+/// `CLIENT KILL USER` with a user that does not exist.
+pub(crate) fn no_such_user(name: &[u8]) -> ErrorText {
+    let name = quoted(name, QUOTED_MAX);
+    text(&[b"ERR No such user '", &name, b"'"])
+}
+
 /// `CLIENT LIST FLAGS` with letters that are no flags.
 pub(crate) fn client_flags(flags: &[u8]) -> ErrorText {
     let flags = quoted(flags, QUOTED_MAX);

@@ -124,8 +124,8 @@ impl RawConfig {
         });
     }
 
-    /// Returns the words of each option whose value is not from a file: what a file must say to mean the same. Users are
-    /// left out: those of the cluster are in its log.
+    /// Returns the words of each option whose value is not from a file: what a file must say to mean the same. Users
+    /// are left out: those of the cluster are in its log.
     pub(crate) fn changed(&self) -> BTreeMap<&'static str, Vec<Vec<u8>>> {
         let mut last: BTreeMap<&'static str, &Setting> = BTreeMap::new();
         for setting in &self.settings {

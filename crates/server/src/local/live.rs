@@ -16,7 +16,7 @@ use corgi_session::Reply;
 
 use super::rewrite;
 use crate::clients::Settings;
-use crate::config::options::{self, FIXED, Kind};
+use crate::config::options::{self, FIXED, Kind, OptionSpec};
 use crate::config::split::split_args;
 use crate::config::{Config, OutputLimit, RawConfig};
 use crate::files;
@@ -191,6 +191,9 @@ impl Live {
             if !seen.insert(spec.name) {
                 return Err(failed("duplicate parameter"));
             }
+            if let Some(why) = refused(spec, value) {
+                return Err(failed(&why));
+            }
             let words = match spec.kind {
                 Kind::List => split_args(value).ok_or_else(|| failed("a quote is not closed"))?,
                 _ => vec![value.to_vec()],
@@ -257,6 +260,30 @@ impl Live {
         set(&self.soft, config.normal_output.soft);
         set(&self.soft_s, config.normal_output.seconds);
     }
+}
+
+/// Returns why a value is none of an option, in Redis' words where Redis has such options.
+fn refused(spec: &OptionSpec, value: &[u8]) -> Option<String> {
+    let own = match spec.kind {
+        Kind::List => return None,
+        _ => spec.parse(&[value.to_vec()]).err()?,
+    };
+    let is_number = std::str::from_utf8(value).is_ok_and(|text| text.parse::<i64>().is_ok());
+    let between =
+        |min: i128, max: i128| format!("argument must be between {min} and {max} inclusive");
+    Some(match spec.kind {
+        Kind::Integer { .. } | Kind::Signed { .. } if !is_number => {
+            "argument couldn't be parsed into an integer".to_owned()
+        }
+        Kind::Integer { min, max } => between(min.into(), max.into()),
+        Kind::Signed { min, max } => between(min.into(), max.into()),
+        Kind::YesNo => "argument must be 'yes' or 'no'".to_owned(),
+        Kind::Enum(words) => {
+            let words = words.join(", ");
+            format!("argument(s) must be one of the following: {words}")
+        }
+        _ => own,
+    })
 }
 
 impl Default for Live {
@@ -356,7 +383,7 @@ mod tests {
             ),
             (
                 &[("timeout", "x")],
-                failed("timeout", "'x' is not a whole number"),
+                failed("timeout", "argument couldn't be parsed into an integer"),
             ),
             (
                 &[("appendonly", "no")],
@@ -364,7 +391,10 @@ mod tests {
             ),
             (
                 &[("maxclients", "0")],
-                failed("maxclients", "0 is out of range, it must be 1 to 1000000"),
+                failed(
+                    "maxclients",
+                    "argument must be between 1 and 1000000 inclusive",
+                ),
             ),
         ];
         for (pairs, error) in cases {

@@ -2,9 +2,11 @@
 //! (<https://redis.io/docs/latest/commands/client-list/>).
 
 use super::{Args, Command, integer, owned, required};
+use crate::env::Env;
 use crate::errors::{self, ErrorText};
 use crate::local::{ClientFilter, ClientIs, ClientKind, ClientTest, ClientsAsk, LocalAsk, Pause};
 use bytes::Bytes;
+use corgi_resp::Reply;
 
 /// Letters that the field `flags` of a client may hold, in Redis and Valkey.
 const FLAGS: &[u8] = b"ANOSMPxbtRBudUreTciEI";
@@ -110,6 +112,19 @@ fn filter(args: &mut Args, kill: bool) -> Result<ClientFilter, ErrorText> {
     Ok(filter)
 }
 
+/// Returns the error for a filter that asks for a user that does not exist.
+pub(crate) fn unknown_user(ask: &LocalAsk, env: &Env) -> Option<Reply> {
+    let LocalAsk::Clients(ClientsAsk::List(filter) | ClientsAsk::Kill(filter)) = ask else {
+        return None;
+    };
+    let users = env.users.load();
+    let unknown = filter.tests.iter().find_map(|test| match &test.is {
+        ClientIs::User(name) if users.user(name).is_none() => Some(name),
+        _ => None,
+    });
+    unknown.map(|name| Reply::Error(errors::no_such_user(name)))
+}
+
 fn ids(first: &Bytes, args: &mut Args, kill: bool) -> Result<ClientIs, ErrorText> {
     let wrong = || {
         Bytes::from_static(if kill {
@@ -119,10 +134,11 @@ fn ids(first: &Bytes, args: &mut Args, kill: bool) -> Result<ClientIs, ErrorText
         })
     };
     let id = |word: &Bytes| integer(word).and_then(|id| u64::try_from(id).ok());
-    let mut ids = vec![id(first).filter(|id| *id > 0).ok_or_else(wrong)?];
+    // Nobody has the number 0: CLIENT LIST finds nobody, CLIENT KILL refuses it.
+    let mut ids = vec![id(first).filter(|id| *id > 0 || !kill).ok_or_else(wrong)?];
     while let Some(word) = args.as_slice().first() {
         match id(word) {
-            Some(0) => return Err(wrong()),
+            Some(0) if kill => return Err(wrong()),
             Some(id) => ids.push(id),
             // An option follows. A word that is neither is found out there.
             None => break,

@@ -4,6 +4,7 @@
 use super::{Args, Command, owned};
 use crate::errors::{self, ErrorText};
 use crate::local::{ConfigAsk, LocalAsk};
+use bytes::Bytes;
 
 const HELP: &[&str] = &[
     "CONFIG <subcommand> [<arg> [value] [opt] ...]. Subcommands are:",
@@ -39,7 +40,7 @@ pub(crate) fn parse_rewrite(_: &mut Args) -> Result<Command, ErrorText> {
 
 pub(crate) fn parse_set(args: &mut Args) -> Result<Command, ErrorText> {
     if !args.len().is_multiple_of(2) {
-        return Err(errors::wrong_arity("config|set"));
+        return Err(Bytes::from_static(errors::SYNTAX));
     }
     let mut pairs = Vec::new();
     while let (Some(name), Some(value)) = (args.next(), args.next()) {

@@ -166,7 +166,10 @@ impl Command {
             Self::Help(lines) => Step::Answer(help(lines)),
             Self::Info(sections) => Step::Barrier(Ask::Info { seq, sections }),
             Self::Multi => transaction::multi(conn).into(),
-            Self::Local(ask) => Step::Local(ask),
+            Self::Local(ask) => match clients::unknown_user(&ask, env) {
+                Some(error) => Step::Answer(error),
+                None => Step::Local(ask),
+            },
             Self::Lolwut => Step::Answer(lolwut::draw(env)),
             Self::Monitor => {
                 conn.monitor = true;

@@ -19,7 +19,7 @@ use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
 /// What is written about a command.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 struct Doc {
     /// The full name, as in the table of commands.
     name: &'static str,
@@ -32,7 +32,7 @@ struct Doc {
     /// One sentence.
     summary: &'static str,
     /// See [`syntax`].
-    syntax: &'static str,
+    syntax: String,
     /// How it differs from Redis; empty if it does not.
     differs: &'static str,
 }
@@ -54,6 +54,8 @@ fn records(text: &'static str) -> impl Iterator<Item = Vec<&'static str>> {
 fn read(lines: Vec<&'static str>) -> Doc {
     let mut facts = lines.get(1).map_or("", |line| line).splitn(3, ", ");
     let mut fact = || facts.next().unwrap_or_default();
+    // A long one takes several lines.
+    let syntax = lines.iter().filter_map(|line| line.strip_prefix("= "));
     let behind = |mark: &str| lines.iter().find_map(|line| line.strip_prefix(mark));
     Doc {
         name: lines[0],
@@ -61,7 +63,7 @@ fn read(lines: Vec<&'static str>) -> Doc {
         group: fact(),
         complexity: fact(),
         summary: lines.get(2).copied().unwrap_or_default(),
-        syntax: behind("= ").unwrap_or_default(),
+        syntax: syntax.collect::<Vec<_>>().join(" "),
         differs: behind("~ ").unwrap_or_default(),
     }
 }
@@ -97,7 +99,7 @@ fn entry(row: &Spec) -> Option<(Reply, Reply)> {
     .into_iter()
     .map(|(name, value)| (Reply::bulk(name), Reply::bulk(value)))
     .collect();
-    let arguments = syntax::arguments(doc.syntax);
+    let arguments = syntax::arguments(&doc.syntax);
     if !arguments.is_empty() {
         pairs.push((Reply::bulk("arguments"), Reply::Array(arguments)));
     }
