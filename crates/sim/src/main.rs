@@ -9,10 +9,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 const USAGE: &str = "usage: corgi-sim --seed S [--verbose] [--until EVENT]
-       corgi-sim --seeds N [--start S] [--jobs J]
+       corgi-sim --seeds N [--start S] [--jobs J] [--light]
   --seed S       run one seed; with --verbose print every event
   --until EVENT  begin no fault at or after this event
-  --seeds N      run N seeds from --start (1) on, J (2) at a time";
+  --seeds N      run N seeds from --start (1) on, J (2) at a time
+  --light        three nodes and little load: to tell how fast the simulator is";
 
 /// After so many runs a mistake counts as not found.
 #[cfg(feature = "seeded-bugs")]
@@ -33,6 +34,7 @@ struct Arguments {
     jobs: u64,
     until: u64,
     verbose: bool,
+    light: bool,
     #[cfg(feature = "seeded-bugs")]
     bug: Option<corgi_sim::SeededBug>,
     #[cfg(feature = "seeded-bugs")]
@@ -88,6 +90,7 @@ fn parse(mut words: impl Iterator<Item = String>) -> Option<Arguments> {
         jobs: 2,
         until: u64::MAX,
         verbose: false,
+        light: false,
         #[cfg(feature = "seeded-bugs")]
         bug: None,
         #[cfg(feature = "seeded-bugs")]
@@ -101,6 +104,7 @@ fn parse(mut words: impl Iterator<Item = String>) -> Option<Arguments> {
             "--start" => arguments.start = number()?,
             "--jobs" => arguments.jobs = number()?,
             "--until" => arguments.until = number()?,
+            "--light" => arguments.light = true,
             "--verbose" => arguments.verbose = true,
             #[cfg(feature = "seeded-bugs")]
             "--bug" => arguments.bug = Some(bug(number()?)?),
@@ -123,7 +127,10 @@ fn one(seed: u64, arguments: &Arguments) -> ExitCode {
     } else {
         Keep::Last(LINES)
     };
-    let options = Options::new(keep, arguments.until);
+    let options = Options {
+        light: arguments.light,
+        ..Options::new(keep, arguments.until)
+    };
     let outcome = run(seed, options);
     if let Some(violation) = &outcome.violation {
         for line in &outcome.lines {
@@ -144,6 +151,10 @@ fn many(arguments: &Arguments) -> ExitCode {
     let next = AtomicU64::new(arguments.start);
     let end = arguments.start + arguments.seeds;
     let total = Mutex::new(Ledger::default());
+    let options = Options {
+        light: arguments.light,
+        ..Options::default()
+    };
     std::thread::scope(|scope| {
         for _ in 0..arguments.jobs.max(1) {
             scope.spawn(|| {
@@ -153,9 +164,9 @@ fn many(arguments: &Arguments) -> ExitCode {
                         return;
                     }
                     SEED.set(seed);
-                    let outcome = run(seed, Options::default());
+                    let outcome = run(seed, options);
                     if outcome.violation.is_some() {
-                        explain(&outcome);
+                        explain(&outcome, options);
                     }
                     let mut total = total.lock().expect("a panic ends the process");
                     total.add(&outcome.ledger);
@@ -277,14 +288,18 @@ fn cpu_seconds() -> Option<f64> {
 }
 
 /// Shows a failure: the shortest run that fails likewise, and how to see it again.
-fn explain(outcome: &Outcome) {
+fn explain(outcome: &Outcome, options: Options) {
     let seed = outcome.seed;
     let Some(violation) = &outcome.violation else {
         return;
     };
-    let until = shorten(seed, Options::default()).unwrap_or(u64::MAX);
-    let options = Options::new(Keep::Last(LINES), until);
-    let short = run(seed, options);
+    let until = shorten(seed, options).unwrap_or(u64::MAX);
+    let short = Options {
+        keep: Keep::Last(LINES),
+        faults_until: until,
+        ..options
+    };
+    let short = run(seed, short);
     let mut text = format!("seed {seed} broke {violation}\n");
     if violation.invariant == "panic" {
         text.push_str(&PANIC.take());
@@ -294,8 +309,9 @@ fn explain(outcome: &Outcome) {
         text.push_str(line);
         text.push('\n');
     }
+    let light = if options.light { " --light" } else { "" };
     text.push_str(&format!(
-        "again: corgi-sim --seed {seed} --until {until} --verbose"
+        "again: corgi-sim --seed {seed} --until {until} --verbose{light}"
     ));
     say(&text);
 }

@@ -13,6 +13,8 @@ pub struct Options {
     pub keep: Keep,
     /// No fault begins at or after this event: how a failing run is shortened.
     pub faults_until: u64,
+    /// Three nodes and little load, whatever else the seed draws.
+    pub light: bool,
     /// A mistake that the checkers must catch.
     #[cfg(feature = "seeded-bugs")]
     pub bug: Option<corgi_consensus::SeededBug>,
@@ -24,6 +26,7 @@ impl Options {
         Self {
             keep,
             faults_until,
+            light: false,
             #[cfg(feature = "seeded-bugs")]
             bug: None,
         }
@@ -58,11 +61,7 @@ pub struct Outcome {
 /// and the profile `sim`. Where they abort, as in the shipped profile, it ends the process; the
 /// binary's panic hook then says which seed it was.
 pub fn run(seed: u64, options: Options) -> Outcome {
-    let mut world = World::new(seed, options.keep, options.faults_until);
-    #[cfg(feature = "seeded-bugs")]
-    {
-        world.bug = options.bug;
-    }
+    let mut world = World::new(seed, options);
     let violation = world.run().err();
     let mut ledger = world.sums();
     ledger.failures = u64::from(violation.is_some());

@@ -150,7 +150,21 @@ pub(crate) struct Scenario {
 
 impl Scenario {
     /// Draws a scenario.
-    pub(crate) fn draw(rng: &mut Rng) -> Self {
+    ///
+    /// A `light` one has three nodes and little load: what the speed of the simulator is told for.
+    pub(crate) fn draw(rng: &mut Rng, light: bool) -> Self {
+        let mut scenario = Self::draw_any(rng);
+        if light {
+            scenario.nodes = 3;
+            scenario.wrong_clock = None;
+            (scenario.publishers, scenario.subscribers) = (1, 2);
+            (scenario.churners, scenario.echoes) = (0, 0);
+            (scenario.depth_max, scenario.think) = (1, 200 * MS);
+        }
+        scenario
+    }
+
+    fn draw_any(rng: &mut Rng) -> Self {
         let nodes = rng.pick(&[1, 2, 3, 3, 3, 3, 3, 4, 5, 5]);
         let tiny = rng.chance(40);
         let busy = rng.chance(30);

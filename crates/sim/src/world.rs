@@ -12,9 +12,9 @@ use crate::links::Links;
 use crate::machine::Machine;
 use crate::membership::Errand;
 use crate::rng::Rng;
-use crate::run::panic_text;
+use crate::run::{Options, panic_text};
 use crate::scenario::{SECOND, Scenario};
-use crate::trace::{Keep, Trace};
+use crate::trace::Trace;
 use crate::wire::Conn;
 use bytes::Bytes;
 use corgi_base::{Formation, NodeId};
@@ -166,9 +166,9 @@ pub(crate) struct World {
 
 impl World {
     /// Draws a world from a seed.
-    pub(crate) fn new(seed: u64, keep: Keep, faults_until: u64) -> Self {
+    pub(crate) fn new(seed: u64, options: Options) -> Self {
         let mut rng = Rng::new(seed);
-        let scenario = Scenario::draw(&mut rng);
+        let scenario = Scenario::draw(&mut rng, options.light);
         let ids = 1..=scenario.nodes as u64;
         let mut machines: Vec<Machine> = ids
             .filter_map(NodeId::new)
@@ -177,7 +177,7 @@ impl World {
         if let Some((node, ms)) = scenario.wrong_clock {
             machines[node].clock.jump(ms);
         }
-        let trace = Trace::new(keep);
+        let trace = Trace::new(options.keep);
         trace.say(|| format!("seed {seed}: {scenario:?}"));
         let mut world = Self {
             now: 0,
@@ -197,13 +197,13 @@ impl World {
                 ..Ledger::default()
             },
             trace,
-            faults_until,
+            faults_until: options.faults_until,
             draining: false,
             over: false,
             rng,
             scenario,
             #[cfg(feature = "seeded-bugs")]
-            bug: None,
+            bug: options.bug,
         };
         for node in 0..world.machines.len() {
             let wait = world.rng.below(2 * SECOND);
