@@ -20,6 +20,8 @@ pub enum SeededBug {
     WipedReturns = 7,
     /// The applied index is written apart from the rows.
     AppliedApart = 8,
+    /// The log is truncated up to what is applied, flushed or not.
+    TruncatedEarly = 9,
     /// A subscription takes the position that this node happens to be at.
     SubscribeWithoutReadIndex = 10,
     /// A subscriber that has caught up is live one entry too early.
@@ -30,11 +32,13 @@ pub enum SeededBug {
     ForwardedTwice = 13,
     /// A leader applies a change of the members when it has appended it.
     ChangeUncommitted = 14,
+    /// A log that was reset to a snapshot does not tell that the state is still to be replaced: a crash leaves a gap.
+    InstallLeavesGap = 15,
 }
 
 impl SeededBug {
     /// All of them, by number.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 15] = [
         Self::AckBeforeFsync,
         Self::AnswerBeforeFsync,
         Self::VoteNotSynced,
@@ -43,11 +47,13 @@ impl SeededBug {
         Self::DamageCut,
         Self::WipedReturns,
         Self::AppliedApart,
+        Self::TruncatedEarly,
         Self::SubscribeWithoutReadIndex,
         Self::HandOverDrops,
         Self::OverflowDrops,
         Self::ForwardedTwice,
         Self::ChangeUncommitted,
+        Self::InstallLeavesGap,
     ];
 
     /// Returns what the mistake is, in words.
@@ -65,6 +71,7 @@ impl SeededBug {
             Self::DamageCut => "a damaged entry is cut off silently, with all behind it",
             Self::WipedReturns => "a node with an emptied folder is let in under its old id",
             Self::AppliedApart => "the applied index is written apart from the rows",
+            Self::TruncatedEarly => "the log is truncated up to what is applied, flushed or not",
             Self::SubscribeWithoutReadIndex => {
                 "a subscription takes the position that this node happens to be at"
             }
@@ -73,6 +80,9 @@ impl SeededBug {
             Self::ForwardedTwice => "a batch that is sent again gets a new number",
             Self::ChangeUncommitted => {
                 "a leader applies a change of the members when it has appended it"
+            }
+            Self::InstallLeavesGap => {
+                "a log that was reset to a snapshot does not tell that the state is still to be replaced"
             }
         }
     }

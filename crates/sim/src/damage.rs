@@ -10,6 +10,7 @@ use crate::nodes::place;
 use crate::scenario::{FaultKind, MS, SECOND};
 use crate::world::{Event, World};
 use corgi_base::{LogIndex, NodeId};
+use corgi_state::mem::MemState;
 
 impl World {
     /// Whether copies of folders are needed later.
@@ -22,7 +23,7 @@ impl World {
     pub(crate) fn harm_one(&mut self, kind: FaultKind) -> Result<(), Violation> {
         let voters: Vec<NodeId> = self.checks.members().voters().iter().copied().collect();
         let harmed = |machine: &&Machine| machine.harm.is_some() && voters.contains(&machine.id);
-        let harmed = self.machines.iter().filter(harmed).count();
+        let harmed = self.machines.iter().filter(harmed).count() + self.without_state(&voters);
         if !self.is_settled() || !may_lose(voters.len(), harmed, self.machines_left()) {
             return Ok(());
         }
@@ -62,6 +63,30 @@ impl World {
         self.trace
             .say(|| format!("the disk of n{}: {harm:?}", node + 1));
         self.record(&Record::Harmed { node: id })
+    }
+
+    /// The applied state of one node is gone; the others make a snapshot for it, if its log does not reach back.
+    pub(crate) fn lose_state(&mut self) -> Result<(), Violation> {
+        let voters: Vec<NodeId> = self.checks.members().voters().iter().copied().collect();
+        let harmed = |machine: &&Machine| machine.harm.is_some() && voters.contains(&machine.id);
+        let lost = self.machines.iter().filter(harmed).count() + self.without_state(&voters);
+        if !self.is_settled() || !may_lose(voters.len(), lost, usize::MAX) {
+            return Ok(());
+        }
+        let node = place(self.rng.pick(&voters));
+        let machine = &self.machines[node];
+        let installing = machine.folder.bounds().installing;
+        if machine.harm.is_some() || machine.abandoned || !machine.is_member() || installing {
+            return Ok(());
+        }
+        self.crash(node, true)?;
+        self.trace.say(|| format!("n{} loses its state", node + 1));
+        let machine = &mut self.machines[node];
+        machine.folder.state = MemState::new();
+        machine.old = None;
+        let wait = self.rng.between(200 * MS, 3 * SECOND);
+        self.after(wait, Event::Start { node });
+        Ok(())
     }
 
     /// Whether the next start of an old folder would be counted beyond those that the cluster knows

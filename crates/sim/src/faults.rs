@@ -130,6 +130,13 @@ impl World {
             FaultKind::BitFlip | FaultKind::LostFile | FaultKind::OldFolder | FaultKind::Wipe => {
                 self.harm_one(kind)
             }
+            FaultKind::LostState => self.lose_state(),
+            FaultKind::SnapshotFlip => {
+                for node in self.victims() {
+                    self.machines[node].folder.snapshots.spoil();
+                }
+                Ok(())
+            }
             FaultKind::Isolate
             | FaultKind::Halves
             | FaultKind::Ring

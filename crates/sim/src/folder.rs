@@ -13,6 +13,7 @@ use corgi_base::{Boot, Formation, InstanceId, LogIndex, NodeId, Term};
 use corgi_consensus::mem::MemLog;
 use corgi_consensus::storage::{LogBounds, LogEntry, LogReader, ReadLogError};
 use corgi_state::mem::MemState;
+use corgi_state::mem_snapshots::MemSnapshots;
 
 /// So many entries from the end are read and checked when a log is opened, as many as the WAL of a
 /// real one may have held.
@@ -46,6 +47,10 @@ pub(crate) struct Mistakes {
     pub(crate) retries_sync: bool,
     /// The applied index is written apart from the rows.
     pub(crate) splits_state: bool,
+    /// The log is truncated up to what is applied, flushed or not.
+    pub(crate) truncates_early: bool,
+    /// A log that was reset to a snapshot does not tell that the state is still to be replaced.
+    pub(crate) forgets_install: bool,
 }
 
 /// What the identity file says besides whose it is.
@@ -60,6 +65,7 @@ struct Floor {
 pub(crate) struct Folder {
     pub(crate) log: MemLog,
     pub(crate) state: MemState,
+    pub(crate) snapshots: MemSnapshots,
     pub(crate) instance: InstanceId,
     pub(crate) boot: Boot,
     pub(crate) formation: Option<Formation>,
@@ -77,6 +83,7 @@ impl Folder {
         Self {
             log: MemLog::new(),
             state: MemState::new(),
+            snapshots: MemSnapshots::default(),
             instance: InstanceId(u128::from(rng.draw()) << 64 | u128::from(id.get())),
             boot: Boot(0),
             formation: None,
@@ -88,13 +95,15 @@ impl Folder {
         }
     }
 
-    /// Returns a copy of the files, with what is durable.
-    pub(crate) fn copy(&self) -> Self {
-        Self {
+    /// Returns a copy of the files, with what is durable, but without snapshots: they are made, or received, again.
+    /// There is none in the middle of an install, which needs one.
+    pub(crate) fn copy(&self) -> Option<Self> {
+        (!self.bounds().installing).then(|| Self {
             log: self.log.copy(),
             state: self.state.copy(),
+            snapshots: MemSnapshots::default(),
             ..*self
-        }
+        })
     }
 
     /// Takes note that a group is synced.
@@ -114,6 +123,9 @@ impl Folder {
         self.torn = power && keep < begun;
         let state = rng.index(self.state.unflushed() + 1);
         self.state.crash(state);
+        if power {
+            self.snapshots.lose_after(|held| rng.index(held + 1));
+        }
         keep > 0
     }
 
@@ -136,6 +148,9 @@ impl Folder {
         self.mark = self.groups;
         if self.mistakes.cuts_damage {
             self.log.cut_at_damage();
+        }
+        if self.bounds().installing {
+            self.finish_install();
         }
         let bounds = self.log.bounds();
         self.check_tail(&bounds)?;
@@ -298,7 +313,7 @@ mod tests {
         let old = folder.copy();
         folder.log.writer().write(&group(3)).unwrap();
         folder.synced();
-        assert!(folder.harm(Harm::OldLog, Some(old), ONE, &mut rng));
+        assert!(folder.harm(Harm::OldLog, old, ONE, &mut rng));
         assert!(folder.open().unwrap_err().contains("its end is missing"));
     }
 
@@ -309,7 +324,7 @@ mod tests {
         let old = folder.copy();
         folder.open().unwrap();
         let (boot, instance) = (folder.boot, folder.instance);
-        assert!(folder.harm(Harm::OldFolder, Some(old), ONE, &mut rng));
+        assert!(folder.harm(Harm::OldFolder, old, ONE, &mut rng));
         folder.open().unwrap();
         assert_eq!((folder.boot, folder.instance), (boot, instance));
         assert!(folder.harm(Harm::Wiped, None, ONE, &mut rng));

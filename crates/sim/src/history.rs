@@ -84,6 +84,26 @@ pub enum Record {
         /// What it learned.
         outcome: Outcome,
     },
+    /// A node's log was reset to a snapshot, on its disk.
+    Reset {
+        /// The node.
+        node: NodeId,
+        /// The entry of the snapshot.
+        index: LogIndex,
+        /// Its term.
+        term: Term,
+        /// Whether later entries went, although the log had the snapshot's entry.
+        drops: bool,
+    },
+    /// A node has taken on the state of a snapshot.
+    InstalledRows {
+        /// The node.
+        node: NodeId,
+        /// The entry of the snapshot.
+        applied: LogIndex,
+        /// A hash over the rows.
+        hash: u64,
+    },
     /// A client sent a subscription.
     Asked {
         /// Over this connection.

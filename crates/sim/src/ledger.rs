@@ -24,6 +24,8 @@ pub struct Ledger {
     pub deliveries: u64,
     /// Entries committed.
     pub entries: u64,
+    /// Snapshots installed.
+    pub snapshots: u64,
 }
 
 impl Ledger {
@@ -41,6 +43,7 @@ impl Ledger {
         }
         self.deliveries += other.deliveries;
         self.entries += other.entries;
+        self.snapshots += other.snapshots;
     }
 
     /// Returns virtual hours.
@@ -67,9 +70,9 @@ impl fmt::Display for Ledger {
         }
         write!(
             f,
-            "), {} entries, {sent} writes ({acked} ok, {refused} refused, {unknown} unknown), \
+            "), {} entries, {} snapshots installed, {sent} writes ({acked} ok, {refused} refused, {unknown} unknown), \
              {} deliveries checked, {} failures",
-            self.entries, self.deliveries, self.failures
+            self.entries, self.snapshots, self.deliveries, self.failures
         )
     }
 }

@@ -21,8 +21,7 @@
 //!   on disks, and against what clients were told.
 //!
 //! # Not here
-//! Snapshots: they come with the code that they are about. Duplicated and reordered messages within a lane: a
-//! stream does not do that. RocksDB and sockets: the conformance suites and the tests with real
+//! Duplicated and reordered messages within a lane: a stream does not do that. RocksDB and sockets: the conformance suites and the tests with real
 //! processes are for those.
 //!
 //! # How it is tested
@@ -49,6 +48,7 @@ pub mod resp;
 mod rng;
 mod run;
 mod scenario;
+mod snapshots;
 mod trace;
 mod wire;
 mod world;

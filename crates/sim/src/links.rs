@@ -1,4 +1,4 @@
-//! The network between nodes: for each ordered pair one call with two lanes, as the server's
+//! The network between nodes: for each ordered pair one call with three lanes, as the server's
 //! transport has it.
 //!
 //! - A lane is first in, first out, and loses nothing while its connection lives.
@@ -17,7 +17,7 @@ use corgi_base::NodeId;
 use corgi_node::{Lane, PeerHello, PeerMessage, Refusal};
 use std::collections::{BTreeMap, VecDeque};
 
-const LANES: [Lane; 2] = [Lane::Control, Lane::Bulk];
+const LANES: [Lane; 3] = [Lane::Control, Lane::Bulk, Lane::Snapshot];
 
 /// One connection from a caller to a callee, which carries messages that way only.
 #[derive(Debug)]
@@ -30,11 +30,11 @@ struct Call {
     up: bool,
     /// The caller has given it up; what is under way may still arrive.
     ended: bool,
-    lanes: [VecDeque<Bytes>; 2],
+    lanes: [VecDeque<Bytes>; 3],
     /// When the last message of each lane arrives.
-    last: [Micros; 2],
+    last: [Micros; 3],
     /// Arrivals that wait for the end of a cut.
-    held: [usize; 2],
+    held: [usize; 3],
 }
 
 /// All of the network between nodes.
@@ -100,7 +100,7 @@ impl World {
             }
         }
         self.links.cuts.remove(&(from, to));
-        let held: Vec<(u64, [usize; 2])> = self
+        let held: Vec<(u64, [usize; 3])> = self
             .links
             .calls
             .iter_mut()
@@ -158,9 +158,9 @@ impl World {
             to_life: None,
             up: false,
             ended: false,
-            lanes: [VecDeque::new(), VecDeque::new()],
-            last: [0; 2],
-            held: [0; 2],
+            lanes: Default::default(),
+            last: [0; 3],
+            held: [0; 3],
         };
         self.links.calls.insert(id, call);
         let wait = self.delay(from, to);
@@ -345,7 +345,7 @@ impl World {
         let lane = LANES
             .iter()
             .position(|lane| *lane == message.lane())
-            .expect("there are two lanes");
+            .expect("there are three lanes");
         if !call.up || call.lanes[lane].len() >= self.scenario.lane_max {
             return false;
         }
@@ -367,7 +367,7 @@ impl World {
         };
         let (from, to) = (call.from, call.to);
         if self.links.cuts.contains_key(&(from, to)) {
-            if call.held == [0, 0] {
+            if call.held == [0; 3] {
                 let wait = self.scenario.stall_max;
                 self.schedule(self.now + wait, Event::GiveUp { conn: id });
             }
@@ -424,10 +424,19 @@ fn text(message: &PeerMessage) -> String {
         ),
         PeerMessage::CountsTaken { stream, next, .. } => format!("CountsTaken {stream}.{next}"),
         PeerMessage::Recount => "Recount".to_owned(),
-        // Nobody needs one: no log is truncated here.
-        PeerMessage::SnapshotFetch { .. }
-        | PeerMessage::SnapshotChunk { .. }
-        | PeerMessage::SnapshotGone(_) => "Snapshot".to_owned(),
+        PeerMessage::SnapshotFetch { file, offset, .. } => {
+            format!("SnapshotFetch {} at {offset}", file.index)
+        }
+        PeerMessage::SnapshotChunk {
+            file,
+            offset,
+            bytes,
+        } => format!(
+            "SnapshotChunk {} at {offset}: {} bytes",
+            file.index,
+            bytes.len()
+        ),
+        PeerMessage::SnapshotGone(file) => format!("SnapshotGone {}", file.index),
         PeerMessage::Formed(formation) => format!("Formed by {:?}", formation.founder),
     }
 }

@@ -4,14 +4,16 @@ use crate::folder::{Folder, Harm};
 use crate::history::{ConnId, Micros};
 use crate::rng::Rng;
 use crate::scenario::Scenario;
+use crate::snapshots::Reset;
 use crate::world::Event;
 use bytes::Bytes;
 use corgi_base::{Boot, ClientId, ClusterId, Formation, LogIndex, NodeId, Nonce, Now, Term};
-use corgi_consensus::PersistToken;
 use corgi_consensus::mem::{MemLogReader, MemLogWriter};
 use corgi_consensus::storage::LogEntry;
+use corgi_consensus::{Install, PersistToken};
 use corgi_node::{
     DiskJob, DiskSpace, InitialMember, Limits, LogRead, Node, NodeConfig, NodeStart, PeerHello,
+    SnapshotJob,
 };
 use corgi_session::Users;
 use corgi_state::mem::MemStateStore;
@@ -122,6 +124,7 @@ pub(crate) struct Machine {
 #[derive(Debug)]
 pub(crate) enum Group {
     Form(Formation),
+    Install(Install),
     Writes {
         entries: Vec<LogEntry>,
         tokens: Vec<PersistToken>,
@@ -138,6 +141,12 @@ pub(crate) struct Process {
     pub(crate) queue: VecDeque<DiskJob>,
     /// Reads of the log that are under way, in the order asked for.
     pub(crate) reads: VecDeque<LogRead>,
+    /// Work on snapshot files, in the order asked for.
+    pub(crate) snapshots: VecDeque<SnapshotJob>,
+    /// Entries after this one are to be kept.
+    pub(crate) hold: Option<LogIndex>,
+    /// Whether the log is to be truncated when the disk is free.
+    pub(crate) truncate: bool,
     pub(crate) busy: Option<Group>,
     /// Counts the groups.
     pub(crate) group: u64,
@@ -225,6 +234,9 @@ impl Machine {
             store,
             queue: VecDeque::new(),
             reads: VecDeque::new(),
+            snapshots: VecDeque::new(),
+            hold: None,
+            truncate: false,
             busy: None,
             group: 0,
             peers: Vec::new(),
@@ -269,23 +281,28 @@ impl Machine {
     }
 
     /// Ends the process. Chance decides how much of what was begun got to the disk; returns the
-    /// entries that did.
-    pub(crate) fn crash(&mut self, power: bool, rng: &mut Rng) -> Vec<LogEntry> {
+    /// entries that did, and the snapshot that the log was reset to.
+    pub(crate) fn crash(&mut self, power: bool, rng: &mut Rng) -> (Vec<LogEntry>, Option<Reset>) {
         let Some(process) = self.process.take() else {
-            return Vec::new();
+            return Default::default();
+        };
+        let reset = match &process.busy {
+            Some(Group::Install(install)) => self.folder.crash_in_install(install, rng),
+            Some(Group::Form(_) | Group::Writes { .. }) | None => None,
         };
         let whole = self.folder.crash(power, rng);
         self.paused = false;
         self.fuse = None;
         self.answerable_since = Micros::MAX;
-        match process.busy {
+        let entries = match process.busy {
             Some(Group::Form(formation)) if rng.chance(50) => {
                 self.folder.formation = Some(formation);
                 Vec::new()
             }
             Some(Group::Writes { entries, .. }) if whole => entries,
-            Some(Group::Form(_) | Group::Writes { .. }) | None => Vec::new(),
-        }
+            Some(Group::Form(_) | Group::Install(_) | Group::Writes { .. }) | None => Vec::new(),
+        };
+        (entries, reset)
     }
 
     /// Takes on the cluster of a member that has called.
@@ -353,7 +370,7 @@ impl Machine {
                 }
                 (entries, tokens)
             }
-            None => Default::default(),
+            Some(Group::Install(_)) | None => Default::default(),
         }
     }
 
@@ -406,11 +423,17 @@ impl Process {
             self.group += 1;
             return Some(self.group);
         }
+        let installs = |job: &mut DiskJob| matches!(job, DiskJob::Install(_));
+        if let Some(DiskJob::Install(install)) = self.queue.pop_front_if(installs) {
+            self.busy = Some(Group::Install(install));
+            self.group += 1;
+            return Some(self.group);
+        }
         let (mut writes, mut entries) = (Vec::new(), Vec::new());
         let (mut tokens, mut state) = (Vec::new(), Vec::new());
         while let Some(job) = self
             .queue
-            .pop_front_if(|job| !matches!(job, DiskJob::Form(_)))
+            .pop_front_if(|job| !matches!(job, DiskJob::Form(_) | DiskJob::Install(_)))
         {
             match job {
                 DiskJob::Log(persist) => {
@@ -419,10 +442,8 @@ impl Process {
                     tokens.push(persist.token);
                 }
                 DiskJob::State(write) => state.push(write),
-                // No log is truncated here, so that nobody needs a snapshot.
-                DiskJob::Hold(_) => {}
-                DiskJob::Install(_) => unreachable!("nobody is offered a snapshot"),
-                DiskJob::Form(_) => unreachable!("stays in the queue"),
+                DiskJob::Hold(hold) => self.hold = hold,
+                DiskJob::Form(_) | DiskJob::Install(_) => unreachable!("stays in the queue"),
             }
         }
         if tokens.is_empty() && state.is_empty() {
@@ -447,6 +468,22 @@ impl Process {
             self.rows.insert(key.clone(), value.clone());
         }
         self.applied = write.applied;
+        self.rows_hash()
+    }
+
+    /// Returns up to where the rows are written.
+    pub(crate) fn stored(&self) -> LogIndex {
+        self.stored
+    }
+
+    /// Takes the rows of a snapshot.
+    pub(crate) fn set_rows(&mut self, rows: BTreeMap<Bytes, Bytes>, applied: LogIndex) {
+        self.rows = rows;
+        (self.applied, self.stored) = (applied, applied);
+    }
+
+    /// Returns the hash over all rows.
+    pub(crate) fn rows_hash(&self) -> u64 {
         let mut hasher = DefaultHasher::new();
         self.rows.hash(&mut hasher);
         hasher.finish()

@@ -142,10 +142,10 @@ impl World {
     /// F09: somebody wants another cluster.
     pub(crate) fn change_members(&mut self) {
         let harmed = self.machines.iter().any(|machine| machine.harm.is_some());
-        if harmed || !self.is_settled() {
+        let voters: Vec<NodeId> = self.checks.members().voters().iter().copied().collect();
+        if harmed || !self.is_settled() || self.without_state(&voters) > 0 {
             return;
         }
-        let voters: Vec<NodeId> = self.checks.members().voters().iter().copied().collect();
         let node = self.rng.pick(&voters);
         let tries = self.rng.below(6);
         match self.rng.below(10) {

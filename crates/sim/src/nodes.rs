@@ -1,7 +1,7 @@
 //! What happens on one machine: its process starts, ticks, writes, and says what it has decided.
 
 use crate::history::{Record, Violation};
-use crate::machine::{Machine, Process, Seat};
+use crate::machine::{Group, Machine, Process, Seat};
 use crate::scenario::{MS, SECOND};
 use crate::world::{Event, World};
 use corgi_base::{LogIndex, NodeId};
@@ -26,7 +26,7 @@ impl World {
         }
         if self.wants_copies() && self.rng.chance(30) {
             let machine = &mut self.machines[node];
-            machine.old = Some(machine.folder.copy());
+            machine.old = machine.folder.copy();
         }
         #[cfg(feature = "seeded-bugs")]
         self.seed_mistakes(node);
@@ -89,7 +89,7 @@ impl World {
     }
 
     /// Lets a process take one step more of what it has decided. Returns whether it died instead.
-    fn burns(&mut self, node: usize) -> Result<bool, Violation> {
+    pub(crate) fn burns(&mut self, node: usize) -> Result<bool, Violation> {
         let machine = &mut self.machines[node];
         let Some(steps) = &mut machine.fuse else {
             return Ok(false);
@@ -113,6 +113,8 @@ impl World {
             ignores_mark: bug == Some(SeededBug::MarkIgnored),
             cuts_damage: bug == Some(SeededBug::DamageCut),
             splits_state: bug == Some(SeededBug::AppliedApart),
+            truncates_early: bug == Some(SeededBug::TruncatedEarly),
+            forgets_install: bug == Some(SeededBug::InstallLeavesGap),
         };
     }
 
@@ -136,16 +138,21 @@ impl World {
             )
         });
         let deferred = std::mem::take(&mut self.machines[node].deferred);
-        let entries = self.machines[node].crash(power, &mut self.rng);
+        let (entries, reset) = self.machines[node].crash(power, &mut self.rng);
         // What came while it was paused now finds a closed port.
         self.catch_up(deferred);
         self.break_links(node, power);
         self.drop_conns(node, power);
+        self.note_reset(node, reset)?;
         self.note_disk(node, entries)
     }
 
     /// Shows the checkers what has come to the disk.
-    fn note_disk(&mut self, node: usize, entries: Vec<LogEntry>) -> Result<(), Violation> {
+    pub(crate) fn note_disk(
+        &mut self,
+        node: usize,
+        entries: Vec<LogEntry>,
+    ) -> Result<(), Violation> {
         let machine = &self.machines[node];
         let bounds = machine.folder.bounds();
         let node = machine.id;
@@ -184,9 +191,11 @@ impl World {
         if let Some(process) = &mut machine.process {
             let flushed = process.store.flush();
             flushed.expect("a disk in memory takes every write");
+            process.truncate = true;
             let wait = self.scenario.flush_every;
             self.after(wait, Event::Flush { node, life });
         }
+        self.machines[node].truncate(self.scenario.retain_bytes, self.now);
     }
 
     /// Looks at what the file system has and what waits, as a process does each second.
@@ -228,7 +237,7 @@ impl World {
     }
 
     /// Begins the next group of writes, if the disk is free.
-    fn begin_group(&mut self, node: usize) {
+    pub(crate) fn begin_group(&mut self, node: usize) {
         let machine = &mut self.machines[node];
         let (life, extra) = (machine.life, machine.sync_extra);
         if let Some(group) = machine.process.as_mut().and_then(Process::begin_group) {
@@ -270,6 +279,14 @@ impl World {
             return Ok(());
         }
         let lost = std::mem::take(&mut machine.disk_fails);
+        let process = machine.process.as_mut();
+        let install = process.and_then(|process| match &process.busy {
+            Some(Group::Install(_)) => process.busy.take(),
+            Some(Group::Form(_) | Group::Writes { .. }) | None => None,
+        });
+        if let Some(Group::Install(install)) = install {
+            return self.finish_install(node, install, lost);
+        }
         if lost {
             let (id, retries) = (machine.id, machine.folder.mistakes.retries_sync);
             self.trace.say(|| format!("n{} cannot sync", node + 1));
@@ -291,6 +308,7 @@ impl World {
         for token in tokens {
             self.persisted(node, token)?;
         }
+        self.machines[node].truncate(self.scenario.retain_bytes, self.now);
         self.begin_group(node);
         Ok(())
     }
@@ -335,8 +353,7 @@ impl World {
             probes,
             removed,
             fatal,
-            // No log is truncated here, so that nobody wants one.
-            snapshots: _,
+            snapshots,
         } = out;
         if let Some(text) = fatal {
             return self.gives_up(node, text);
@@ -364,6 +381,7 @@ impl World {
             let wait = self.rng.skewed(100, 5 * MS);
             self.after(wait, Event::Read { node, life });
         }
+        self.begin_snapshots(node, snapshots);
         for (client, told) in clients {
             let process = self.machines[node].process.as_ref();
             let conn = process
@@ -411,6 +429,11 @@ impl World {
         let hash = process.take_rows(write);
         for index in (from.0..=upto.0).map(LogIndex) {
             let Some(entry) = self.entry_of(node, index) else {
+                let machine = &self.machines[node];
+                if machine.harm.is_some() && index <= self.checks.canon().last() {
+                    // Read before it was damaged; the others have truncated it since.
+                    continue;
+                }
                 let text =
                     format!("{id:?} applied up to {upto}, but entry {index} is not on its disk");
                 return Violation::of("I14", text);

@@ -5,7 +5,7 @@ use crate::clients::{Client, Role};
 use crate::history::{Micros, Topic, Violation};
 use crate::machine::Seat;
 use crate::nodes::place;
-use crate::scenario::SECOND;
+use crate::scenario::{FaultKind, MS, SECOND};
 use crate::world::{Event, Phase, World};
 use bytes::Bytes;
 use corgi_base::op::decode_ops;
@@ -49,8 +49,12 @@ impl World {
     /// and the same for batches on their way to the leader.
     fn backlog(&self) -> Micros {
         let limits = &self.scenario.limits;
+        let (delay, more) = self.scenario.delay;
+        let round_trip = 2 * (delay + more);
+        // A piece is asked for when the one before is on the disk; an offer may be lost, and a transfer begin anew.
+        let snapshot = 2 * self.snapshot_pieces() * (round_trip + 20 * MS);
         if limits.append_bytes_max > 10_000 {
-            return 0;
+            return snapshot;
         }
         let held = self
             .machines
@@ -58,16 +62,18 @@ impl World {
             .map(|machine| machine.folder.bounds().last_index.0);
         let (least, most) = (held.clone().min(), held.max());
         let entries = most.unwrap_or(0) - least.unwrap_or(0) + 100;
-        let (delay, more) = self.scenario.delay;
-        entries * (2 * (delay + more) + 2 * self.scenario.sync.1)
+        snapshot + entries * (round_trip + 2 * self.scenario.sync.1)
     }
 
     /// Ends the faults. Unless all is healed, a minority stays dead.
     fn heal_some(&mut self) -> Result<(), Violation> {
         self.heal();
-        // A cluster that is not complete needs all of its first members, and one whose members
-        // change may need any.
-        let all = self.scenario.heal_all || !self.checks.canon().formed() || self.members_change();
+        // A cluster that is not complete needs all of its first members, one whose members change may need any, and one
+        // where a state is lost needs somebody else who has it.
+        let all = self.scenario.heal_all
+            || !self.checks.canon().formed()
+            || self.members_change()
+            || self.scenario.faults.contains(&FaultKind::LostState);
         let nodes = self.machines.len();
         let dead = if all {
             0
@@ -113,8 +119,10 @@ impl World {
                 let text = format!("n{} applied {applied:?} of {last} entries", node + 1);
                 return Violation::of("I20", text);
             }
+            let machine = &self.machines[node];
+            let truncated = machine.folder.bounds().truncated_index;
             let payloads = self.history(node);
-            self.checks.drained(self.machines[node].id, &payloads)?;
+            self.checks.drained(machine.id, truncated, &payloads)?;
         }
         self.check_counts()?;
         if let Some((conn, topic, payload)) = self.checks.behind() {
@@ -181,7 +189,7 @@ impl World {
         Ok(machine.is_member() && machine.harm.is_none())
     }
 
-    /// Reads a node's history anew from its disk: the payloads in log order.
+    /// Reads a node's history anew from its disk: the payloads in log order, as far as the log reaches back.
     fn history(&self, node: usize) -> Vec<Bytes> {
         let mut payloads = Vec::new();
         for entry in self.machines[node].folder.entries() {

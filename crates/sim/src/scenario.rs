@@ -64,6 +64,10 @@ pub enum FaultKind {
     OldFolder,
     /// F16: a folder is empty.
     Wipe,
+    /// F15: a bit changes in a snapshot that a node keeps for others.
+    SnapshotFlip,
+    /// F16: the applied state is gone, the log is not.
+    LostState,
     /// F18: a process dies between any two steps of what it has decided.
     Fuse,
     /// F21: clients vanish in the middle of what they do.
@@ -74,7 +78,7 @@ pub enum FaultKind {
 
 impl FaultKind {
     /// All of them.
-    pub const ALL: [Self; 29] = [
+    pub const ALL: [Self; 31] = [
         Self::Kill,
         Self::Stop,
         Self::Pause,
@@ -101,6 +105,8 @@ impl FaultKind {
         Self::LostFile,
         Self::OldFolder,
         Self::Wipe,
+        Self::SnapshotFlip,
+        Self::LostState,
         Self::Fuse,
         Self::ClientCrash,
         Self::Upgrade,
@@ -117,6 +123,8 @@ pub(crate) struct Scenario {
     pub(crate) delay: (Micros, Micros),
     /// What one group of writes takes.
     pub(crate) sync: (Micros, Micros),
+    /// Bytes of the newest entries that stay in the log.
+    pub(crate) retain_bytes: u64,
     /// How often the applied state is flushed.
     pub(crate) flush_every: Micros,
     /// Messages that wait on one lane before further ones are dropped.
@@ -190,6 +198,7 @@ impl Scenario {
             limits: limits(rng, tiny),
             delay,
             sync: rng.pick(&[(50, 300), (500, 5000), (2000, 30_000)]),
+            retain_bytes: rng.pick(&[0, 1000, 20_000, 1 << 30]),
             flush_every: rng.skewed(100 * MS, 20 * SECOND),
             lane_max: if tiny { 64 } else { 16_384 },
             stall_max: rng.between(1, 8) * SECOND,
@@ -283,7 +292,7 @@ fn limits(rng: &mut Rng, tiny: bool) -> Limits {
         uncommitted_bytes_max: rng.pick(&[4000, 8000, 50_000]),
         committed_bytes_max: rng.pick(&[0, 200, 5000]),
         tail_bytes_max: rng.pick(&[0, 500, 5000]),
-        snapshot_chunk_bytes: 256 << 10,
+        snapshot_chunk_bytes: rng.pick(&[100, 500, 4000]),
         disk_free_bytes_min: 1 << 30,
         disk_free_percent_min: 5,
     }

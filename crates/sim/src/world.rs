@@ -34,6 +34,8 @@ pub(crate) enum Event {
     Synced { node: usize, life: u64, group: u64 },
     /// A read of the log is done.
     Read { node: usize, life: u64 },
+    /// A job on a snapshot file is done.
+    Snapshot { node: usize, life: u64 },
     /// A process looks at what its machine has.
     Look { node: usize, life: u64 },
     /// A node's question who is at an address arrives there.
@@ -282,6 +284,7 @@ impl World {
             Event::Tick { node, life } => self.tick(node, life),
             Event::Synced { node, life, group } => self.synced(node, life, group),
             Event::Read { node, life } => self.read_log(node, life),
+            Event::Snapshot { node, life } => self.snapshot(node, life),
             Event::Look { node, life } => self.look(node, life),
             Event::Probe {
                 node,
@@ -352,6 +355,7 @@ impl World {
             Event::Tick { node, .. }
             | Event::Synced { node, .. }
             | Event::Read { node, .. }
+            | Event::Snapshot { node, .. }
             | Event::Look { node, .. }
             | Event::Probed { node, .. }
             | Event::Flush { node, .. } => Some(*node),

@@ -95,6 +95,24 @@ impl MemSnapshots {
         rows.expect("what was received was checked")
     }
 
+    /// Returns the file of the one that was made.
+    pub fn made(&self) -> Option<SnapshotFile> {
+        self.made.as_ref().map(|(file, _)| *file)
+    }
+
+    /// The power fails: of what was received, unless it is complete, so many bytes are left as `keep` says of how many
+    /// there were.
+    pub fn lose_after(&mut self, keep: impl FnOnce(usize) -> usize) {
+        if let Some(incoming) = &mut self.incoming
+            && !incoming.reader.is_complete()
+        {
+            incoming.bytes.truncate(keep(incoming.bytes.len()));
+            incoming.reader = SnapshotReader::new(incoming.file);
+            let read = incoming.reader.push(&incoming.bytes);
+            read.expect("it was checked when it came");
+        }
+    }
+
     /// Returns the file that was received as a whole, if one was.
     pub fn received(&self) -> Option<SnapshotFile> {
         let incoming = self.incoming.as_ref();

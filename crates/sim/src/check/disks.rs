@@ -42,6 +42,25 @@ impl Disks {
         }
     }
 
+    /// A log was reset to a snapshot. Entries behind it that fit to it may have been counted for a majority.
+    pub(crate) fn reset(
+        &mut self,
+        node: NodeId,
+        snapshot: (LogIndex, Term),
+        drops: bool,
+    ) -> Result<(), Violation> {
+        let disk = self.disks.entry(node).or_default();
+        let (before, (index, term)) = (disk.last, snapshot);
+        disk.last = snapshot;
+        if drops {
+            let text = format!(
+                "{node:?} drops entries up to {before:?} for a snapshot of entry {index} of term {term}, which it had"
+            );
+            return Violation::of("I18", text);
+        }
+        Ok(())
+    }
+
     pub(crate) fn voted(&mut self, node: NodeId, hard_state: HardState) {
         self.disks.entry(node).or_default().hard_state = hard_state;
     }
@@ -189,6 +208,14 @@ mod tests {
         assert!(disks.promised(node(1), vote()).is_err());
         disks.started(node(1), InstanceId(1), Boot(2), &bounds(2, 1));
         disks.acts(node(1), "acknowledges").unwrap();
+    }
+
+    #[test]
+    fn a_snapshot_that_takes_entries_away_is_caught() {
+        let mut disks = seen();
+        disks.reset(node(1), (LogIndex(5), Term(2)), false).unwrap();
+        let dropped = disks.reset(node(1), (LogIndex(4), Term(2)), true);
+        assert_eq!(dropped.unwrap_err().invariant, "I18");
     }
 
     #[test]

@@ -10,7 +10,7 @@
 //! | `raft` | I13 (one leader a term, log matching, term and vote never go back) |
 //! | `writes` | I01, I02, I03, I07, I12, I14, I21 |
 //! | `listening` | I02, I05, I06, I08 |
-//! | `rows` | I16 |
+//! | `rows` | I15, I16 |
 //! | `members` | I17 |
 //! | `disks` | I18, I19, I24 |
 //!
@@ -28,7 +28,7 @@ pub use canon::{Canon, CanonOp};
 
 use crate::history::{ConnId, Record, Topic, Violation};
 use bytes::Bytes;
-use corgi_base::NodeId;
+use corgi_base::{LogIndex, NodeId};
 use std::collections::BTreeMap;
 
 /// All checkers of a run.
@@ -121,6 +121,17 @@ impl Checks {
                 applied,
                 hash,
             } => self.rows.rows(*node, *applied, *hash),
+            Record::Reset {
+                node,
+                index,
+                term,
+                drops,
+            } => self.disks.reset(*node, (*index, *term), *drops),
+            Record::InstalledRows {
+                node,
+                applied,
+                hash,
+            } => self.rows.installed(*node, *applied, *hash),
             Record::Invoked {
                 conn,
                 channel,
@@ -173,8 +184,13 @@ impl Checks {
     ///
     /// # Errors
     /// I01 for an acknowledged write that is not there.
-    pub fn drained(&self, node: NodeId, payloads: &[Bytes]) -> Result<(), Violation> {
-        self.writes.drained(node, payloads, &self.canon)
+    pub fn drained(
+        &self,
+        node: NodeId,
+        truncated: LogIndex,
+        payloads: &[Bytes],
+    ) -> Result<(), Violation> {
+        self.writes.drained(node, truncated, payloads, &self.canon)
     }
 
     /// Returns a subscription that has not heard all it should have, if there is one.

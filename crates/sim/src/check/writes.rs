@@ -3,7 +3,7 @@
 use super::canon::Canon;
 use crate::history::{ConnId, Outcome, Violation, label};
 use bytes::Bytes;
-use corgi_base::NodeId;
+use corgi_base::{LogIndex, NodeId};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// One write as its client knows it.
@@ -171,6 +171,7 @@ impl Writes {
     pub(crate) fn drained(
         &self,
         node: NodeId,
+        truncated: LogIndex,
         payloads: &[Bytes],
         canon: &Canon,
     ) -> Result<(), Violation> {
@@ -179,7 +180,10 @@ impl Writes {
             .acked
             .iter()
             .copied()
-            .filter(|position| !held.contains(&canon.ops()[*position].payload))
+            .filter(|position| {
+                let op = &canon.ops()[*position];
+                op.index > truncated && !held.contains(&op.payload)
+            })
             .collect();
         let (Some(first), Some(last)) = (lost.first(), lost.last()) else {
             return Ok(());
@@ -265,7 +269,8 @@ mod tests {
         bench.apply("y").unwrap();
         bench.returned("y", Outcome::Unknown).unwrap();
         let held = [bytes("x"), bytes("y")];
-        bench.writes.drained(node(2), &held, &bench.canon).unwrap();
+        let (writes, canon) = (&bench.writes, &bench.canon);
+        writes.drained(node(2), LogIndex(0), &held, canon).unwrap();
     }
 
     #[test]
@@ -336,7 +341,7 @@ mod tests {
         ] {
             let lost = bench
                 .writes
-                .drained(node(2), &held, &bench.canon)
+                .drained(node(2), LogIndex(0), &held, &bench.canon)
                 .unwrap_err();
             assert_eq!(lost.invariant, "I01");
             assert!(lost.text.contains(kind), "{lost}");
