@@ -81,7 +81,8 @@ impl Folder {
 
     /// The process ends somewhere in an install.
     pub(crate) fn crash_in_install(&mut self, install: &Install, rng: &mut Rng) -> Option<Reset> {
-        self.install(&install.log, rng.index(4))
+        let steps = rng.pick(&[0, 1, 1, 2, 2, 3]);
+        self.install(&install.log, steps)
     }
 
     /// Whether the applied state is lost, and the log does not reach back to rebuild it.
@@ -99,6 +100,7 @@ impl Machine {
         let Some(process) = &mut self.process else {
             return;
         };
+        process.truncate |= early;
         if process.busy.is_some() || !std::mem::take(&mut process.truncate) {
             return;
         }
@@ -240,7 +242,10 @@ impl World {
         install: Install,
         lost: bool,
     ) -> Result<(), Violation> {
-        let interrupted = self.scenario.faults.contains(&FaultKind::Fuse)
+        let deadly = [FaultKind::Kill, FaultKind::PowerLoss, FaultKind::Fuse];
+        let interrupted = deadly
+            .iter()
+            .any(|kind| self.scenario.faults.contains(kind))
             && self.now < self.scenario.heal_at
             && self.handled < self.faults_until
             && self.rng.chance(25);
