@@ -349,3 +349,69 @@ fn shown(job: &SnapshotJob, done: Option<&SnapshotDone>) -> String {
         (job, done) => format!("{job:?}: {done:?}"),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use corgi_base::Term;
+    use corgi_consensus::storage::HardState;
+    use corgi_state::State;
+    use corgi_state::mem_snapshots::MemSnapshots;
+
+    const ONE: NodeId = NodeId::new(1).unwrap();
+
+    /// The state after so many entries.
+    fn rows(entries: u64) -> Vec<(Bytes, Bytes)> {
+        let mut state = State::new(ONE);
+        for index in 1..=entries {
+            state.apply_empty(LogIndex(index), Term(1));
+        }
+        state.rows()
+    }
+
+    /// An empty folder that has received a snapshot of entry 9.
+    fn folder() -> (Folder, LogInstall) {
+        let mut made = MemSnapshots::default();
+        let (meta, file) = made.make(rows(9));
+        let mut folder = Folder::new(ONE, &mut Rng::new(7));
+        let bytes = made.read(file, 0, u32::MAX).unwrap();
+        folder.snapshots.write(file, 0, &bytes).unwrap();
+        let hard_state = HardState {
+            term: Term(2),
+            vote: None,
+            commit: meta.index,
+        };
+        let (index, term) = (meta.index, meta.term);
+        let log = LogInstall {
+            index,
+            term,
+            hard_state,
+        };
+        (folder, log)
+    }
+
+    #[test]
+    fn a_process_that_ends_anywhere_in_an_install_leaves_all_of_it_or_nothing() {
+        for steps in 0..=3 {
+            let (mut folder, log) = folder();
+            folder.install(&log, steps);
+            folder.crash(true, &mut Rng::new(7));
+            let bounds = folder.open().unwrap();
+            let there = steps > 0;
+            let (index, state) = if there { (9, rows(9)) } else { (0, Vec::new()) };
+            assert_eq!((bounds.last_index.0, bounds.installing), (index, false));
+            assert_eq!(folder.state.open().rows().unwrap(), state, "{steps} steps");
+        }
+    }
+
+    #[test]
+    fn without_the_note_the_log_begins_after_what_the_state_has() {
+        let (mut folder, log) = folder();
+        folder.mistakes.forgets_install = true;
+        folder.install(&log, 1);
+        folder.crash(false, &mut Rng::new(7));
+        assert_eq!(folder.open().unwrap().truncated_index, LogIndex(9));
+        assert!(folder.state.open().rows().unwrap().is_empty());
+        assert!(folder.lacks_state());
+    }
+}

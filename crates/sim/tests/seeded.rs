@@ -45,6 +45,15 @@ fn a_vote_that_is_not_synced_is_found() {
 }
 
 #[test]
+fn a_log_truncated_too_early_is_found() {
+    let (violation, runs) = hunt(SeededBug::TruncatedEarly);
+    assert!(
+        violation.starts_with("I24"),
+        "after {runs} runs: {violation}"
+    );
+}
+
+#[test]
 fn a_subscription_without_read_index_is_found() {
     let (violation, runs) = hunt(SeededBug::SubscribeWithoutReadIndex);
     assert!(

@@ -138,3 +138,18 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn what_a_power_cut_leaves_of_a_snapshot_in_memory_is_gone_on_from() {
+    let (bytes, file) = snapshot(&rows(50));
+    let mut snapshots = crate::mem_snapshots::MemSnapshots::default();
+    let half = bytes.len() / 2;
+    snapshots.write(file, 0, &bytes[..half]).unwrap();
+    snapshots.lose_after(|held| held - 7);
+    let at = snapshots.find(file);
+    assert_eq!(at, half as u64 - 7);
+    snapshots.write(file, at, &bytes[half - 7..]).unwrap();
+    assert_eq!(snapshots.received(), Some(file));
+    snapshots.lose_after(|_| 0);
+    assert_eq!(snapshots.rows(file), rows(50), "what is complete is synced");
+}
