@@ -2,39 +2,16 @@
 
 use corgi_sim::{Options, run};
 
-/// Seeds that broke a promise before a fault was mended, with what it was. So far each was a fault
-/// of the simulator; the schedules are kept because they were rare.
-const REGRESSIONS: [(u64, &str); 7] = [
-    (
-        4,
-        "entries that no disk had taken were held against those of the next leader of the term",
-    ),
-    (
-        5,
-        "an UNSUBSCRIBE's confirmation ended the subscription that followed it",
-    ),
-    (
-        87,
-        "a call that came while a node was paused was lost when the node was killed",
-    ),
-    (
-        1042,
-        "what a node missed in a pause came after what was sent later",
-    ),
-    (
-        5500,
-        "a client's silence was blamed on the process after the one that it had called",
-    ),
-    (
-        5566,
-        "followers with one entry a round trip could not catch up under load",
-    ),
-    (
-        13_003,
-        "a write behind a slow SUBSCRIBE was expected before the node had taken it up",
-    ),
-];
+/// Seeds that break a promise today if what they once found is taken back, with what that was. Seeds name other runs
+/// when the simulator draws differently: what else was found is kept by the tests that `docs/simulation.md` names.
+const REGRESSIONS: [(u64, &str); 1] = [(
+    4,
+    "an answer to a read index was thrown away if the question had been repeated since: over slow links no \
+     subscription was ever confirmed (I21)",
+)];
 
+/// Seeds that are run always, whatever they once found.
+const FIXED: std::ops::RangeInclusive<u64> = 5..=20;
 /// Fresh seeds begin here. Change it to look elsewhere.
 const FRESH: u64 = 20_000;
 
@@ -54,6 +31,11 @@ fn seeds_that_once_failed_hold() {
             "{what}\nagain: corgi-sim --seed {seed} --verbose"
         );
     }
+}
+
+#[test]
+fn fixed_seeds_hold() {
+    FIXED.for_each(holds);
 }
 
 #[test]
