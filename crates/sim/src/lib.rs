@@ -21,8 +21,8 @@
 //!   on disks, and against what clients were told.
 //!
 //! # Not here
-//! Duplicated and reordered messages within a lane: a stream does not do that. RocksDB and sockets: the conformance suites and the tests with real
-//! processes are for those.
+//! Duplicated and reordered messages within a lane: a stream does not do that. RocksDB and sockets: the conformance
+//! suites and the tests with real processes are for those.
 //!
 //! # How it is tested
 //! Each checker has unit tests with the violations that it must catch. `tests/seeds.rs` runs the
