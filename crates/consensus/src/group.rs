@@ -192,6 +192,7 @@ impl<R: LogReader> Group<R> {
     }
 
     fn step_raft(&mut self, message: Message) -> Result<Stepped, StepError> {
+        self.take_for_accepted(&message);
         let accepted = message.get_msg_type() == MessageType::MsgAppendResponse && !message.reject;
         let (from, index) = (message.from, message.index);
         let result = self.raw.step(message);

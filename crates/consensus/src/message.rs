@@ -107,6 +107,12 @@ impl fmt::Debug for Envelope {
     }
 }
 
+/// Whether a follower asks for a snapshot with this message, which then also says where its log ends.
+pub(crate) fn asks_for_snapshot(message: &Message) -> bool {
+    message.get_msg_type() == MessageType::MsgAppendResponse
+        && message.request_snapshot != raft::INVALID_INDEX
+}
+
 /// Whether a message is a promise about this node's disk (an append is accepted, a vote is given), so that it must not
 /// leave before the disk has what is promised. The others say only what term the sender is in: while no change of term
 /// or vote is on its way to the disk they may leave at once, and must, because a leader counts them as signs of life
@@ -120,7 +126,8 @@ pub(crate) fn promises_durability(message: &Message) -> bool {
         | MessageType::MsgRequestPreVote
         | MessageType::MsgRequestPreVoteResponse
         | MessageType::MsgTransferLeader => false,
-        MessageType::MsgAppendResponse => !message.reject,
+        // Who asks for a snapshot says what it has in its log, too.
+        MessageType::MsgAppendResponse => !message.reject || asks_for_snapshot(message),
         MessageType::MsgHup
         | MessageType::MsgBeat
         | MessageType::MsgPropose

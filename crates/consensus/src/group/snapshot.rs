@@ -13,11 +13,11 @@
 
 use super::{Group, Outstanding};
 use crate::convert::{file_from_raft, hard_state_from_raft};
-use crate::message::Envelope;
-use crate::storage::{LogInstall, LogReader, Truncated};
+use crate::message::{Envelope, asks_for_snapshot};
+use crate::storage::{HardState, LogInstall, LogReader, Truncated};
 use crate::work::{Install, PersistToken, StepError};
 use corgi_base::{LogIndex, NodeId, SnapshotFile, SnapshotMeta};
-use raft::eraftpb::{Message, Snapshot};
+use raft::eraftpb::{Message, MessageType, Snapshot};
 use raft::{INVALID_INDEX, ProgressState, SnapshotStatus, StateRole};
 use std::fmt;
 
@@ -76,6 +76,10 @@ impl<R: LogReader> Group<R> {
         let whole = self.state_lost && index >= log.last_index();
         let needed = whole || (index > log.committed && !log.match_term(index, term));
         if message.term < raft.term || !needed {
+            // raft-rs would install one that this node has asked for, and whose rows are not here.
+            if self.state_lost && raft.pending_request_snapshot != INVALID_INDEX {
+                return refused("a snapshot older than the log, to a node without a state");
+            }
             return self.step_raft(message);
         }
         if !known.any(|id| *id == self.id.get()) {
@@ -110,25 +114,27 @@ impl<R: LogReader> Group<R> {
     /// Hands out a snapshot that raft has taken.
     pub(super) fn take_snapshot(&mut self, number: u64, snapshot: &Snapshot) -> Install {
         let file = file_from_raft(snapshot).expect("an offer says which file it is in");
-        let SnapshotFile { index, term, .. } = file;
-        self.raw.mut_store().restore(index, term);
+        self.raw.mut_store().restore(file.index, file.term);
         let hard_state = hard_state_from_raft(&self.raw.raft.hard_state());
+        let HardState { term, vote, .. } = self.written;
         let token = self.next_token;
         self.next_token += 1;
         self.outstanding.push_back(Outstanding {
             token,
             ready: number,
             last: None,
-            changes_vote: true,
+            // An installation can take long. Signs of life go on meanwhile, if the disk knows of the term.
+            changes_vote: (term, vote) != (hard_state.term, hard_state.vote),
             messages: Vec::new(),
         });
         self.written = hard_state;
+        let index = file.index;
         self.installing = Some(Installing { token, index });
         Install {
             file,
             log: LogInstall {
                 index,
-                term,
+                term: file.term,
                 hard_state,
             },
             token: PersistToken(token),
@@ -216,6 +222,26 @@ impl<R: LogReader> Group<R> {
         let leads = raft.state == StateRole::Leader;
         if leads && offered.is_some_and(|it| index >= it.pending_snapshot) {
             self.raw.report_snapshot(from, SnapshotStatus::Finish);
+        }
+    }
+
+    /// A follower that asks for a snapshot answers nothing else: if the answer to its last entries was lost, a leader
+    /// that needs it for a majority could never commit them, nor make a snapshot that has them. So what it says of the
+    /// end of its log counts as the answer. It may, if the last entry is of this leader's term: then all before it is
+    /// this leader's log, and the message has left only when the disk had it ([`crate::message::promises_durability`]).
+    pub(super) fn take_for_accepted(&mut self, message: &Message) {
+        let raft = &self.raw.raft;
+        let leads = raft.state == StateRole::Leader && message.term == raft.term;
+        if leads && asks_for_snapshot(message) && message.log_term == raft.term {
+            let mut accepted = Message::default();
+            accepted.set_msg_type(MessageType::MsgAppendResponse);
+            accepted.from = message.from;
+            accepted.to = message.to;
+            accepted.term = message.term;
+            accepted.index = message.reject_hint;
+            accepted.commit = message.index;
+            // Refused only if the sender is no member: the request is, too.
+            drop(self.raw.step(accepted));
         }
     }
 
