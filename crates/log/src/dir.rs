@@ -300,8 +300,14 @@ impl DataDir {
             log,
             state: &mut state,
         };
-        let installed = install.replace_state(index, term);
-        let installed = installed.and_then(|()| install.finish());
+        let replaced = if install.intact(index, term) {
+            install.replace_state(index, term)
+        } else {
+            warn!(self.log, "the snapshot that was being installed is damaged: the node starts without a state, and gets \
+                another one"; "index" => %index);
+            Ok(())
+        };
+        let installed = replaced.and_then(|()| install.finish());
         installed.map_err(|error| OpenStoreError::Snapshot {
             path: self.path.clone(),
             what: error.to_string(),

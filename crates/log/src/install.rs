@@ -2,10 +2,13 @@
 //!
 //! | step | what is on disk after it | what a start after a crash does |
 //! |---|---|---|
-//! | 1. claim | the received file is `snapshots/install.snap` | removes it; nothing has happened |
+//! | 1. claim | the received file is `snapshots/install.snap`, and reads as it was made | removes it; nothing has happened |
 //! | 2. reset the log | one synced write: no entries, truncated at the snapshot, hard state, note | steps 3 and 4 |
 //! | 3. replace the state | `state/` has the rows of the snapshot, flushed | steps 3 and 4 |
 //! | 4. finish | the note is gone, and the file | |
+//!
+//! A file that is damaged after step 2 costs the state, not the node: its log is sound, and empty, so that it starts
+//! without a state and gets another snapshot.
 //!
 //! The note is a row of `raft/` ([`LogBounds::installing`](corgi_consensus::storage::LogBounds)).
 
@@ -40,6 +43,14 @@ pub enum InstallError {
         /// What went wrong.
         source: StateStoreError,
     },
+    /// The file is not any more what was received. Nothing was replaced.
+    #[error(
+        "{path} is damaged: it was received whole. Check the disk; the next start receives it again"
+    )]
+    Damaged {
+        /// The snapshot.
+        path: PathBuf,
+    },
     /// The snapshot could not be read.
     #[error("read {path}: {source}")]
     Read {
@@ -68,6 +79,10 @@ impl Install<'_> {
     /// [`InstallError`].
     pub fn run(&mut self, file: &SnapshotFile, install: &LogInstall) -> Result<(), InstallError> {
         self.claim(file)?;
+        if !self.intact(install.index, install.term) {
+            let path = Installing::of(self.dir).path();
+            return Err(InstallError::Damaged { path });
+        }
         self.log.install(install)?;
         self.replace_state(install.index, install.term)?;
         self.finish()
@@ -81,25 +96,35 @@ impl Install<'_> {
         Ok(Installing::of(self.dir).claim(file)?)
     }
 
-    /// Step 3.
-    ///
-    /// # Errors
-    /// [`InstallError`].
-    pub fn replace_state(&mut self, index: LogIndex, term: Term) -> Result<(), InstallError> {
-        let path = Installing::of(self.dir).path();
-        let read = |source| InstallError::Read {
-            path: path.clone(),
-            source,
-        };
-        let input = File::open(&path).map_err(read)?;
-        let (bytes, hash) = end(&input).map_err(read)?;
+    /// Whether the claimed file is there and reads as it was made.
+    pub fn intact(&self, index: LogIndex, term: Term) -> bool {
+        let rows = Self::rows(&Installing::of(self.dir).path(), index, term);
+        rows.is_ok_and(|mut rows| rows.all(|row| row.is_ok()))
+    }
+
+    fn rows(path: &Path, index: LogIndex, term: Term) -> io::Result<SnapshotRows<BufReader<File>>> {
+        let input = File::open(path)?;
+        let (bytes, hash) = end(&input)?;
         let file = SnapshotFile {
             index,
             term,
             bytes,
             hash,
         };
-        let mut rows = SnapshotRows::new(BufReader::new(input), file);
+        Ok(SnapshotRows::new(BufReader::new(input), file))
+    }
+
+    /// Step 3.
+    ///
+    /// # Errors
+    /// [`InstallError`].
+    pub fn replace_state(&mut self, index: LogIndex, term: Term) -> Result<(), InstallError> {
+        let path = Installing::of(self.dir).path();
+        let rows = Self::rows(&path, index, term);
+        let mut rows = rows.map_err(|source| InstallError::Read {
+            path: path.clone(),
+            source,
+        })?;
         let replaced = self.state.replace(index, &mut rows);
         replaced.map_err(|source| InstallError::State {
             path: path.clone(),

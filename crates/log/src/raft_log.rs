@@ -506,7 +506,7 @@ impl LogWriter for RocksLogWriter {
         };
         self.write_batch(batch, &sum)?;
         self.installing = true;
-        Ok(())
+        self.drop_files(old_last)
     }
 
     fn installed(&mut self) -> Result<(), WriteLogError> {

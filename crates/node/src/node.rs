@@ -238,7 +238,7 @@ impl<R: LogReader> Node<R> {
                     running.resend_from_start(&mut self.shared, now);
                 }
                 running.greet(&mut self.shared, hello.id);
-                running.offer_again(hello.id);
+                running.offer_again(hello.id, now);
             }
             (Stage::Unformed(_), Some(formation)) => self.adopt(formation),
             (Stage::Unformed(_), None) => self.found_if_all_are_here(),

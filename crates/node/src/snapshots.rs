@@ -66,6 +66,14 @@ struct Receiving {
     step: Step,
 }
 
+/// A snapshot that is on its way to the disk.
+#[derive(Debug)]
+struct Installing {
+    file: SnapshotFile,
+    /// When the leader was last told that it is in use.
+    told_ms: u64,
+}
+
 /// What a member has to do with snapshots.
 #[derive(Debug, Default)]
 pub(crate) struct Snapshots {
@@ -77,8 +85,7 @@ pub(crate) struct Snapshots {
     /// What the disk was last told to hold.
     held: Option<LogIndex>,
     receiving: Option<Receiving>,
-    /// The entry of the snapshot that is on its way to the disk.
-    installing: Option<LogIndex>,
+    installing: Option<Installing>,
     pub(crate) counters: SnapshotCounters,
 }
 
@@ -108,11 +115,33 @@ impl<R: LogReader> Running<R> {
         }
         self.watch_transfers(shared, now);
         self.fetch_again(shared, now);
+        self.tell_of_install(shared, now);
     }
 
-    /// Takes note that a link to a peer is up: what was offered over the one before may be lost.
-    pub(crate) fn offer_again(&mut self, peer: NodeId) {
-        if self.snapshots.transfers.remove(&peer).is_some() {
+    /// An installation may take longer than a leader waits for one who does not ask: it hears that there is nothing more
+    /// to ask for.
+    fn tell_of_install(&mut self, shared: &mut Shared, now: Now) {
+        let leader = self.group.status().leader;
+        if let (Some(installing), Some(leader)) = (&mut self.snapshots.installing, leader)
+            && now.mono_ms >= installing.told_ms + shared.config.timeouts.election_ms
+        {
+            installing.told_ms = now.mono_ms;
+            let file = installing.file;
+            let nothing_more = PeerMessage::SnapshotFetch {
+                file,
+                offset: file.bytes,
+                len: 0,
+            };
+            shared.out.send.push((leader, nothing_more));
+        }
+    }
+
+    /// Takes note that a link to a peer is up: what was offered over the one before may be lost. The entries behind it
+    /// stay meanwhile, because the peer may have fetched a part of it.
+    pub(crate) fn offer_again(&mut self, peer: NodeId, now: Now) {
+        if let Some(transfer) = self.snapshots.transfers.get_mut(&peer) {
+            transfer.open = false;
+            transfer.heard_ms = now.mono_ms;
             self.group.snapshot_failed(peer);
         }
     }
@@ -122,8 +151,8 @@ impl<R: LogReader> Running<R> {
         let newer = snapshots
             .made
             .is_none_or(|file| file.index < self.state.applied());
-        // Raft asks again with every heartbeat.
-        if newer && !snapshots.making {
+        // Raft asks again with every heartbeat. A disk that is almost full takes no copy of the state.
+        if newer && !snapshots.making && !shared.room.is_low() {
             snapshots.making = true;
             shared.out.snapshots.push(SnapshotJob::Make);
         }
@@ -235,12 +264,16 @@ impl<R: LogReader> Running<R> {
         to: NodeId,
         (file, offset, len): (SnapshotFile, u64, u32),
     ) {
-        if self.snapshots.made != Some(file) || offset >= file.bytes {
-            let gone = PeerMessage::SnapshotGone(file);
-            return shared.out.send.push((to, gone));
-        }
         if let Some(transfer) = self.snapshots.transfers.get_mut(&to) {
             transfer.heard_ms = now.mono_ms;
+        }
+        if offset >= file.bytes {
+            // It has all, and installs it.
+            return;
+        }
+        if self.snapshots.made != Some(file) {
+            let gone = PeerMessage::SnapshotGone(file);
+            return shared.out.send.push((to, gone));
         }
         // One read at a time for each: what comes while it is under way has been asked for twice.
         if self.snapshots.reading.insert(to) {
@@ -366,7 +399,14 @@ impl<R: LogReader> Running<R> {
     pub(crate) fn install(&mut self, shared: &mut Shared, now: Now, install: Install) {
         info!(shared.log, "installs a snapshot"; "index" => install.file.index.0);
         self.leadership.disk.handed_out(now.mono_ms);
-        self.snapshots.installing = Some(install.file.index);
+        self.snapshots.installing = Some(Installing {
+            file: install.file,
+            told_ms: now.mono_ms,
+        });
+        // What was applied before comes before.
+        if let Some(write) = self.state.take_write() {
+            shared.out.disk.push(DiskJob::State(write));
+        }
         shared.out.disk.push(DiskJob::Install(install));
     }
 
@@ -390,7 +430,7 @@ impl<R: LogReader> Running<R> {
         let installing = self.snapshots.installing.take();
         assert_eq!(
             Some(state.applied()),
-            installing,
+            installing.map(|installing| installing.file.index),
             "the state is that of the snapshot which was to be installed"
         );
         let (index, hash) = (state.applied(), state.hash());
@@ -426,6 +466,7 @@ impl<R: LogReader> Running<R> {
         let row = self.state.sessions().find(|(node, ..)| *node == id);
         if let Some((.., last)) = row.filter(|_| own) {
             for waiter in shared.origin.skip_to(last) {
+                shared.access.give_up(waiter.client, waiter.seq);
                 let error = errors::indeterminate_skipped();
                 shared.clients.error(waiter.client, waiter.seq, error);
             }

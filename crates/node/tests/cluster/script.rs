@@ -107,7 +107,7 @@ fn prepare(args: &mut ArgumentConsumer<'_>) -> Result<World> {
     let limits = Limits {
         batch_bytes_max: number(args, "batch", 1 << 18)?,
         batches_in_flight_max: number(args, "inflight", 64)?,
-        write_bytes_max: number(args, "write", 1 << 24)?,
+        write_bytes_max: 1 << 24,
         pending_bytes_max: number(args, "pending", 1 << 24)?,
         client_queue_bytes_max: number(args, "queue", 1 << 20)?,
         client_queue_bytes_low: number(args, "low", 1 << 18)?,
@@ -604,6 +604,9 @@ scripts! {
     slow_subscriber_reads_on_from_the_log_and_is_live_again
     snapshot_after_a_leader_change_comes_from_the_new_leader
     snapshot_goes_on_from_where_it_was_after_a_crash
+    snapshot_is_held_for_while_its_link_comes_and_goes
+    snapshot_is_not_made_on_a_disk_that_is_almost_full
+    snapshot_that_takes_long_to_install_is_waited_for
     state_restored_from_rows_then_log_replayed_gives_same_state
     subscribe_barrier_after_own_publishes
     subscribe_on_lagging_follower_gets_nothing_acknowledged_before
