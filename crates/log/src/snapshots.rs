@@ -352,6 +352,3 @@ fn refused(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Snaps
         source,
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -10,3 +10,4 @@ mod damage;
 mod dir;
 mod dump;
 mod full_disk;
+mod snapshots;
