@@ -118,8 +118,8 @@ impl<R: LogReader> Running<R> {
         self.tell_of_install(shared, now);
     }
 
-    /// An installation may take longer than a leader waits for one who does not ask: it hears that there is nothing more
-    /// to ask for.
+    /// An installation may take longer than a leader waits for one who does not ask: it hears that there is nothing
+    /// more to ask for.
     fn tell_of_install(&mut self, shared: &mut Shared, now: Now) {
         let leader = self.group.status().leader;
         if let (Some(installing), Some(leader)) = (&mut self.snapshots.installing, leader)
