@@ -74,6 +74,15 @@ pub(crate) fn too_large(bytes: usize, max: usize) -> Bytes {
     .into()
 }
 
+/// A write has waited for its turn, and little is left of its time.
+pub(crate) fn waited_too_long(write_ms: u64) -> Bytes {
+    format!(
+        "TRYAGAIN More is written than the cluster takes: no turn came within three quarters of {write_ms} ms; nothing was \
+         written, try again later"
+    )
+    .into()
+}
+
 /// Redis' text for a user that there must be.
 pub(crate) const DEFAULT_USER: &[u8] = b"ERR The 'default' user cannot be removed";
 

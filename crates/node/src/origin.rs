@@ -2,10 +2,16 @@
 //!
 //! ```text
 //!   write ─▶ pending ── cut, gets its number ──▶ in flight ── applied ──▶ reply
-//!              │ write-timeout                     │ write-timeout
-//!              ▼                                   ▼
-//!          -CLUSTERDOWN (never sent)         -INDETERMINATE, and the batch goes on empty under its number
+//!              │    │ its turn comes late          │ write-timeout
+//!              │    ▼                              ▼
+//!              │ -TRYAGAIN                   -INDETERMINATE, and the batch goes on empty under its number
+//!              ▼ write-timeout
+//!          -CLUSTERDOWN (never sent)
 //! ```
+//!
+//! When more is written than the cluster takes, what waits grows old. An operation whose turn comes when little of its
+//! time is left would be sent and then given up on all the same; one after the other would, and the cluster would work
+//! for nobody. So it is refused instead, and those behind it have the time that they need.
 //!
 //! Invariants
 //! - An operation is refused only before it is in a batch: from then on its fate is the log's.
@@ -138,6 +144,8 @@ pub(crate) struct Origin {
     next_to_send: BatchNumber,
     /// The last number that a leader expected, and when this origin went back to it.
     expected: Option<(BatchNumber, u64)>,
+    /// Since when the present leader is known.
+    led_since_ms: u64,
 }
 
 impl Origin {
@@ -152,6 +160,7 @@ impl Origin {
             next_number: BatchNumber(1),
             next_to_send: BatchNumber(1),
             expected: None,
+            led_since_ms: 0,
         }
     }
 
@@ -206,15 +215,23 @@ impl Origin {
     }
 
     /// Puts what waits into batches, as many as may be in flight; all of it was checked against this revision of the
-    /// users. Only to be called while a leader is known: a batch
-    /// has a number, and what has a number can no longer be refused.
-    pub(crate) fn cut(&mut self, acl: u64) {
+    /// users. Only to be called while a leader is known: a batch has a number, and what has a number can no longer be
+    /// refused. Returns those who have waited too long for that to be worth while: their operations are dropped.
+    pub(crate) fn cut(&mut self, acl: u64, now_ms: u64) -> Vec<Waiter> {
+        let mut refused = Vec::new();
         if self.session != Session::Open {
-            return;
+            return refused;
         }
-        while self.in_flight.len() < self.limits.in_flight_max
-            && let Some(first) = self.pending.front()
-        {
+        while self.in_flight.len() < self.limits.in_flight_max {
+            // A batch needs some time for its round; a quarter is longer than any but the slowest disk takes. Time
+            // without a leader says nothing of how much is written.
+            let age_ms = self.limits.write_timeout_ms / 4 * 3;
+            if now_ms >= self.led_since_ms + age_ms {
+                self.drop_older_than(now_ms, age_ms, &mut refused);
+            }
+            let Some(first) = self.pending.front() else {
+                break;
+            };
             let since_ms = first.since_ms;
             let deadline_ms = since_ms + self.limits.write_timeout_ms;
             let mut bytes = 0;
@@ -246,6 +263,19 @@ impl Origin {
                 deadline_ms,
                 acl,
             });
+        }
+        refused
+    }
+
+    /// Drops what has waited for `age_ms` or longer, and adds whose it was.
+    fn drop_older_than(&mut self, now_ms: u64, age_ms: u64, dropped: &mut Vec<Waiter>) {
+        while let Some(first) = self.pending.front()
+            && now_ms >= first.since_ms + age_ms
+        {
+            dropped.push(first.waiter);
+            let bytes = first.bytes;
+            drop(self.pending_data.split_to(bytes));
+            self.pending.pop_front();
         }
     }
 
@@ -292,6 +322,11 @@ impl Origin {
             let bytes = ops.iter().map(Op::encoded_len).sum();
             self.queue(since_ms, waiter, &ops, bytes);
         }
+    }
+
+    /// Notes that from now on a leader is known, or another one.
+    pub(crate) fn led_from(&mut self, now_ms: u64) {
+        self.led_since_ms = now_ms;
     }
 
     /// Sends again from the first batch that is not applied: the leader is another one, or something was lost.
@@ -397,14 +432,7 @@ impl Origin {
         if !expired.unknown.is_empty() {
             self.rewind();
         }
-        while let Some(first) = self.pending.front()
-            && now_ms >= first.since_ms + self.limits.write_timeout_ms
-        {
-            expired.unsent.push(first.waiter);
-            let bytes = first.bytes;
-            drop(self.pending_data.split_to(bytes));
-            self.pending.pop_front();
-        }
+        self.drop_older_than(now_ms, self.limits.write_timeout_ms, &mut expired.unsent);
         expired
     }
 }

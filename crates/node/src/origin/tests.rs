@@ -37,6 +37,11 @@ fn write(origin: &mut Origin, now_ms: u64, seq: u64, bytes: usize) -> bool {
     origin.write(now_ms, waiter(seq), &[op(bytes)])
 }
 
+/// Cuts batches, of which none comes too late.
+fn cut(origin: &mut Origin, now_ms: u64) {
+    assert_eq!(origin.cut(0, now_ms), []);
+}
+
 /// Sends all that may be sent; returns numbers and operation counts.
 fn send(origin: &mut Origin) -> Vec<(u64, u32)> {
     let mut sent = Vec::new();
@@ -72,7 +77,7 @@ fn what_was_written_together_is_in_one_batch() {
     assert!(write_all(&mut origin, 0, 1, &[10, 10, 10]));
     assert!(write(&mut origin, 0, 2, 10));
     assert!(write_all(&mut origin, 0, 3, &[10, 10]));
-    origin.cut(0);
+    cut(&mut origin, 0);
     assert_eq!(send(&mut origin), [(1, 1), (2, 4)], "a group is not split");
     assert_eq!(origin.applied(BatchNumber(1)), waiters([0]));
     let asked: Vec<_> = origin
@@ -91,7 +96,7 @@ fn a_group_larger_than_a_batch_has_one_for_itself() {
         "alone it may be larger than all that may wait"
     );
     assert!(!write(&mut origin, 0, 1, 10));
-    origin.cut(0);
+    cut(&mut origin, 0);
     assert_eq!(send(&mut origin), [(1, 5)]);
     assert_eq!(origin.pending_bytes(), 0);
 }
@@ -102,7 +107,7 @@ fn a_batch_holds_what_waits_up_to_its_limit() {
     for seq in 0..5 {
         assert!(write(&mut origin, 0, seq, 20));
     }
-    origin.cut(0);
+    cut(&mut origin, 0);
     assert_eq!(
         send(&mut origin),
         [(1, 2), (2, 2)],
@@ -110,7 +115,7 @@ fn a_batch_holds_what_waits_up_to_its_limit() {
     );
     assert_eq!((origin.in_flight(), origin.pending_bytes()), (2, 20));
     assert_eq!(origin.applied(BatchNumber(1)), waiters(0..2));
-    origin.cut(0);
+    cut(&mut origin, 0);
     assert_eq!(send(&mut origin), [(3, 1)]);
 }
 
@@ -119,7 +124,7 @@ fn an_operation_larger_than_a_batch_goes_alone() {
     let mut origin = origin();
     write(&mut origin, 0, 0, 70);
     write(&mut origin, 0, 1, 20);
-    origin.cut(0);
+    cut(&mut origin, 0);
     assert_eq!(send(&mut origin), [(1, 1), (2, 1)]);
 }
 
@@ -128,7 +133,7 @@ fn nothing_gets_a_number_before_the_session_is_open() {
     let mut origin = origin();
     origin.session = Session::Closed { asked_ms: None };
     write(&mut origin, 0, 0, 20);
-    origin.cut(0);
+    cut(&mut origin, 0);
     assert_eq!(send(&mut origin), []);
     let expired = origin.expire(TIMEOUT_MS);
     assert_eq!(
@@ -160,7 +165,7 @@ fn much_younger_operations_wait_for_the_next_batch() {
     write(&mut origin, TIMEOUT_MS / 4, 1, 10);
     write(&mut origin, TIMEOUT_MS / 4 + 1, 2, 10);
     origin.session = Session::Open;
-    origin.cut(0);
+    cut(&mut origin, 0);
     assert_eq!(send(&mut origin), [(1, 2), (2, 1)]);
 }
 
@@ -168,7 +173,7 @@ fn much_younger_operations_wait_for_the_next_batch() {
 fn rewinding_sends_all_that_is_not_applied_again_in_order() {
     let mut origin = origin();
     (0..4).for_each(|seq| assert!(write(&mut origin, 0, seq, 20)));
-    origin.cut(0);
+    cut(&mut origin, 0);
     assert_eq!(send(&mut origin), [(1, 2), (2, 2)]);
     origin.rewind();
     assert_eq!(send(&mut origin), [(1, 2), (2, 2)]);
@@ -181,7 +186,7 @@ fn rewinding_sends_all_that_is_not_applied_again_in_order() {
 fn the_same_missing_batch_is_sent_again_once_per_round_trip() {
     let mut origin = origin();
     (0..4).for_each(|seq| assert!(write(&mut origin, 0, seq, 20)));
-    origin.cut(0);
+    cut(&mut origin, 0);
     send(&mut origin);
     origin.rewind_to(BatchNumber(1), 0);
     assert_eq!(send(&mut origin).len(), 2);
@@ -197,7 +202,7 @@ fn the_same_missing_batch_is_sent_again_once_per_round_trip() {
 fn a_number_out_of_range_does_no_harm() {
     let mut origin = origin();
     (0..4).for_each(|seq| assert!(write(&mut origin, 0, seq, 20)));
-    origin.cut(0);
+    cut(&mut origin, 0);
     origin.applied(BatchNumber(1));
     origin.rewind_to(BatchNumber(99), 0);
     assert_eq!(send(&mut origin), [], "the leader says that it has all");
@@ -214,7 +219,7 @@ fn a_number_out_of_range_does_no_harm() {
 fn what_was_sent_is_unknown_what_was_not_is_refused() {
     let mut origin = origin();
     (0..5).for_each(|seq| assert!(write(&mut origin, 0, seq, 20)));
-    origin.cut(0);
+    cut(&mut origin, 0);
     send(&mut origin);
     assert_eq!(origin.expire(TIMEOUT_MS - 1), Expired::default());
     let expired = origin.expire(TIMEOUT_MS);
@@ -233,7 +238,7 @@ fn what_was_sent_is_unknown_what_was_not_is_refused() {
 fn an_expired_batch_goes_on_empty_and_nobody_is_told_again() {
     let mut origin = origin();
     (0..3).for_each(|seq| assert!(write(&mut origin, 0, seq, 20)));
-    origin.cut(0);
+    cut(&mut origin, 0);
     send(&mut origin);
     origin.expire(TIMEOUT_MS);
     let empty = origin.to_send().expect("it is sent again");
@@ -251,7 +256,7 @@ fn a_younger_batch_keeps_its_own_deadline() {
     let mut origin = origin();
     write(&mut origin, 0, 0, 40);
     write(&mut origin, 500, 1, 40);
-    origin.cut(0);
+    cut(&mut origin, 0);
     send(&mut origin);
     assert_eq!(origin.expire(TIMEOUT_MS).unknown, waiters([0]));
     assert_eq!(send(&mut origin), [(1, 0), (2, 1)]);
@@ -264,7 +269,7 @@ fn a_younger_batch_keeps_its_own_deadline() {
 fn a_batch_out_of_order_is_a_fault_of_the_log() {
     let mut origin = origin();
     (0..4).for_each(|seq| assert!(write(&mut origin, 0, seq, 20)));
-    origin.cut(0);
+    cut(&mut origin, 0);
     origin.applied(BatchNumber(2));
 }
 
@@ -274,7 +279,7 @@ fn what_is_taken_back_is_written_again_in_order() {
     assert!(write(&mut origin, 5, 0, 20));
     assert!(write_all(&mut origin, 5, 1, &[10, 10]));
     assert!(write(&mut origin, 7, 2, 20));
-    origin.cut(3);
+    assert_eq!(origin.cut(3, 9), []);
     assert!(write(&mut origin, 9, 3, 10));
     send(&mut origin);
     let taken = origin.take_back();
@@ -286,7 +291,7 @@ fn what_is_taken_back_is_written_again_in_order() {
     // Their numbers come empty, then the same again under later ones.
     origin.write_again(taken);
     assert!(origin.applied(BatchNumber(1)).is_empty());
-    origin.cut(4);
+    assert_eq!(origin.cut(4, 9), []);
     let next = origin.to_send().expect("a batch");
     assert_eq!((next.number.0, next.ops, next.acl), (3, 3, 4));
 }
@@ -298,10 +303,10 @@ fn a_change_of_users_has_a_batch_for_itself() {
     assert!(write(&mut origin, 0, 0, 10));
     assert!(origin.write(0, waiter(1), &[users]));
     assert!(write(&mut origin, 0, 2, 10));
-    origin.cut(0);
+    cut(&mut origin, 0);
     assert_eq!(send(&mut origin), [(1, 1), (2, 1)]);
     origin.applied(BatchNumber(1));
-    origin.cut(0);
+    cut(&mut origin, 0);
     assert_eq!(send(&mut origin), [(3, 1)]);
 }
 
@@ -311,14 +316,92 @@ fn batches_that_a_snapshot_has_are_skipped_and_the_next_one_goes_on() {
     for seq in 1..=3 {
         assert!(write(&mut origin, 0, seq, 30));
     }
-    origin.cut(0);
+    cut(&mut origin, 0);
     assert_eq!(send(&mut origin), [(1, 1), (2, 1)]);
     origin.rewind();
     assert_eq!(origin.skip_to(BatchNumber(1)), waiters([1]));
     assert_eq!(send(&mut origin), [(2, 1)], "the snapshot does not have it");
     assert_eq!(origin.skip_to(BatchNumber(1)), [], "that is known");
-    origin.cut(0);
+    cut(&mut origin, 0);
     assert_eq!(send(&mut origin), [(3, 1)]);
     assert_eq!(origin.skip_to(BatchNumber(3)), waiters([2, 3]));
     assert_eq!(origin.in_flight(), 0);
+}
+
+#[test]
+fn what_has_waited_for_long_is_refused_when_its_turn_comes() {
+    let mut origin = origin();
+    for (seq, now_ms) in [(0, 0), (1, 1), (2, 2), (3, 2)] {
+        write(&mut origin, now_ms, seq, 20);
+    }
+    assert_eq!(origin.cut(0, 751), waiters([0, 1]));
+    assert_eq!(send(&mut origin), [(1, 2)]);
+    assert_eq!(origin.pending_bytes(), 0);
+    // Without a turn it waits to the end.
+    write(&mut origin, 800, 4, 20);
+    write(&mut origin, 801, 5, 30);
+    write(&mut origin, 802, 6, 30);
+    cut(&mut origin, 900);
+    assert_eq!(origin.cut(0, 1700), [], "the window is full");
+    let expired = origin.expire(1802);
+    assert_eq!(expired.unsent, waiters([5, 6]));
+}
+
+#[test]
+fn what_has_waited_for_a_leader_is_not_refused_for_it() {
+    let mut origin = origin();
+    write(&mut origin, 0, 0, 20);
+    origin.led_from(900);
+    cut(&mut origin, 901);
+    assert_eq!(send(&mut origin), [(1, 1)]);
+    // No longer than it may wait at all.
+    write(&mut origin, 910, 1, 40);
+    write(&mut origin, 911, 2, 40);
+    cut(&mut origin, 912);
+    origin.led_from(1900);
+    assert_eq!(origin.expire(1911).unsent, waiters([2]));
+}
+
+/// Writes more than can be taken, for so long, and returns how many were answered with success in time.
+fn overload(writes_per_ms: u64, until_ms: u64) -> u64 {
+    const ROUND_MS: u64 = 100;
+    let limits = OriginLimits {
+        batch_bytes_max: 1000,
+        in_flight_max: 1,
+        pending_bytes_max: usize::MAX,
+        write_timeout_ms: TIMEOUT_MS,
+    };
+    let mut origin = Origin::new(Boot(1), limits);
+    origin.session = Session::Open;
+    let (mut done_ms, mut number, mut good) = (0, 0, 0);
+    for now_ms in 0..until_ms {
+        for _ in 0..writes_per_ms {
+            write(&mut origin, now_ms, 0, 10);
+        }
+        origin.expire(now_ms);
+        if origin.in_flight() > 0 && now_ms >= done_ms {
+            number += 1;
+            good += origin.applied(BatchNumber(number)).len() as u64;
+        }
+        if origin.in_flight() == 0 {
+            origin.cut(0, now_ms);
+            send(&mut origin);
+            done_ms = now_ms + ROUND_MS;
+        }
+    }
+    good
+}
+
+#[test]
+fn ten_times_too_much_leaves_nearly_as_much_done_as_just_enough() {
+    let until_ms = 20 * TIMEOUT_MS;
+    let peak = overload(1, until_ms);
+    assert!(peak > 19_000, "{peak} of 20000: it is just enough");
+    for times in [2, 10] {
+        let good = overload(times, until_ms);
+        assert!(
+            good * 10 > peak * 8,
+            "{good} at {times} times, {peak} at its best"
+        );
+    }
 }

@@ -1,8 +1,9 @@
 //! The way of this node's batches to the leader, and of all nodes' batches into a leader's log.
 
 use super::Running;
+use crate::errors;
 use crate::leading::{Leading, Verdict};
-use crate::origin::{Outgoing, Session};
+use crate::origin::{Outgoing, Session, Waiter};
 use crate::peer::PeerMessage;
 use crate::shared::Shared;
 use bytes::Bytes;
@@ -141,6 +142,7 @@ impl<R: LogReader> Running<R> {
         match route {
             Some((leader, term)) => {
                 info!(shared.log, "leader"; "leader" => leader.get(), "term" => term.0);
+                shared.origin.led_from(now.mono_ms);
                 self.resend_from_start(shared, now);
                 if let Session::Closed { asked_ms } = &mut shared.origin.session {
                     *asked_ms = None;
@@ -186,7 +188,11 @@ impl<R: LogReader> Running<R> {
         let Some((leader, _)) = self.route else {
             return;
         };
-        shared.origin.cut(shared.access.revision());
+        let acl = shared.access.revision();
+        for Waiter { client, seq, .. } in shared.origin.cut(acl, now.mono_ms) {
+            let error = errors::waited_too_long(shared.config.timeouts.write_ms);
+            shared.clients.error(client, seq, error);
+        }
         let (id, boot) = (shared.config.id, shared.origin.boot());
         while let Some(batch) = shared.origin.to_send() {
             if leader == id {
