@@ -8,6 +8,7 @@
 use corgi_tests::dump;
 use corgi_tests::node::has_all;
 use corgi_tests::{Node, RawClient, node};
+use rustix::process::{Pid, Signal, kill_process};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -20,15 +21,16 @@ const HANGS: Duration = Duration::from_secs(1);
 /// Far more than the syncs that succeed.
 const ATTEMPTS: usize = 2000;
 
-fn has_strace() -> bool {
+/// `strace`, which must be able to trace here: what it shows is not shown otherwise.
+fn strace() -> Command {
     let works = Command::new("strace")
         .args(["-o", "/dev/null", "true"])
         .status();
-    let works = works.is_ok_and(|status| status.success());
-    if !works {
-        println!("skipped: strace cannot trace here");
-    }
-    works
+    assert!(
+        works.is_ok_and(|status| status.success()),
+        "strace cannot trace here: scripts/setup installs it, a container needs --cap-add SYS_PTRACE"
+    );
+    Command::new("strace")
 }
 
 /// Publishes one by one until there is no answer; returns what was acknowledged, and when the last request was sent.
@@ -49,12 +51,9 @@ fn publish_until_the_end(node: &Node) -> (Vec<String>, Instant) {
 
 #[test]
 fn a_failed_sync_ends_the_process_within_a_second_and_nothing_is_acknowledged_after_it() {
-    if !has_strace() {
-        return;
-    }
     let mut node = Node::single(&[]);
     let inner = node.command();
-    let mut command = Command::new("strace");
+    let mut command = strace();
     // Threads count their syncs on their own; it is the disk thread that has so many.
     command.args(["-f", "-o", "/dev/null", "-e", "trace=fdatasync"]);
     command.args(["-e", "inject=fdatasync:error=EIO:when=60+"]);
@@ -100,12 +99,9 @@ fn a_failed_sync_ends_the_process_within_a_second_and_nothing_is_acknowledged_af
 
 #[test]
 fn a_disk_that_hangs_ends_the_process_with_one_line() {
-    if !has_strace() {
-        return;
-    }
     let mut node = Node::single(&["--disk-stall-timeout", "1000"]);
     let inner = node.command();
-    let mut command = Command::new("strace");
+    let mut command = strace();
     command.args(["-f", "-o", "/dev/null", "-e", "trace=fdatasync"]);
     command.args(["-e", "inject=fdatasync:delay_enter=8000000:when=60+"]);
     command.arg(inner.get_program()).args(inner.get_args());
@@ -137,6 +133,33 @@ fn a_disk_that_hangs_ends_the_process_with_one_line() {
     let logged = dump::publishes(node.dir(), "a").into_iter();
     let logged: Vec<String> = logged.map(|logged| logged.payload).collect();
     assert!(logged.starts_with(&acknowledged));
+}
+
+#[test]
+fn a_second_signal_ends_a_stop_that_waits_for_the_disk() {
+    let mut node = Node::single(&["--disk-stall-timeout", "0"]);
+    let inner = node.command();
+    let mut command = strace();
+    command.args(["-f", "-o", "/dev/null", "-e", "trace=fdatasync"]);
+    command.args(["-e", "inject=fdatasync:delay_enter=12000000:when=60+"]);
+    command.arg(inner.get_program()).args(inner.get_args());
+    node.spawn_command(command);
+    node.wait_ready();
+    // Not that of strace, which passes no signals on.
+    let id = node.info("process_id").and_then(|id| id.parse().ok());
+    let node_process = Pid::from_raw(id.expect("a number")).expect("a process");
+    let terminate = || kill_process(node_process, Signal::TERM).expect("it is there");
+    let mut client = RawClient::connect(node.port, node::REPLY_TIMEOUT);
+    // The first that hangs is answered after `write-timeout`, long before its sync is done.
+    let publish: [&[u8]; 3] = [b"PUBLISH", b"a", b"x"];
+    let hangs = (0..ATTEMPTS).any(|_| !client.ask(&publish).starts_with(':'));
+    assert!(hangs, "no sync has hung in {ATTEMPTS} publishes");
+    drop(client);
+    terminate();
+    node.wait_log(&["closed all clients"]);
+    terminate();
+    node.wait_log(&["stopping at once", "SIGTERM"]);
+    assert_eq!(node.wait_exit().code(), Some(1));
 }
 
 /// The largest file of the log with the suffix.

@@ -1,8 +1,15 @@
 //! How much waits for each connection: counted by the node, which adds, and by the connection, which subtracts.
 
+#[cfg(feature = "loom")]
+use loom::sync::Arc;
+#[cfg(feature = "loom")]
+use loom::sync::atomic::{AtomicU64, Ordering};
 use std::fmt;
+#[cfg(not(feature = "loom"))]
+use std::sync::Arc;
+use std::sync::OnceLock;
+#[cfg(not(feature = "loom"))]
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
 
 /// Set while the node waits for the queue to drain. In the same word as the count, so that of the node's look at the
 /// count and the connection's last subtraction one is the first, and a wake-up cannot get lost between them.
@@ -91,6 +98,64 @@ impl QueuedBytes {
 impl fmt::Debug for QueuedBytes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("QueuedBytes").field(&self.get()).finish()
+    }
+}
+
+/// `cargo nextest run --release -p corgi-node --lib --features loom interleavings`: in every order in which two threads
+/// can run, and with every value that a processor may let them see.
+#[cfg(all(test, feature = "loom"))]
+mod interleavings {
+    use super::*;
+
+    #[test]
+    fn a_queue_that_drains_is_told_of_once() {
+        loom::model(|| {
+            let queue = QueuedBytes::default();
+            queue.join(Total::default());
+            queue.add(2);
+            let connection = queue.clone();
+            let connection = loom::thread::spawn(move || [connection.sub(1), connection.sub(1)]);
+            let at_once = queue.drained_or_watch(1);
+            let told = connection.join().expect("it ends");
+            let told = told.iter().filter(|told| **told).count();
+            assert!(at_once || told == 1, "the node would wait for ever");
+            assert!(told <= 1, "told {told} times");
+            assert_eq!(queue.get(), 0);
+        });
+    }
+
+    #[test]
+    fn a_level_that_is_raised_counts_at_once() {
+        loom::model(|| {
+            let queue = QueuedBytes::default();
+            queue.join(Total::default());
+            queue.add(2);
+            let connection = queue.clone();
+            let connection = loom::thread::spawn(move || connection.sub(1));
+            let at_once = queue.drained_or_watch(0) || queue.drained_or_watch(1);
+            let told = connection.join().expect("it ends");
+            assert!(at_once || told, "the node would wait for ever");
+        });
+    }
+
+    #[test]
+    fn the_total_is_nothing_when_all_is_written() {
+        loom::model(|| {
+            let total = Total::default();
+            let threads = [1, 2].map(|bytes| {
+                let queue = QueuedBytes::default();
+                queue.join(total.clone());
+                queue.add(bytes);
+                loom::thread::spawn(move || {
+                    let _nobody_watches = queue.sub(1);
+                    queue.leave();
+                })
+            });
+            for thread in threads {
+                thread.join().expect("it ends");
+            }
+            assert_eq!(total.get(), 0);
+        });
     }
 }
 

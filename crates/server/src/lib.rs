@@ -51,8 +51,10 @@
 //! | [`logging`] | the drain |
 //! | `facts` | what `INFO` shows of the process |
 //! | `files` | the limit of open files, and how many clients it leaves room for |
+//! | `secret_file` | files that hold secrets, and who may read them |
 //! | `space` | the free space of the disk |
 //! | `local` | who is connected, what commands took: what only the process can answer |
+//! | `sync` | locks that a test can take apart |
 //! | `stop` | signals, the last words of a process |
 //!
 //! # What it deliberately does not do
@@ -71,13 +73,17 @@ mod core;
 mod disk;
 mod facts;
 mod files;
+#[cfg(all(test, feature = "shuttle"))]
+mod interleavings;
 mod local;
 pub mod logging;
 pub mod peers;
 mod readers;
 mod run;
+mod secret_file;
 mod space;
 mod stop;
+mod sync;
 mod upkeep;
 
 pub use run::{Ended, dump_log, run};

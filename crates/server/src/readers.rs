@@ -4,7 +4,7 @@
 //! as there are threads, so that the queue is short.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use anyhow::Context;
@@ -12,25 +12,38 @@ use corgi_consensus::storage::LogReader;
 use corgi_node::LogRead;
 
 use crate::core::Core;
+use crate::sync::{Condvar, Mutex, MutexGuard};
 
 const UNPOISONED: &str = "a panic ends the process, so nobody sees a poisoned lock";
 
 /// Reads that wait for a thread.
-#[derive(Debug, Default)]
-pub(crate) struct ReadQueue {
-    state: Mutex<State>,
+#[derive(Debug)]
+pub(crate) struct ReadQueue<T = LogRead> {
+    state: Mutex<State<T>>,
     news: Condvar,
 }
 
-#[derive(Debug, Default)]
-struct State {
-    reads: VecDeque<LogRead>,
+#[derive(Debug)]
+struct State<T> {
+    reads: VecDeque<T>,
     closed: bool,
 }
 
-impl ReadQueue {
+impl<T> Default for ReadQueue<T> {
+    fn default() -> Self {
+        Self {
+            state: Mutex::new(State {
+                reads: VecDeque::new(),
+                closed: false,
+            }),
+            news: Condvar::new(),
+        }
+    }
+}
+
+impl<T> ReadQueue<T> {
     /// Appends. Call [`ReadQueue::wake`] afterwards, with no lock held.
-    pub(crate) fn push(&self, reads: Vec<LogRead>) {
+    pub(crate) fn push(&self, reads: Vec<T>) {
         if !reads.is_empty() {
             self.lock().reads.extend(reads);
         }
@@ -49,7 +62,8 @@ impl ReadQueue {
         self.news.notify_all();
     }
 
-    fn take(&self) -> Option<LogRead> {
+    /// Waits for a read and takes it; `None` once the queue is closed.
+    pub(crate) fn take(&self) -> Option<T> {
         let mut state = self.lock();
         while !state.closed {
             if let Some(read) = state.reads.pop_front() {
@@ -60,7 +74,7 @@ impl ReadQueue {
         None
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, State<T>> {
         self.state.lock().expect(UNPOISONED)
     }
 }

@@ -39,7 +39,7 @@ use crate::peers::join::{self, Waiting};
 use crate::peers::{PeerSettings, Peers};
 use crate::readers::{self, ReadQueue};
 use crate::space::{Space, SpaceWatch};
-use crate::stop::{Signals, Stop, StopReason, disk_failed, exit_at_once};
+use crate::stop::{Stop, StopReason, disk_failed, watch_signals};
 use crate::upkeep::{self, Task, Upkeep};
 
 type ServerCore = Core<RocksLogReader>;
@@ -75,7 +75,16 @@ pub fn run(
     let reads = Arc::<ReadQueue>::default();
     let mut opened = open_folder(config, log)?;
     let peer_listeners = bind_peers(config)?;
-    if waits_to_join(config, &opened) && !join(config, &mut opened, &peer_listeners, log)? {
+    watch_signals(stop.clone(), log)?;
+    if waits_to_join(config, &opened)
+        && !join(
+            config,
+            &mut opened,
+            &peer_listeners,
+            &mut stop_requests,
+            log,
+        )?
+    {
         return Ok(Ended::Orderly);
     }
     let users = Users::new(config.users());
@@ -122,7 +131,7 @@ pub fn run(
     let worker = Worker::new(folder, config.log_retain_bytes, steps);
     let disk = disk_thread(worker, space.clone(), &core, &queue, &config.dir, log)?;
     let all_channels = config.acl_all_channels;
-    let users_file = UsersFile::new(config.aclfile.clone(), users.clone(), all_channels);
+    let users_file = UsersFile::new(config.aclfile.clone(), users.clone(), all_channels, log);
     let live = Live::new(config.clone(), config_file.clone());
     let process = process(config, config_file, log_bytes)?;
     let local = Arc::new(Local::new(process, users_file, live, level, stop));
@@ -151,15 +160,20 @@ pub fn run(
         log,
     };
     let runtime = client_runtime()?;
-    let reason = runtime.block_on(serving.serve(client_listeners, &mut stop_requests))?;
+    let reason =
+        runtime.block_on(serving.serve(client_listeners, &mut stop_requests, &stop_raft))?;
     runtime.shutdown_background();
-    drop(space);
     stop_raft.send_replace(true);
     raft.join().expect("a panic ends the process");
     if reason == StopReason::Hangs {
-        // The disk thread will not end, and all sockets are closed.
-        std::process::abort();
+        // All sockets are closed: the thread that asked sees this, and ends the process. Nothing more is done here,
+        // because whatever asks the disk will not return, and that may be the log too.
+        drop(stop_requests);
+        loop {
+            std::thread::park();
+        }
     }
+    drop(space);
     reads.close();
     for reader in readers {
         reader.join().expect("a panic ends the process");
@@ -245,6 +259,7 @@ fn join(
     config: &Config,
     opened: &mut Opened,
     listeners: &[std::net::TcpListener],
+    stop_requests: &mut mpsc::UnboundedReceiver<StopReason>,
     log: &Logger,
 ) -> anyhow::Result<bool> {
     let identity = opened.dir.identity();
@@ -256,13 +271,12 @@ fn join(
     let runtime = Builder::new_current_thread().enable_all().build();
     let runtime = runtime.context("wait to be let into a cluster")?;
     let taken = runtime.block_on(async {
-        let mut signals = Signals::new().context("listen for signals")?;
         tokio::select! {
             taken = join::wait(&waiting, listeners, log) => {
                 taken.map(Some).context("wait to be let into a cluster")
             }
-            name = signals.next() => {
-                info!(log, "stopping"; "signal" => name);
+            Some(reason) = stop_requests.recv() => {
+                say(&reason, log);
                 Ok(None)
             }
         }
@@ -533,45 +547,31 @@ impl Serving<'_> {
         self,
         bound: Vec<Bound>,
         stop_requests: &mut mpsc::UnboundedReceiver<StopReason>,
+        stop_raft: &watch::Sender<bool>,
     ) -> anyhow::Result<StopReason> {
-        let mut signals = Signals::new().context("listen for signals")?;
         let mut clients = self.accept(bound)?;
-        let mut reason = tokio::select! {
-            name = signals.next() => StopReason::Signal(name),
-            Some(reason) = stop_requests.recv() => reason,
-        };
-        self.say(&reason);
-        let log = self.log.clone();
-        tokio::spawn(async move {
-            let name = signals.next().await;
-            exit_at_once(&log, name);
-        });
+        let asked = stop_requests.recv().await;
+        let mut reason = asked.context("wait to be asked to stop")?;
+        say(&reason, self.log);
         clients.stop_accepting();
         if matches!(reason, StopReason::Signal(_)) {
             tokio::select! {
                 () = self.hand_over() => {}
                 Some(worse) = stop_requests.recv() => {
-                    self.say(&worse);
+                    say(&worse, self.log);
                     reason = worse;
                 }
             }
         }
-        clients.stop().await;
-        info!(self.log, "closed all clients");
-        Ok(reason)
-    }
-
-    fn say(&self, reason: &StopReason) {
-        match reason {
-            StopReason::Signal(name) => info!(self.log, "stopping"; "signal" => name),
-            StopReason::Removed(text) => {
-                warn!(self.log, "removed from the cluster, stopping"; "reason" => text);
-            }
-            StopReason::Fatal(text) => {
-                crit!(self.log, "the node cannot go on, stopping"; "error" => text);
-            }
-            StopReason::Hangs => {}
+        if reason == StopReason::Hangs {
+            // Whoever is elected instead should not have to wait for our clients.
+            stop_raft.send_replace(true);
         }
+        clients.stop().await;
+        if reason != StopReason::Hangs {
+            info!(self.log, "closed all clients");
+        }
+        Ok(reason)
     }
 
     fn accept(&self, bound: Vec<Bound>) -> anyhow::Result<Clients> {
@@ -630,6 +630,20 @@ impl Serving<'_> {
     }
 }
 
+fn say(reason: &StopReason, log: &Logger) {
+    match reason {
+        StopReason::Signal(name) => info!(log, "stopping"; "signal" => name),
+        StopReason::Removed(text) => {
+            warn!(log, "removed from the cluster, stopping"; "reason" => text);
+        }
+        StopReason::Fatal(text) => {
+            crit!(log, "the node cannot go on, stopping"; "error" => text);
+        }
+        // It is said where it does not keep others waiting: the log may be on the disk that hangs.
+        StopReason::Hangs => {}
+    }
+}
+
 /// Prints the log of a stopped node.
 ///
 /// # Errors
@@ -659,5 +673,7 @@ mod tests {
         assert_eq!(how_it_ended(signal(), &mut later, &log), Ended::Failed);
         let fatal = StopReason::Fatal("damaged".to_owned());
         assert_eq!(how_it_ended(fatal, &mut later, &log), Ended::Failed);
+        stop.request(signal());
+        assert_eq!(how_it_ended(signal(), &mut later, &log), Ended::Orderly);
     }
 }

@@ -241,6 +241,39 @@ fn with_few_files_there_are_few_clients_and_the_node_goes_on() {
 }
 
 #[test]
+fn a_flood_of_the_peer_port_takes_no_files_from_the_log() {
+    const CONNECTIONS: usize = 300;
+    let (_parent, dir) = data();
+    let mut node = Node::spawn_with_few_files(&dir, 200);
+    node.wait_until_it_serves();
+    let mut clients: Vec<Client> = (0..30).map(|_| node.connect()).collect();
+    let payload = "x".repeat(1 << 20);
+    let publish = format!(
+        "*3\r\n$7\r\nPUBLISH\r\n$1\r\na\r\n${}\r\n{payload}\r\n",
+        payload.len()
+    );
+    for _ in 0..10 {
+        // All are there when it goes on: nothing that they wait for comes between two accepts.
+        node.signal("STOP");
+        let strangers: Vec<_> = (0..CONNECTIONS)
+            .filter_map(|_| Client::try_connect(node.peer_port))
+            .collect();
+        assert!(strangers.len() > 200, "{}", strangers.len());
+        node.signal("CONT");
+        // Enough for new files of the log.
+        for _ in 0..15 {
+            assert_eq!(clients[0].try_ask(&publish).as_deref(), Some(":0"));
+        }
+    }
+    for client in &mut clients {
+        assert_eq!(client.try_ask("PING\r\n").as_deref(), Some("+PONG"));
+    }
+    assert!(!node.log().contains("cannot accept"), "{}", node.log());
+    node.signal("TERM");
+    assert_eq!(node.ended().code(), Some(0));
+}
+
+#[test]
 fn too_few_files_for_any_client_are_refused_at_the_start() {
     let (_parent, dir) = data();
     let mut node = Node::spawn_with_few_files(&dir, 100);

@@ -45,6 +45,11 @@ impl Output {
             .len
             .checked_sub(written)
             .expect("no more is consumed than was there");
+        if self.len == 0 {
+            // What has grown for many replies is not kept by one that waits for a client to say more.
+            *self = Self::default();
+            return;
+        }
         self.seal();
         while written > 0 {
             let front = self.chunks.front_mut().expect("len counts the chunks");
@@ -108,6 +113,18 @@ mod tests {
         assert_eq!(chunks[1].as_ptr(), large.as_ptr(), "not copied");
         assert_eq!(chunks[2], "c");
         assert!(output.is_empty());
+    }
+
+    #[test]
+    fn what_is_empty_holds_no_memory() {
+        let mut output = Output::default();
+        for _ in 0..1000 {
+            output.push(Bytes::from_static(b"a reply"));
+        }
+        let all = output.chunks().iter().map(Bytes::len).sum();
+        output.consume(all);
+        assert!(output.is_empty() && output.chunks().is_empty());
+        assert_eq!((output.open.capacity(), output.chunks.capacity()), (0, 0));
     }
 
     #[test]

@@ -5,8 +5,9 @@
 //! only wait for that lock.
 
 use corgi_session::Told;
-use std::sync::{Mutex, MutexGuard};
 use tokio::sync::Notify;
+
+use crate::sync::{Mutex, MutexGuard};
 
 /// A queue from the node to one connection. One task takes from it; anybody may push.
 ///

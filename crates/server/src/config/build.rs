@@ -4,6 +4,7 @@ use super::options::{self, Value};
 use super::raw::{Origin, Problem, RawConfig};
 use super::values::{OutputLimit, OutputLimits, PubsubOutput, bare, member, output_limits, shown};
 use super::{Allowed, BindAddr, Config, LogFormat, Secret};
+use crate::secret_file;
 use bytes::Bytes;
 use corgi_base::NodeId;
 use corgi_node::InitialMember;
@@ -287,8 +288,13 @@ impl Builder {
                 );
             }
             let name = path.display().to_string();
-            let read = std::fs::read(path).map_err(|error| format!("cannot read {name}: {error}"));
-            match read.and_then(|text| Acl::from_file(&name, &text, all_channels)) {
+            let read =
+                secret_file::read(path).map_err(|error| format!("cannot read {name}: {error}"));
+            let found = read.and_then(|read| {
+                self.warnings.extend(read.warning(&name));
+                Acl::from_file(&name, &read.text, all_channels)
+            });
+            match found {
                 Ok(found) => users.extend(found),
                 Err(text) => self.problem("aclfile", text),
             }
@@ -530,6 +536,7 @@ impl Builder {
     }
 
     fn cautions(&mut self, config: &Config) {
+        self.warnings.extend(self.raw.files_readable_by_others());
         let open = config.peer_port != 0 && config.peer_bind.iter().any(|addr| !addr.is_loopback());
         if open && config.cluster_secret.is_empty() {
             self.warnings.push(

@@ -6,8 +6,11 @@
 
 use super::options::{self, Kind, OptionSpec};
 use super::split::split_args;
+use crate::secret_file;
 use std::collections::BTreeMap;
 use std::fmt;
+use std::fs::File;
+use std::io::{self, Read as _};
 use std::path::Path;
 
 /// Deeper than this, files include each other in circles.
@@ -70,6 +73,8 @@ pub(crate) struct Setting {
 pub struct RawConfig {
     settings: Vec<Setting>,
     problems: Vec<Problem>,
+    /// The permissions of each file that was read.
+    modes: BTreeMap<String, u32>,
 }
 
 impl fmt::Debug for RawConfig {
@@ -166,10 +171,31 @@ impl RawConfig {
             .filter(move |setting| setting.spec.name == name)
     }
 
+    /// Returns a warning for each file that sets a secret and that others may read.
+    pub(crate) fn files_readable_by_others(&self) -> Vec<String> {
+        let secret = |setting: &&Setting| {
+            // Rules of users have passwords.
+            setting.spec.kind == Kind::Secret || setting.spec.name == "user"
+        };
+        let mut warnings = BTreeMap::new();
+        for setting in self.settings.iter().filter(secret) {
+            if let Origin::Line { file, .. } = &setting.origin
+                && let Some(mode) = self.modes.get(file)
+                && let Some(warning) = secret_file::warning(file, *mode)
+            {
+                warnings.insert(file, warning);
+            }
+        }
+        warnings.into_values().collect()
+    }
+
     fn read_file(&mut self, path: &Path, from: Option<Origin>, depth: usize) {
         let name = path.display().to_string();
-        match std::fs::read(path) {
-            Ok(text) => self.read_text(&name, &text, depth),
+        match read(path) {
+            Ok((text, mode)) => {
+                self.modes.insert(name.clone(), mode);
+                self.read_text(&name, &text, depth);
+            }
             Err(err) => {
                 self.add_problem(
                     from,
@@ -241,4 +267,13 @@ impl RawConfig {
         let text = format!("unknown option '{}'{hint}", name.escape_debug());
         self.add_problem(Some(origin), text);
     }
+}
+
+/// Returns what is in a file, and its permissions.
+fn read(path: &Path) -> io::Result<(Vec<u8>, u32)> {
+    let mut file = File::open(path)?;
+    let mode = secret_file::mode(&file)?;
+    let mut text = Vec::new();
+    file.read_to_end(&mut text)?;
+    Ok((text, mode))
 }

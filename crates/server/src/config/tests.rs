@@ -324,6 +324,53 @@ fn output_limits_are_given_class_by_class() {
 }
 
 #[test]
+fn a_file_with_secrets_that_others_may_read_is_named_with_its_mode() {
+    let dir = tempfile::tempdir().unwrap();
+    let chmod = |path: &str, mode: u32| {
+        let permissions = std::os::unix::fs::PermissionsExt::from_mode(mode);
+        std::fs::set_permissions(path, permissions).unwrap();
+    };
+    let warned = |file: &str, mode: u32| {
+        chmod(file, mode);
+        let warnings = config(&[file]).unwrap().warnings().to_vec();
+        let expected = format!("(mode 0{mode:o})");
+        assert!(warnings.len() <= 1, "{warnings:?}");
+        let named = |warning: &String| warning.contains(&expected) && !warning.contains("hunter2");
+        warnings.iter().all(named) && !warnings.is_empty()
+    };
+    let plain = write(dir.path(), "plain.conf", "port 1000");
+    assert!(!warned(&plain, 0o644), "it holds no secret");
+    for line in [
+        "requirepass hunter2\ncluster-secret hunter2",
+        "cluster-secret hunter2",
+        "user bob on >hunter2 +@all",
+    ] {
+        let conf = write(dir.path(), "corgi.conf", line);
+        assert!(warned(&conf, 0o644) && !warned(&conf, 0o640), "{line}");
+        let outer = format!("port 1000\ninclude {conf}");
+        let outer = write(dir.path(), "outer.conf", &outer);
+        chmod(&conf, 0o604);
+        assert!(warned(&outer, 0o604), "the one that is included");
+        chmod(&conf, 0o600);
+        assert!(!warned(&outer, 0o604), "the other holds no secret");
+    }
+    let acl = write(
+        dir.path(),
+        "users.acl",
+        "user bob on >hunter2 ~* &* +@all\n",
+    );
+    chmod(&acl, 0o666);
+    let config = config(&["--aclfile", &acl]).unwrap();
+    let warnings = config.warnings();
+    assert!(
+        warnings.len() == 1 && warnings[0].contains("users.acl") && warnings[0].contains("0666"),
+        "{warnings:?}"
+    );
+    let found = problems(&["--aclfile", "/dev/zero"]);
+    assert!(found[0].contains("not a regular file"), "{found:?}");
+}
+
+#[test]
 fn no_limit_for_subscribers_is_possible_and_said() {
     let none = ["--client-output-buffer-limit", "pubsub 0 0 0"];
     let one = config(&none).unwrap();

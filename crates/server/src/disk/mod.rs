@@ -379,7 +379,8 @@ impl<D: Disk> Worker<D> {
             self.grown_bytes += bytes;
             if self.grown_bytes >= LOOK_AFTER_BYTES {
                 self.grown_bytes = 0;
-                tell(Event::Grown);
+                // A look at the disk can hang as a write can.
+                self.steps.during(|| tell(Event::Grown));
             }
             tell(Event::Persisted(group.tokens));
             self.unmarked_since.get_or_insert_with(Instant::now);

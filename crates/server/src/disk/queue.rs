@@ -4,8 +4,9 @@
 //! them; the thread is woken after that lock is released. Its length is bounded by the node, which
 //! limits the batches that are under way and the bytes that a leader may hold uncommitted.
 
-use std::sync::{Condvar, Mutex, MutexGuard};
 use std::time::Instant;
+
+use crate::sync::{Condvar, Mutex, MutexGuard};
 
 /// A queue from many threads to one.
 #[derive(Debug)]

@@ -133,7 +133,7 @@ impl Local {
             LocalAsk::Debug(words) => return self.debug(me, &words),
             LocalAsk::LastSave => number(self.last_save()),
             LocalAsk::Latency(ask) => self.took_long(ask),
-            LocalAsk::LoadUsers => match self.users_file.load() {
+            LocalAsk::LoadUsers => match waiting(|| self.users_file.load()) {
                 Ok(users) => return Answer::Node(UsersAsk::Replace(users)),
                 Err(reply) => reply,
             },
@@ -142,7 +142,7 @@ impl Local {
                 self.saved.store(unix_time().as_secs(), Ordering::Relaxed);
                 Reply::Simple(Bytes::from_static(text.as_bytes()))
             }
-            LocalAsk::SaveUsers => self.users_file.save(),
+            LocalAsk::SaveUsers => waiting(|| self.users_file.save()),
             LocalAsk::Shutdown => {
                 self.stop.request(StopReason::Signal("SHUTDOWN"));
                 return Answer::Never;
@@ -309,6 +309,11 @@ fn require_pass(password: &Bytes) -> UsersAsk {
 
 fn number(n: u64) -> Reply {
     Reply::Integer(i64::try_from(n).unwrap_or(i64::MAX))
+}
+
+/// Does something that waits for the disk: the other connections of this thread go to another one meanwhile.
+fn waiting<T>(work: impl FnOnce() -> T) -> T {
+    tokio::task::block_in_place(work)
 }
 
 /// Returns the time since 1970; a clock set before that is as wrong as one at it.

@@ -5,8 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -15,8 +14,13 @@ use corgi_session::{ClientFilter, Pause, View};
 
 use super::line;
 use crate::clients::Outbox;
+use crate::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use crate::sync::{Mutex, MutexGuard};
 
 const UNPOISONED: &str = "a panic ends the process, so nobody sees a poisoned lock";
+
+/// What all clients together may hold that have not shown a password yet: whoever reaches the port can be many of them.
+const STRANGERS_HELD_MAX: u64 = 32 << 20;
 
 /// Where a connection comes from and goes to.
 #[derive(Clone, Debug, Default)]
@@ -64,10 +68,40 @@ pub(crate) struct Entry {
     pub(crate) since: Instant,
     seen: Mutex<Option<Seen>>,
     killed: AtomicBool,
-    /// What it has sent and is not executed, as it last said.
-    held: AtomicU64,
+    /// What it last said that it holds.
+    held: AtomicHolding,
     outbox: Arc<Outbox>,
     feed: Mutex<Feed>,
+}
+
+/// What a client has sent and is not executed. Of a stranger, who has not shown a password that is needed, what it does
+/// not read counts too.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Holding {
+    bytes: u64,
+    stranger: bool,
+}
+
+/// A [`Holding`] that is exchanged as a whole: its bytes, twice, plus whether it is a stranger's.
+#[derive(Debug, Default)]
+struct AtomicHolding(AtomicU64);
+
+impl AtomicHolding {
+    fn get(&self) -> Holding {
+        Self::unpack(self.0.load(Ordering::Relaxed))
+    }
+
+    fn swap(&self, new: Holding) -> Holding {
+        let new = (new.bytes << 1) | u64::from(new.stranger);
+        Self::unpack(self.0.swap(new, Ordering::Relaxed))
+    }
+
+    fn unpack(packed: u64) -> Holding {
+        Holding {
+            bytes: packed >> 1,
+            stranger: packed & 1 == 1,
+        }
+    }
 }
 
 /// Lines that a monitor has not taken yet.
@@ -86,6 +120,22 @@ impl Entry {
     /// Returns what was written down last; `None` before the first turn.
     pub(crate) fn seen(&self) -> Option<Seen> {
         self.seen.lock().expect(UNPOISONED).clone()
+    }
+
+    /// What it holds if it has sent so much that is not executed.
+    fn holding(&self, bytes: u64) -> Holding {
+        let seen = self.seen.lock().expect(UNPOISONED);
+        let view = seen.as_ref().map(|seen| &seen.view);
+        match view.filter(|view| !view.authenticated) {
+            Some(view) => Holding {
+                bytes: bytes.saturating_add(view.output as u64),
+                stranger: true,
+            },
+            None => Holding {
+                bytes,
+                stranger: false,
+            },
+        }
     }
 
     /// Whether the connection is to end at once.
@@ -138,8 +188,9 @@ pub(crate) struct Registry {
     started: Instant,
     /// The end of the pause in microseconds since the start, twice, plus whether all commands wait; 0 for none.
     pause: AtomicU64,
-    /// What all have sent and is not executed, and how much that may be.
+    /// What all hold, how much of it strangers do, and how much all may hold.
     held: AtomicU64,
+    held_by_strangers: AtomicU64,
     held_max: AtomicU64,
     evicted: AtomicU64,
 }
@@ -154,6 +205,7 @@ impl Registry {
             started: Instant::now(),
             pause: AtomicU64::new(0),
             held: AtomicU64::new(0),
+            held_by_strangers: AtomicU64::new(0),
             held_max: AtomicU64::new(u64::MAX),
             evicted: AtomicU64::new(0),
         }
@@ -167,7 +219,7 @@ impl Registry {
             since: Instant::now(),
             seen: Mutex::default(),
             killed: AtomicBool::new(false),
-            held: AtomicU64::new(0),
+            held: AtomicHolding::default(),
             outbox,
             feed: Mutex::default(),
         });
@@ -178,7 +230,7 @@ impl Registry {
     /// Forgets a client.
     pub(crate) fn leave(&self, entry: &Arc<Entry>) {
         self.lock().remove(&entry.id);
-        self.change_held(entry, 0);
+        self.change_held(entry, Holding::default());
         self.set_monitor(entry, false);
     }
 
@@ -193,34 +245,58 @@ impl Registry {
     }
 
     /// Takes note of what a client has sent and is not executed. If all together hold too much, those that hold most
-    /// are closed, as in Redis, but for those with `CLIENT NO-EVICT ON`; strangers before all others.
+    /// are closed, as in Redis, but for those with `CLIENT NO-EVICT ON`; and strangers go before anybody who has shown
+    /// a password. Strangers are closed too when they alone hold more than [`STRANGERS_HELD_MAX`].
     pub(crate) fn holds(&self, entry: &Entry, bytes: u64) {
-        if entry.killed() || !self.change_held(entry, bytes) {
+        if entry.killed() || !self.change_held(entry, entry.holding(bytes)) {
             return;
         }
-        while self.held.load(Ordering::Relaxed) > self.held_max.load(Ordering::Relaxed) {
-            let protected = |entry: &Entry| entry.seen().is_some_and(|seen| seen.view.no_evict);
-            let all = self.all().into_iter();
-            let may_go = all.filter(|entry| !entry.killed() && !protected(entry));
-            let held = |entry: &Arc<Entry>| entry.held.load(Ordering::Relaxed);
-            let stranger =
-                |entry: &Entry| entry.seen().is_some_and(|seen| !seen.view.authenticated);
-            let holding = may_go.filter(|entry| held(entry) > 0);
-            let Some(largest) = holding.max_by_key(|entry| (stranger(entry), held(entry))) else {
-                return;
-            };
-            largest.kill();
-            self.change_held(&largest, 0);
-            self.evicted.fetch_add(1, Ordering::Relaxed);
+        let beyond = |held: &AtomicU64, max| held.load(Ordering::Relaxed) > max;
+        while beyond(&self.held_by_strangers, STRANGERS_HELD_MAX) {
+            if !self.evict_largest(true) {
+                break;
+            }
+        }
+        while beyond(&self.held, self.held_max.load(Ordering::Relaxed)) {
+            if !self.evict_largest(true) && !self.evict_largest(false) {
+                break;
+            }
         }
     }
 
-    /// Returns whether it has become more.
-    fn change_held(&self, entry: &Entry, bytes: u64) -> bool {
-        let before = entry.held.swap(bytes, Ordering::Relaxed);
-        self.held
-            .fetch_add(bytes.wrapping_sub(before), Ordering::Relaxed);
-        bytes > before
+    /// Closes the client that holds most, among the strangers or among the others; false if none of them may go.
+    fn evict_largest(&self, strangers: bool) -> bool {
+        let protected = |entry: &Entry| entry.seen().is_some_and(|seen| seen.view.no_evict);
+        let all = self
+            .all()
+            .into_iter()
+            .map(|entry| (entry.held.get(), entry));
+        let largest = all
+            .filter(|(held, entry)| held.stranger == strangers && held.bytes > 0 && !entry.killed())
+            .filter(|(_, entry)| strangers || !protected(entry))
+            .max_by_key(|(held, _)| held.bytes);
+        let Some((_, largest)) = largest else {
+            return false;
+        };
+        largest.kill();
+        self.change_held(&largest, Holding::default());
+        self.evicted.fetch_add(1, Ordering::Relaxed);
+        true
+    }
+
+    /// Returns whether it has become more, in the whole or as a stranger's.
+    fn change_held(&self, entry: &Entry, new: Holding) -> bool {
+        let before = entry.held.swap(new);
+        if new == before {
+            return false;
+        }
+        let change = |sum: &AtomicU64, before: u64, now: u64| {
+            sum.fetch_add(now.wrapping_sub(before), Ordering::Relaxed);
+            now > before
+        };
+        let strangers = |held: Holding| if held.stranger { held.bytes } else { 0 };
+        let more = change(&self.held, before.bytes, new.bytes);
+        change(&self.held_by_strangers, strangers(before), strangers(new)) || more
     }
 
     /// Returns all clients, oldest first.
@@ -312,9 +388,28 @@ impl Registry {
     }
 }
 
+#[cfg(all(test, feature = "shuttle"))]
+mod interleavings;
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use corgi_session::{Env, Session};
+
+    /// Whether the client of this number has shown a password, and how much output it leaves unread.
+    fn seen(entry: &Entry, authenticated: bool, output: usize) {
+        let mut view = Session::new(entry.id, Arc::new(Env::default())).view();
+        view.authenticated = authenticated;
+        view.output = output;
+        entry.see(Seen {
+            view,
+            last_input: entry.since,
+            input: 0,
+            input_capacity: 0,
+            bytes_in: 0,
+            bytes_out: 0,
+        });
+    }
 
     #[test]
     fn a_pause_is_made_no_shorter_and_no_milder_while_it_holds() {
@@ -339,6 +434,24 @@ mod tests {
     }
 
     #[test]
+    fn of_pauses_at_the_same_time_the_longest_holds() {
+        let registry = Registry::new();
+        let now = registry.started;
+        let pause = |first: u64| {
+            for k in 0..20_000 {
+                let length = Duration::from_millis(1_000 + 2 * k + first);
+                registry.pause(length, Pause::Writes, now);
+                let (_, end) = registry.paused(now);
+                assert!(end >= Some(now + length), "{end:?} for {length:?}");
+            }
+        };
+        std::thread::scope(|scope| {
+            scope.spawn(|| pause(0));
+            scope.spawn(|| pause(1));
+        });
+    }
+
+    #[test]
     fn those_that_hold_most_are_closed_when_all_hold_too_much() {
         let registry = Registry::new();
         registry.set_held_max(100);
@@ -360,6 +473,53 @@ mod tests {
         assert!(small.killed());
         assert_eq!(registry.evicted(), 2);
         assert_eq!(registry.held.load(Ordering::Relaxed), 0);
+    }
+
+    #[test]
+    fn strangers_are_closed_before_anybody_with_a_password() {
+        let registry = Registry::new();
+        registry.set_held_max(100);
+        let enter = |id| registry.enter(ClientId(id), Ends::default(), Arc::default());
+        let (publisher, stranger, other) = (enter(1), enter(2), enter(3));
+        seen(&publisher, true, 1000);
+        seen(&stranger, false, 5);
+        seen(&other, false, 0);
+        registry.holds(&publisher, 80);
+        registry.holds(&stranger, 10);
+        registry.holds(&other, 5);
+        assert_eq!(registry.held.load(Ordering::Relaxed), 100);
+        registry.holds(&publisher, 81);
+        assert!(stranger.killed() && !other.killed() && !publisher.killed());
+        registry.holds(&publisher, 95);
+        assert!(!other.killed());
+        registry.holds(&other, 6);
+        assert!(other.killed() && !publisher.killed());
+        registry.holds(&publisher, 101);
+        assert!(publisher.killed(), "nobody else is left");
+    }
+
+    #[test]
+    fn all_strangers_together_hold_little() {
+        let registry = Registry::new();
+        let enter = |id| registry.enter(ClientId(id), Ends::default(), Arc::default());
+        let publisher = enter(0);
+        seen(&publisher, true, 0);
+        registry.holds(&publisher, 10 * STRANGERS_HELD_MAX);
+        let strangers: Vec<_> = (1..=5000).map(enter).collect();
+        let held = || registry.held_by_strangers.load(Ordering::Relaxed);
+        for stranger in &strangers {
+            seen(stranger, false, 0);
+            registry.holds(stranger, 160 << 10);
+            assert!(held() <= STRANGERS_HELD_MAX);
+        }
+        assert!(held() > STRANGERS_HELD_MAX / 2 && !publisher.killed());
+        let mut left = strangers.iter().filter(|entry| !entry.killed());
+        let known = left.next().expect("not all are closed");
+        seen(known, true, 0);
+        registry.holds(known, 2 * STRANGERS_HELD_MAX);
+        assert!(!known.killed(), "it is none any more");
+        strangers.iter().for_each(|entry| registry.leave(entry));
+        assert_eq!(held(), 0);
     }
 
     #[test]

@@ -89,13 +89,11 @@ impl Accepted {
 pub(super) async fn run(listener: TcpListener, shared: Arc<Shared>) {
     let mut connections = JoinSet::new();
     loop {
+        let room = shared.pending.room().await;
         match listener.accept().await {
             Ok((stream, addr)) => {
-                let ticket = shared.pending.enter(addr.ip());
+                let ticket = shared.pending.enter(addr.ip(), room);
                 connections.spawn(serve(Arc::clone(&shared), stream, addr, ticket));
-                // So that whoever had to go for it has closed its socket before the next one is taken: however many
-                // come at once, few files are open for them.
-                tokio::task::yield_now().await;
             }
             Err(err) => {
                 let local = listener.local_addr().map(|addr| addr.ip());

@@ -7,13 +7,14 @@
 use super::accept::{AcceptError, refusing, say};
 use super::frame::FrameReader;
 use super::handshake::{Acceptor, MESSAGE_BYTES_MAX, called_id};
-use super::pending::Pending;
+use super::pending::{Pending, Room};
 use super::tune;
 use crate::config::Secret;
 use corgi_base::{Boot, Formation, InstanceId, NodeId, Nonce};
 use corgi_node::{PeerHello, Refusal, RefusalKind};
 use slog::{Logger, debug, info};
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
@@ -47,11 +48,17 @@ pub(crate) async fn wait(
     log: &Logger,
 ) -> io::Result<(NodeId, Formation)> {
     let mut accepts = JoinSet::new();
+    let pending = Arc::new(Pending::new(listeners.len()));
     for listener in listeners {
         let listener = listener.try_clone()?;
         listener.set_nonblocking(true)?;
         let listener = TcpListener::from_std(listener)?;
-        accepts.spawn(accept(listener, waiting.clone(), log.clone()));
+        accepts.spawn(accept(
+            listener,
+            Arc::clone(&pending),
+            waiting.clone(),
+            log.clone(),
+        ));
     }
     info!(
         log,
@@ -65,15 +72,19 @@ pub(crate) async fn wait(
     }
 }
 
-async fn accept(listener: TcpListener, waiting: Waiting, log: Logger) -> (NodeId, Formation) {
+async fn accept(
+    listener: TcpListener,
+    pending: Arc<Pending>,
+    waiting: Waiting,
+    log: Logger,
+) -> (NodeId, Formation) {
     let mut calls = JoinSet::new();
-    let pending = Arc::<Pending>::default();
     loop {
         tokio::select! {
-            accepted = listener.accept() => match accepted {
+            (room, accepted) = accept_one(&listener, &pending) => match accepted {
                 Ok((stream, addr)) => {
                     let (waiting, log) = (waiting.clone(), log.clone());
-                    let ticket = pending.enter(addr.ip());
+                    let ticket = pending.enter(addr.ip(), room);
                     calls.spawn(async move {
                         let answered = tokio::select! {
                             answered = timeout(HANDSHAKE_MAX, answer(stream, &waiting)) => answered,
@@ -97,6 +108,15 @@ async fn accept(listener: TcpListener, waiting: Waiting, log: Logger) -> (NodeId
             }
         }
     }
+}
+
+/// May be dropped: a call that waits is accepted the next time.
+async fn accept_one(
+    listener: &TcpListener,
+    pending: &Pending,
+) -> (Room, io::Result<(TcpStream, SocketAddr)>) {
+    let room = pending.room().await;
+    (room, listener.accept().await)
 }
 
 /// Answers one call. Whoever hangs up without its last word only wanted to know who is here.

@@ -192,7 +192,7 @@ impl Peers {
             settings,
             events,
             log: log.new(o!("mod" => "peers")),
-            pending: Arc::default(),
+            pending: Arc::new(Pending::new(listeners.len())),
             members: watch::Sender::new(0),
             accepted: accept::Accepted::default(),
             links: RwLock::default(),

@@ -1,11 +1,12 @@
 //! What waits to be sent on one lane to one peer, and how it is written.
 
 use super::frame::{self, HEAD_BYTES};
+use crate::sync::{Mutex, MutexGuard};
 use bytes::Bytes;
 use corgi_node::PeerMessage;
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::PoisonError;
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 use tokio::sync::Notify;
 
@@ -173,3 +174,6 @@ async fn write_batch<W: AsyncWrite + Unpin>(writer: &mut W, batch: &[Outgoing]) 
     }
     Ok(())
 }
+
+#[cfg(all(test, feature = "shuttle"))]
+mod interleavings;

@@ -4,10 +4,17 @@ use super::rule::{RuleError, join_selectors, words};
 use super::user::{Password, User, is_name};
 use crate::errors::{self, ErrorText};
 use bytes::Bytes;
+#[cfg(feature = "loom")]
+use loom::sync::Mutex;
+#[cfg(feature = "loom")]
+use loom::sync::atomic::{AtomicU64, Ordering};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+#[cfg(not(feature = "loom"))]
+use std::sync::Mutex;
+#[cfg(not(feature = "loom"))]
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, PoisonError};
 
 const DEFAULT: &[u8] = b"default";
 
@@ -250,5 +257,27 @@ impl Users {
     pub fn load(&self) -> Arc<Acl> {
         let acl = self.0.acl.lock().unwrap_or_else(PoisonError::into_inner);
         acl.clone()
+    }
+}
+
+/// `cargo nextest run --release -p corgi-session --lib --features loom interleavings`: in every order in which the
+/// threads can run, and with every value that a processor may let them see.
+#[cfg(all(test, feature = "loom"))]
+mod interleavings {
+    use super::*;
+
+    #[test]
+    fn whoever_sees_the_number_of_a_replacement_sees_the_users() {
+        loom::model(|| {
+            let users = Users::default();
+            let session = users.clone();
+            let session = loom::thread::spawn(move || {
+                let version = session.version();
+                (version, session.load().revision)
+            });
+            users.replace(Arc::new(Acl::stored(7, std::iter::empty())));
+            let (version, revision) = session.join().expect("it ends");
+            assert!(version == 0 || revision == 7);
+        });
     }
 }
