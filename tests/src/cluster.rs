@@ -1,7 +1,7 @@
 //! Three nodes that form one cluster.
 
 use crate::dump::{self, Logged};
-use crate::{Node, ports, wait};
+use crate::{Network, Node, ports, wait};
 use tempfile::TempDir;
 
 /// Nodes that were given the same `initial-cluster`. Dropped, it takes processes and folders with it.
@@ -44,15 +44,36 @@ impl Cluster {
     /// # Panics
     /// If the temporary folder cannot be written.
     pub fn prepare(count: usize, args: impl Fn(u64) -> Vec<String>) -> Self {
+        let peers: Vec<u16> = (0..count).map(|_| ports::free()).collect();
+        Self::with_doors(&peers, &peers, args)
+    }
+
+    /// Starts `count` nodes that know each other by doors of `network`, and returns these: node 1's first.
+    ///
+    /// # Panics
+    /// As [`Cluster::start`].
+    pub fn start_behind(network: &Network, count: usize) -> (Self, Vec<u16>) {
+        let peers: Vec<u16> = (0..count).map(|_| ports::free()).collect();
+        let doors: Vec<u16> = peers.iter().map(|port| network.door(*port)).collect();
+        let mut cluster = Self::with_doors(&peers, &doors, |_| {
+            ["--cluster-secret", "a secret of the tests"]
+                .map(str::to_owned)
+                .into()
+        });
+        cluster.nodes.iter_mut().for_each(Node::spawn);
+        cluster.wait_ready();
+        (cluster, doors)
+    }
+
+    fn with_doors(peers: &[u16], doors: &[u16], args: impl Fn(u64) -> Vec<String>) -> Self {
         let temp =
             TempDir::with_prefix("corgi-cluster-").expect("the temporary folder can be written");
-        let peers: Vec<u16> = (0..count).map(|_| ports::free()).collect();
         let members: Vec<String> = (1..)
-            .zip(&peers)
+            .zip(doors)
             .map(|(id, port): (u64, _)| format!("{id}=127.0.0.1:{port}"))
             .collect();
         let nodes = (1..)
-            .zip(&peers)
+            .zip(peers)
             .map(|(id, peer_port)| {
                 let dir = temp.path().join(format!("n{id}"));
                 std::fs::create_dir(&dir).expect("a new folder can be written to");

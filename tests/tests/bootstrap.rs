@@ -3,11 +3,12 @@
 use corgi_tests::node::has_all;
 use corgi_tests::{Cluster, Listener, Node, PROTOCOLS, RawClient, Subscription, node, ports, wait};
 use std::fs;
+use std::process::Command;
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
-/// The promise is under a second; tests share two cores with others.
-const READY_WITHIN: Duration = Duration::from_secs(3);
+/// The promise.
+const READY_WITHIN: Duration = Duration::from_secs(1);
 
 fn secret(text: &str) -> Vec<String> {
     vec!["--cluster-secret".to_owned(), text.to_owned()]
@@ -35,12 +36,93 @@ fn refused(node: &mut Node) -> String {
 
 #[test]
 fn a_single_node_with_an_empty_folder_is_ready_at_once() {
-    let mut node = Node::single(&[]);
-    let start = Instant::now();
-    node.start();
-    let took = start.elapsed();
+    // The best of a few, because whatever else runs on the machine can only make it longer.
+    let ready = |_| {
+        let mut node = Node::single(&[]);
+        let start = Instant::now();
+        node.start();
+        start.elapsed()
+    };
+    let took: Vec<Duration> = (0..3).map(ready).collect();
     println!("ready after {took:?}");
-    assert!(took < READY_WITHIN, "ready only after {took:?}");
+    assert!(took.iter().any(|took| *took < READY_WITHIN), "{took:?}");
+}
+
+#[test]
+fn five_nodes_found_one_cluster_and_two_of_them_may_go() {
+    let mut cluster = Cluster::start(5);
+    let told = |node: &Node, field: &str| node.info(field).expect("it is in INFO");
+    let same = |field: &str| {
+        let all = cluster.nodes.iter().map(|node| told(node, field));
+        all.collect::<std::collections::BTreeSet<_>>()
+    };
+    wait::until_true(wait::SOON, "all five vote, and every node knows it", || {
+        same("raft_voters") == ["1,2,3,4,5".to_owned()].into()
+    });
+    assert_eq!(
+        same("raft_cluster_id").len(),
+        1,
+        "{:?}",
+        same("raft_cluster_id")
+    );
+    let leader = cluster.leader();
+    cluster.nodes[leader].kill();
+    cluster.nodes[(leader + 1) % 5].kill();
+    for at in (2..5).map(|k| (leader + k) % 5) {
+        cluster.nodes[at].wait_ready();
+    }
+}
+
+/// Where `unshare` may not make a mount namespace, which takes root, names cannot be made to mean something else.
+fn may_change_names() -> bool {
+    let status = Command::new("unshare").args(["--mount", "true"]).status();
+    let may = status.is_ok_and(|status| status.success());
+    if !may {
+        println!("skipped: no mount namespace can be made here (it takes root)");
+    }
+    may
+}
+
+#[test]
+fn a_member_that_is_known_by_name_is_found_where_the_name_points_at_that_time() {
+    if !may_change_names() {
+        return;
+    }
+    let (ports, temp) = ([ports::free(), ports::free()], TempDir::new().unwrap());
+    let hosts = temp.path().join("hosts");
+    let point_at = |addr: &str| {
+        let text = format!("127.0.0.1 localhost\n{addr} two.corgi.test\n");
+        fs::write(&hosts, text).unwrap();
+    };
+    let members = format!("1=127.0.0.1:{},2=two.corgi.test:{}", ports[0], ports[1]);
+    let node = |id: u64, bind: &str| {
+        let dir = temp.path().join(format!("n{id}"));
+        fs::create_dir_all(&dir).unwrap();
+        let args = ["--initial-cluster", &members, "--peer-bind", bind];
+        let args = args.map(str::to_owned).into();
+        let mut node = Node::new(id, ports::free(), ports[id as usize - 1], &dir, args);
+        let inner = node.command();
+        let mut command = Command::new("unshare");
+        command.args(["--mount", "--propagation", "private", "sh", "-c"]);
+        command.arg("mount --bind \"$0\" /etc/hosts && exec \"$@\"");
+        command.arg(&hosts).arg(inner.get_program());
+        command.args(inner.get_args());
+        node.spawn_command(command);
+        node
+    };
+    // At first nobody is there.
+    point_at("127.0.0.3");
+    let mut one = node(1, "127.0.0.1");
+    let two = node(2, "127.0.0.2");
+    one.wait_log(&["cannot reach peer", "two.corgi.test"]);
+    assert!(!acknowledges(&one));
+    point_at("127.0.0.2");
+    one.wait_ready();
+    drop(two);
+    point_at("127.0.0.3");
+    let mut two = node(2, "127.0.0.3");
+    two.wait_ready();
+    one.wait_ready();
 }
 
 #[test]

@@ -152,7 +152,7 @@ fn round(jobs: Vec<Job<u64>>) -> Vec<String> {
     let notes = Notes::default();
     let mut worker = worker(&notes, false);
     let (steps, told) = (worker.steps.clone(), notes.clone());
-    let tell = |event| {
+    let mut tell = |event| {
         let looks = matches!(event, Event::Grown);
         assert!(
             !looks || steps.count() % 2 == 1,
@@ -160,9 +160,7 @@ fn round(jobs: Vec<Job<u64>>) -> Vec<String> {
         );
         note(&told, event);
     };
-    worker
-        .work(jobs, &quiet(), &mut { tell })
-        .expect("no error");
+    worker.work(jobs, &quiet(), &mut tell).expect("no error");
     notes.taken()
 }
 
