@@ -95,7 +95,7 @@ fn each_read_of_the_log_is_done_once_and_all_readers_end() {
                 }
             })
         };
-        let readers = [reader(), reader()];
+        let readers = [reader(), reader(), reader()];
         for reads in [vec![1, 2], vec![3]] {
             let count = reads.len();
             queue.push(reads);

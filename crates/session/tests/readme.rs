@@ -47,7 +47,7 @@ fn named(list: &str) -> Vec<String> {
                     .is_some_and(|(_, sub)| sub == name)
             };
             let subcommand = subcommands.iter().find(full);
-            all.push(subcommand.map_or(name.clone(), |spec| spec.name.to_owned()));
+            all.push(subcommand.map_or_else(|| name.clone(), |spec| spec.name.to_owned()));
         }
     }
     all

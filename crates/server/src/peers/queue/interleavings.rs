@@ -35,12 +35,16 @@ fn a_lane_sends_what_it_has_taken_in() {
         lane.close();
         lane.open();
         let taken_in = pusher.join().expect("it ends");
-        lane.push(message(9));
+        let last = thread::spawn({
+            let lane = lane.clone();
+            move || assert!(lane.push(message(9)))
+        });
         while sent.last().is_none_or(|last| last.head != [9]) {
             block_on(lane.take(&mut batch));
             lane.written(&batch);
             sent.append(&mut batch);
         }
+        last.join().expect("it ends");
         let sent: Vec<u8> = sent.iter().map(|out| out.head[0]).collect();
         assert!(sent.is_sorted(), "{sent:?}");
         assert!(sent[..sent.len() - 1].iter().all(|n| taken_in.contains(n)));
