@@ -1,5 +1,10 @@
 //! Who may form a cluster with whom, and what a node says when it may not.
 
+#![expect(
+    clippy::print_stdout,
+    reason = "a test that checks nothing must say so"
+)]
+
 use corgi_tests::node::has_all;
 use corgi_tests::{Cluster, Listener, Node, PROTOCOLS, RawClient, Subscription, node, ports, wait};
 use std::fs;

@@ -1,10 +1,5 @@
 //! What a disk does to a process: an error of a sync ends it at once, and damage is noticed at the next start.
 
-#![expect(
-    clippy::print_stdout,
-    reason = "a test that checks nothing must say so"
-)]
-
 use corgi_tests::dump;
 use corgi_tests::node::has_all;
 use corgi_tests::{Node, RawClient, node};
