@@ -17,7 +17,8 @@
 //! - The checker trusts no node: it sees only what clients sent, what they were told, and what arrived.
 //!
 //! Not here: what can be tested without processes (the crates' own tests), faults other than killed, paused and cut-off
-//! processes, damaged or full folders and bad input. The clients of other languages have their tests in `python/` and `node/`.
+//! processes, damaged or full folders and bad input. The clients of other languages have their tests in
+//! `python/` and `node/`.
 //!
 //! How it is tested: the checker with seeded violations, the parsers with samples, the rest by being used.
 

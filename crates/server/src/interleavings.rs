@@ -11,8 +11,8 @@
 //! | client → client (`CLIENT KILL`, `PAUSE`, `UNPAUSE`, `MONITOR`: `local::registry`) | nobody sleeps through it |
 //! | clients → the sum of what they hold (`local::registry`) | it is the sum, whoever comes, goes, or is closed |
 //!
-//! A failure prints the order, which `shuttle::replay` runs again. The bytes that wait for a connection, a count that has
-//! no lock, are `corgi_node`'s and tried there, with the reorderings of memory besides.
+//! A failure prints the order, which `shuttle::replay` runs again. The bytes that wait for a connection, a count
+//! without a lock, are `corgi_node`'s and tried there, with the reorderings of memory besides.
 
 use std::sync::Arc;
 
