@@ -9,11 +9,18 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 const CHANNEL: &str = "load";
+/// Set by scripts/failover: how often each of them is done.
+const ROUNDS: &str = "CORGI_FAILOVER_ROUNDS";
 /// Acknowledged publishes of each publisher between two rounds.
 const STRETCH: usize = 200;
 
+/// Whether this is the measurement, and not one test of many.
+fn is_measured() -> bool {
+    std::env::var_os(ROUNDS).is_some()
+}
+
 fn rounds() -> usize {
-    let set = std::env::var("CORGI_FAILOVER_ROUNDS").ok();
+    let set = std::env::var(ROUNDS).ok();
     set.and_then(|rounds| rounds.parse().ok()).unwrap_or(5)
 }
 
@@ -82,7 +89,10 @@ fn the_leader_is_killed() {
 
 #[test]
 fn the_leader_is_stopped_in_order_and_nobody_is_refused() {
-    let (median, max) = (Duration::from_millis(300), Duration::from_millis(300));
+    // The goal is for a machine that does nothing else, as scripts/failover asks for one. Beside other tests it is no
+    // more than for `kill -9`.
+    let max = if is_measured() { 200 } else { 1000 };
+    let (median, max) = (Duration::from_millis(300), Duration::from_millis(max));
     measure("`SIGTERM`", median, max, |cluster, leader, load| {
         load.begin_gaps();
         assert!(cluster.nodes[leader].terminate().success());
