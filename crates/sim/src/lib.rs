@@ -25,9 +25,9 @@
 //! suites and the tests with real processes are for those.
 //!
 //! # How it is tested
-//! Each checker has unit tests with the violations that it must catch. `tests/seeds.rs` runs the
-//! seeds of every bug found so far, fresh ones, and one twice. With the feature `seeded-bugs`,
-//! `tests/seeded.rs` shows that known mistakes are found.
+//! Each checker has unit tests with the violations that it must catch. `tests/seeds.rs` runs seeds that would find
+//! again what they found, fixed ones, fresh ones, and some twice. With the feature `seeded-bugs`, `tests/seeded.rs`
+//! shows that known mistakes are found.
 #![deny(clippy::iter_over_hash_type)]
 
 mod check;
