@@ -12,14 +12,14 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 CLUSTER = ROOT / "scripts" / "cluster"
 
 
-def base_port():
-    """Returns a base port such that the three nodes' client and peer ports are free.
+def base_port(plus=()):
+    """Returns a base port such that the three nodes' client and peer ports, and those higher by `plus`, are free.
 
     They lie below the range from which the kernel gives ports to clients, and outside of the one of the Rust tests.
     """
     first = 12000 + os.getpid() % 39 * 100
     for base in range(first, first + 100, 4):
-        ports = [base + n + more for n in (1, 2, 3) for more in (0, 10000)]
+        ports = [base + n + more for n in (1, 2, 3) for more in (0, 10000, *plus)]
         if all(is_free(port) for port in ports):
             return base
     raise RuntimeError(f"no free ports above {first}")
@@ -37,14 +37,17 @@ def is_free(port):
 class Cluster:
     """The nodes' ports, and the commands of scripts/cluster."""
 
-    def __init__(self, folder):
-        self.base = base_port()
+    def __init__(self, folder, tls=False):
+        self.base = base_port([500] if tls else [])
+        self.certificates = folder / "certificates"
         self.environment = {
             **os.environ,
             "CORGI_CLUSTER_DIR": str(folder),
             "CORGI_BASE_PORT": str(self.base),
+            "CORGI_TLS": "yes" if tls else "no",
         }
         self.ports = [self.base + n for n in (1, 2, 3)]
+        self.tls_ports = [port + 500 for port in self.ports] if tls else []
 
     def run(self, *args):
         done = subprocess.run(
@@ -54,14 +57,22 @@ class Cluster:
         return done.stdout
 
 
-@pytest.fixture(scope="session")
-def cluster(tmp_path_factory):
-    cluster = Cluster(tmp_path_factory.mktemp("cluster"))
+def started(cluster):
     try:
         cluster.run("start")
         yield cluster
     finally:
         cluster.run("stop")
+
+
+@pytest.fixture(scope="session")
+def cluster(tmp_path_factory):
+    yield from started(Cluster(tmp_path_factory.mktemp("cluster")))
+
+
+@pytest.fixture(scope="module")
+def tls_cluster(tmp_path_factory):
+    yield from started(Cluster(tmp_path_factory.mktemp("tls-cluster"), tls=True))
 
 
 def until(what, probe, seconds=30):

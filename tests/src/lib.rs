@@ -23,6 +23,7 @@
 //! How it is tested: the checker with seeded violations, the parsers with samples, the rest by being used.
 
 pub mod binary;
+pub mod certificates;
 pub mod check;
 pub mod cluster;
 pub mod dump;
@@ -35,6 +36,7 @@ pub mod ports;
 pub mod raw;
 pub mod wait;
 
+pub use certificates::Certificates;
 pub use check::{Attempt, Outcome, PublisherHistory, SubscriberHistory, Violation};
 pub use cluster::Cluster;
 pub use listener::{Listener, Message, Subscription};

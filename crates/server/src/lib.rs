@@ -56,9 +56,12 @@
 //! | `local` | who is connected, what commands took: what only the process can answer |
 //! | `sync` | locks that a test can take apart |
 //! | `stop` | signals, the last words of a process |
+//! | `ports` | binding what `port`, `tls-port`, `unixsocket` and `peer-port` name |
+//! | [`tls`] | certificates, and what TLS connections are made with |
+//! | `seldom` | what is logged once a minute |
 //!
 //! # What it deliberately does not do
-//! TLS, metrics, the Cluster and Sentinel surfaces: later releases. It does not become a daemon: that
+//! Metrics, the Cluster and Sentinel surfaces: later releases. It does not become a daemon: that
 //! is for systemd or a container engine.
 //!
 //! # Tests
@@ -78,12 +81,15 @@ mod interleavings;
 mod local;
 pub mod logging;
 pub mod peers;
+mod ports;
 mod readers;
 mod run;
 mod secret_file;
+mod seldom;
 mod space;
 mod stop;
 mod sync;
+pub mod tls;
 mod upkeep;
 
 pub use run::{Ended, dump_log, run};

@@ -24,7 +24,7 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
-use crate::clients::listen::{self, Bound, Wanted};
+use crate::clients::listen::Bound;
 use crate::clients::{Clients, Settings};
 use crate::config::{self, BindAddr, Config};
 use crate::core::{Clock, Core};
@@ -37,9 +37,11 @@ use crate::local::users_file::UsersFile;
 use crate::logging::LevelSwitch;
 use crate::peers::join::{self, Waiting};
 use crate::peers::{PeerSettings, Peers};
+use crate::ports;
 use crate::readers::{self, ReadQueue};
 use crate::space::{Space, SpaceWatch};
 use crate::stop::{Stop, StopReason, disk_failed, watch_signals};
+use crate::tls::{self, Tls};
 use crate::upkeep::{self, Task, Upkeep};
 
 type ServerCore = Core<RocksLogReader>;
@@ -69,18 +71,20 @@ pub fn run(
     announce(config, log);
     let maxclients = files::room_for_clients(config.maxclients as u64, log)?;
     let config = &config.with_maxclients(usize::try_from(maxclients).unwrap_or(usize::MAX));
+    let tls = load_tls(config)?;
     let clock = Clock::start();
     let queue = Arc::new(DiskQueue::default());
     let (stop, mut stop_requests) = Stop::new();
     let reads = Arc::<ReadQueue>::default();
     let mut opened = open_folder(config, log)?;
-    let peer_listeners = bind_peers(config)?;
+    let peer_listeners = ports::bind_peers(config)?;
     watch_signals(stop.clone(), log)?;
     if waits_to_join(config, &opened)
         && !join(
             config,
             &mut opened,
             &peer_listeners,
+            tls.as_ref(),
             &mut stop_requests,
             log,
         )?
@@ -104,7 +108,7 @@ pub fn run(
         snapshots,
         id,
     } = made;
-    let client_listeners = bind_clients(config)?;
+    let client_listeners = ports::bind_clients(config, tls.as_ref())?;
 
     let core = ServerCore::new(
         node,
@@ -139,11 +143,14 @@ pub fn run(
     let raft = RaftThread {
         core: core.clone(),
         tick: Duration::from_millis(config.timeouts().tick_ms),
-        peers: PeerSettings::new(
-            id,
-            config.cluster_secret.clone(),
-            config::PEER_FRAME_BYTES_MAX,
-        ),
+        peers: PeerSettings {
+            tls: tls.clone(),
+            ..PeerSettings::new(
+                id,
+                config.cluster_secret.clone(),
+                config::PEER_FRAME_BYTES_MAX,
+            )
+        },
         listeners: peer_listeners,
         log: log.clone(),
     };
@@ -155,6 +162,7 @@ pub fn run(
         config,
         users,
         secret: secret()?,
+        tls,
         core,
         local,
         log,
@@ -210,6 +218,11 @@ fn how_it_ended(
     ended
 }
 
+fn load_tls(config: &Config) -> anyhow::Result<Option<Arc<Tls>>> {
+    let tls = config.tls.clone().map(Tls::load).transpose();
+    Ok(tls.context("set up TLS")?.map(Arc::new))
+}
+
 /// Says with what this process starts.
 fn announce(config: &Config, log: &Logger) {
     let mut options = String::new();
@@ -259,6 +272,7 @@ fn join(
     config: &Config,
     opened: &mut Opened,
     listeners: &[std::net::TcpListener],
+    tls: Option<&Arc<Tls>>,
     stop_requests: &mut mpsc::UnboundedReceiver<StopReason>,
     log: &Logger,
 ) -> anyhow::Result<bool> {
@@ -267,10 +281,12 @@ fn join(
         id: identity.node,
         instance: identity.instance,
         secret: config.cluster_secret.clone(),
+        tls: tls.cloned(),
     };
     let runtime = Builder::new_current_thread().enable_all().build();
     let runtime = runtime.context("wait to be let into a cluster")?;
     let taken = runtime.block_on(async {
+        tls::at_hangup(tls.cloned(), log).context("listen for SIGHUP")?;
         tokio::select! {
             taken = join::wait(&waiting, listeners, log) => {
                 taken.map(Some).context("wait to be let into a cluster")
@@ -366,41 +382,6 @@ fn random_u128() -> anyhow::Result<u128> {
     Ok(u128::from_be_bytes(bytes))
 }
 
-fn bind(
-    config: &Config,
-    addrs: &[BindAddr],
-    port: u16,
-) -> anyhow::Result<Vec<std::net::TcpListener>> {
-    let backlog = i32::try_from(config.tcp_backlog).unwrap_or(i32::MAX);
-    let wanted: Vec<_> = addrs
-        .iter()
-        .map(|addr| Wanted {
-            host: &addr.host,
-            optional: addr.optional,
-        })
-        .collect();
-    if port == 0 {
-        Ok(Vec::new())
-    } else {
-        listen::bind_all(&wanted, port, backlog)
-    }
-}
-
-/// Binds the sockets that clients will connect to.
-fn bind_clients(config: &Config) -> anyhow::Result<Vec<Bound>> {
-    let tcp = bind(config, &config.bind, config.port).context("open the port for clients")?;
-    let mut clients: Vec<_> = tcp.into_iter().map(Bound::Tcp).collect();
-    if let Some(path) = &config.unixsocket {
-        clients.push(listen::bind_unix(path, config.unixsocketperm)?);
-    }
-    Ok(clients)
-}
-
-/// Binds the sockets that peers will connect to.
-fn bind_peers(config: &Config) -> anyhow::Result<Vec<std::net::TcpListener>> {
-    bind(config, &config.peer_bind, config.peer_port).context("open the port for peers")
-}
-
 fn process(
     config: &Config,
     config_file: Option<PathBuf>,
@@ -413,7 +394,12 @@ fn process(
     Ok(Process {
         redis_version: String::from_utf8_lossy(&Env::default().redis_version).into_owned(),
         run_id: format!("{high:032x}{low:08x}"),
-        port: config.port,
+        // As Redis does.
+        port: if config.port == 0 {
+            config.tls_port
+        } else {
+            config.port
+        },
         hz: 1000 / config.timeouts().tick_ms.max(1),
         config_file,
         log_bytes,
@@ -537,6 +523,7 @@ struct Serving<'a> {
     users: Users,
     /// Random, and told to nobody.
     secret: Secret,
+    tls: Option<Arc<Tls>>,
     core: Arc<ServerCore>,
     local: Arc<Local>,
     log: &'a Logger,
@@ -549,6 +536,7 @@ impl Serving<'_> {
         stop_requests: &mut mpsc::UnboundedReceiver<StopReason>,
         stop_raft: &watch::Sender<bool>,
     ) -> anyhow::Result<StopReason> {
+        tls::at_hangup(self.tls.clone(), self.log).context("listen for SIGHUP")?;
         let mut clients = self.accept(bound)?;
         let asked = stop_requests.recv().await;
         let mut reason = asked.context("wait to be asked to stop")?;

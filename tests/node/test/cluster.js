@@ -19,20 +19,26 @@ function isFree(port) {
 }
 
 // Below the range from which the kernel gives ports to clients, and outside of those that the other tests use.
-async function basePort() {
+async function basePort(plus) {
   const first = 6400 + (process.pid % 35) * 100;
   for (let base = first; base < first + 100; base += 4) {
-    const ports = [1, 2, 3].flatMap((n) => [base + n, base + n + 10000]);
+    const ports = [1, 2, 3].flatMap((n) => [0, 10000, ...plus].map((more) => base + n + more));
     const free = await Promise.all(ports.map(isFree));
     if (free.every(Boolean)) return base;
   }
   throw new Error(`no free ports above ${first}`);
 }
 
-export async function startCluster() {
+// With `tls`, the nodes talk TLS to each other, and to clients on `tlsPorts`.
+export async function startCluster({ tls = false } = {}) {
   const folder = await mkdtemp(join(tmpdir(), "corgi-node-test-"));
-  const base = await basePort();
-  const env = { ...process.env, CORGI_CLUSTER_DIR: folder, CORGI_BASE_PORT: String(base) };
+  const base = await basePort(tls ? [500] : []);
+  const env = {
+    ...process.env,
+    CORGI_CLUSTER_DIR: folder,
+    CORGI_BASE_PORT: String(base),
+    CORGI_TLS: tls ? "yes" : "no",
+  };
   const command = async (...args) => (await run(script, args, { env })).stdout;
   const stop = async () => {
     await command("stop");
@@ -44,5 +50,7 @@ export async function startCluster() {
     await stop();
     throw error;
   }
-  return { ports: [1, 2, 3].map((n) => base + n), command, stop };
+  const ports = [1, 2, 3].map((n) => base + n);
+  const tlsPorts = ports.map((port) => port + 500);
+  return { ports, tlsPorts, certificates: join(folder, "certificates"), command, stop };
 }

@@ -22,6 +22,7 @@ use super::deadlines::Patience;
 use super::listen::Listener;
 use super::place::{Host, Place};
 use super::stream::{Stream, close_gently};
+use super::troubles::Troubles;
 use crate::local::Local;
 
 /// What a client reads when `maxclients` are connected; Redis' words, because clients match on
@@ -75,6 +76,7 @@ struct Shared {
     local: Arc<Local>,
     settings: Settings,
     farewells: Arc<Semaphore>,
+    troubles: Arc<Troubles>,
     log: Logger,
 }
 
@@ -101,6 +103,7 @@ impl Clients {
             local,
             settings,
             farewells: Arc::new(Semaphore::new(FAREWELLS_MAX)),
+            troubles: Arc::new(Troubles::new(log)),
             log: log.clone(),
         });
         let (stop_connections, stop) = watch::channel(false);
@@ -189,13 +192,14 @@ impl Shared {
         };
         let session = Session::new(place.client(), self.settings.env.clone());
         let patience = Patience::new(self.local.live.idle_max());
+        let troubles = self.troubles.clone();
         let (stop, hold) = (stop.clone(), hold.clone());
         tokio::spawn(connection::serve(
-            stream, session, place, patience, stop, hold,
+            stream, session, place, patience, troubles, stop, hold,
         ));
     }
 
-    fn turn_away(&self, stream: Stream, why: &'static [u8]) {
+    fn turn_away(&self, mut stream: Stream, why: &'static [u8]) {
         let Ok(permit) = self.farewells.clone().try_acquire_owned() else {
             // A file more, held for a stranger, is one that the node may need.
             stream.say(why);
@@ -203,7 +207,10 @@ impl Shared {
         };
         tokio::spawn(async move {
             let why = Bytes::from_static(why);
-            let ready = stream.ready(Some(Interest::WRITABLE));
+            let ready = async {
+                stream.established().await?;
+                stream.ready(Some(Interest::WRITABLE)).await
+            };
             // A socket that was just accepted takes one line at once, or its client is gone.
             if tokio::time::timeout(FAREWELL_MAX, ready)
                 .await
@@ -326,6 +333,7 @@ mod tests {
             local,
             settings,
             farewells: Arc::new(Semaphore::new(FAREWELLS_MAX)),
+            troubles: Arc::new(Troubles::new(&Logger::root(Discard, o!()))),
             log: Logger::root(Discard, o!()),
         });
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");

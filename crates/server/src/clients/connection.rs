@@ -21,6 +21,7 @@
 use std::convert::Infallible;
 use std::future::Future;
 use std::io::{self, IoSlice};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::BytesMut;
@@ -33,6 +34,8 @@ use super::deadlines::{Deadlines, Patience, Standing};
 use super::ledger::Ledger;
 use super::place::Place;
 use super::stream::{Stream, close_gently, with_scratch};
+use super::tls::begins_tls;
+use super::troubles::Troubles;
 use crate::local::Answer;
 use crate::local::registry::Seen;
 
@@ -57,6 +60,7 @@ pub(crate) fn serve(
     session: Session,
     place: Place,
     patience: Patience,
+    troubles: Arc<Troubles>,
     stop: watch::Receiver<bool>,
     hold: mpsc::Sender<Infallible>,
 ) -> impl Future<Output = ()> + Send {
@@ -65,6 +69,7 @@ pub(crate) fn serve(
         stream,
         session,
         place,
+        troubles,
         ledger,
         input: BytesMut::new(),
         unanswered: 0,
@@ -87,6 +92,7 @@ struct Connection {
     stream: Stream,
     session: Session,
     place: Place,
+    troubles: Arc<Troubles>,
     ledger: Ledger,
     /// What was read and may not run yet, or is incomplete.
     input: BytesMut,
@@ -148,8 +154,11 @@ impl Connection {
                 () = self.place.outbox().news() => {}
                 ready = self.stream.ready(interest) => {
                     let Ok(ready) = ready else { break End::Broken };
-                    if self.wants_input() && ready.is_readable() && self.fill().is_err() {
-                        break End::Broken;
+                    if self.wants_input()
+                        && ready.is_readable()
+                        && let Err(error) = self.fill()
+                    {
+                        break self.unreadable(&error);
                     }
                 }
                 () = until(deadline) => break End::Broken,
@@ -334,6 +343,7 @@ impl Connection {
     /// Writes what the socket takes, and returns whether that was anything.
     fn write(&mut self) -> io::Result<bool> {
         let mut wrote = false;
+        self.stream.flush()?;
         while !self.session.output().is_empty() {
             let mut pieces = [IoSlice::new(&[]); PIECES_MAX];
             let chunks = self.session.output().chunks();
@@ -373,6 +383,10 @@ impl Connection {
         });
         match read {
             Ok(0) => self.ended = true,
+            Ok(_) if self.bytes.0 == 0 && begins_tls(&self.input) => {
+                self.troubles.speaks_tls(&self.place.entry().ends.addr);
+                return Err(io::ErrorKind::InvalidData.into());
+            }
             Ok(n) => {
                 self.last_input = Instant::now();
                 self.deadlines.received(self.last_input, n);
@@ -386,13 +400,26 @@ impl Connection {
         Ok(())
     }
 
+    /// Returns how a connection ends that gave `error`.
+    fn unreadable(&self, error: &io::Error) -> End {
+        if error.kind() != io::ErrorKind::InvalidData {
+            return End::Broken;
+        }
+        if self.stream.shakes_hands() {
+            let addr = &self.place.entry().ends.addr;
+            self.troubles.no_handshake(addr, error);
+        }
+        // TLS has told its client why.
+        End::Finished
+    }
+
     fn wants_input(&self) -> bool {
         let paused = self.session.postpones() && self.input.len() < PAUSED_INPUT_MAX;
         self.closing_since.is_none() && (self.session.wants_input() || paused)
     }
 
     fn interest(&mut self) -> Option<Interest> {
-        let writes = !self.session.output().is_empty();
+        let writes = !self.session.output().is_empty() || self.stream.wants_write();
         match (self.wants_input(), writes) {
             (true, true) => Some(Interest::READABLE | Interest::WRITABLE),
             (true, false) => Some(Interest::READABLE),
@@ -405,7 +432,8 @@ impl Connection {
     /// answers.
     fn finished(&mut self) -> bool {
         let answered = (self.ended || self.stopping) && self.unanswered == 0;
-        (self.session.closing() || answered) && self.session.output().is_empty()
+        let said = self.session.output().is_empty() && !self.stream.wants_write();
+        (self.session.closing() || answered) && said
     }
 
     fn deadline(&mut self) -> Option<Instant> {
@@ -417,7 +445,7 @@ impl Connection {
         // Who waits for the end of a pause waits for others.
         let paused = self.session.postpones();
         let standing = Standing {
-            authenticated: self.session.authenticated() || paused,
+            authenticated: !self.stream.shakes_hands() && (self.session.authenticated() || paused),
             unfinished: unfinished.filter(|_| self.wants_input() && !paused),
             may_idle: self.session.listens() || self.unanswered > 0 || paused,
         };

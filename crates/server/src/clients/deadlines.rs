@@ -3,7 +3,7 @@
 //! | of whom | what | until |
 //! |---|---|---|
 //! | anybody who neither listens nor waits | anything | `timeout` after the last byte in either direction |
-//! | a stranger, where there is a password | `AUTH` or `HELLO … AUTH` with it | [`STRANGER_MAX`] after it came |
+//! | a stranger, where there is a password or TLS | `AUTH` or `HELLO … AUTH` with it, a whole handshake | [`STRANGER_MAX`] after it came |
 //! | who has begun a request | the rest of it, or [`PROGRESS_BYTES`] | [`REQUEST_MAX`] after its last progress |
 //!
 //! The second and the third keep those who come to hold connections, and never say anything whole, from holding them
@@ -46,7 +46,7 @@ impl Patience {
 /// How a client stands at the end of a turn.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Standing {
-    /// It has shown a password, or there is none.
+    /// It has shown a password, or there is none; and hands are shaken, if they are.
     pub(crate) authenticated: bool,
     /// The request that has begun and is not whole, while its client is read.
     pub(crate) unfinished: Option<Seq>,

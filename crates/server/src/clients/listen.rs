@@ -10,18 +10,23 @@ use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use anyhow::{Context, bail};
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::{TcpListener, UnixListener};
 
 use super::stream::Stream;
+use super::tls::TlsStream;
+use crate::tls::Tls;
 
 /// A socket that clients connect to.
 #[derive(Debug)]
 pub(crate) enum Listener {
     /// One address of `bind` with `port`.
     Tcp(TcpListener, SocketAddr),
+    /// One address of `bind` with `tls-port`.
+    Tls(TcpListener, SocketAddr, Arc<Tls>),
     /// `unixsocket`; removed when this is dropped.
     Unix(UnixListener, SocketFile),
 }
@@ -38,6 +43,12 @@ impl Listener {
                 let local = peer.ip().to_canonical().is_loopback();
                 Ok((Stream::Tcp(stream), local))
             }
+            Self::Tls(listener, _, tls) => {
+                let (stream, peer) = listener.accept().await?;
+                let local = peer.ip().to_canonical().is_loopback();
+                let stream = TlsStream::new(stream, tls.clients())?;
+                Ok((Stream::Tls(Box::new(stream)), local))
+            }
             Self::Unix(listener, _) => {
                 let (stream, _) = listener.accept().await?;
                 Ok((Stream::Unix(stream), true))
@@ -50,6 +61,7 @@ impl fmt::Display for Listener {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Tcp(_, addr) => write!(f, "{addr}"),
+            Self::Tls(_, addr, _) => write!(f, "{addr} (TLS)"),
             Self::Unix(_, file) => write!(f, "{}", file.0.display()),
         }
     }
@@ -144,6 +156,8 @@ fn not_here(error: &anyhow::Error) -> bool {
 pub(crate) enum Bound {
     /// From [`bind_all`].
     Tcp(std::net::TcpListener),
+    /// From [`bind_all`], for `tls-port`.
+    Tls(std::net::TcpListener, Arc<Tls>),
     /// From [`bind_unix`].
     Unix(std::os::unix::net::UnixListener, SocketFile),
 }
@@ -156,14 +170,12 @@ impl Bound {
     pub(crate) fn watched(self) -> anyhow::Result<Listener> {
         match self {
             Self::Tcp(listener) => {
-                let addr = listener
-                    .local_addr()
-                    .context("read the address of a socket")?;
-                let listener = TcpListener::from_std(listener);
-                Ok(Listener::Tcp(
-                    listener.with_context(|| format!("listen on {addr}"))?,
-                    addr,
-                ))
+                let (listener, addr) = watched_tcp(listener)?;
+                Ok(Listener::Tcp(listener, addr))
+            }
+            Self::Tls(listener, tls) => {
+                let (listener, addr) = watched_tcp(listener)?;
+                Ok(Listener::Tls(listener, addr, tls))
             }
             Self::Unix(listener, file) => {
                 let listener = UnixListener::from_std(listener);
@@ -175,6 +187,15 @@ impl Bound {
             }
         }
     }
+}
+
+fn watched_tcp(listener: std::net::TcpListener) -> anyhow::Result<(TcpListener, SocketAddr)> {
+    let addr = listener
+        .local_addr()
+        .context("read the address of a socket")?;
+    let listener = TcpListener::from_std(listener);
+    let listener = listener.with_context(|| format!("listen on {addr}"))?;
+    Ok((listener, addr))
 }
 
 /// Binds a Unix socket and lets it listen, without a runtime.

@@ -7,6 +7,8 @@
 //! | [`connection`] | one connection from its first byte to its last |
 //! | [`deadlines`] | until when its client must have said something |
 //! | [`stream`] | its socket |
+//! | [`tls`] | its socket, if it is of `tls-port` |
+//! | [`troubles`] | what the log says of those who cannot be talked to |
 //! | [`place`] | its place among the clients, and the seam to the node |
 //! | [`outbox`] | what the node has told it |
 //! | [`ledger`] | what the node counts as waiting for it |
@@ -21,6 +23,8 @@ pub(crate) mod listen;
 pub(crate) mod outbox;
 pub(crate) mod place;
 mod stream;
+mod tls;
+mod troubles;
 
 #[cfg(test)]
 mod tests;

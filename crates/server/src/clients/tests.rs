@@ -20,6 +20,7 @@ use tokio::sync::watch;
 use tokio::time::timeout;
 
 mod pressing;
+mod tls;
 
 /// Long enough that only a fault takes so long.
 const DEADLINE: Duration = Duration::from_secs(20);
@@ -502,13 +503,26 @@ async fn a_waiting_connection_is_small() {
     let (_stop, stopped) = watch::channel(false);
     let (hold, _open) = tokio::sync::mpsc::channel(1);
     let stream = stream::Stream::Tcp(stream);
-    let task = connection::serve(stream, session, place, patience, stopped, hold);
+    let task = connection::serve(stream, session, place, patience, silent(), stopped, hold);
     let bytes = size_of_val(&task);
     assert!(bytes <= 4 << 10, "a connection's task holds {bytes} bytes");
 }
 
+/// Nobody reads this log.
+fn silent() -> Arc<troubles::Troubles> {
+    Arc::new(troubles::Troubles::new(&Logger::root(Discard, o!())))
+}
+
 /// A connection by itself, with bounds of its own.
 async fn serve_one(patience: deadlines::Patience, env: Env) -> (TcpStream, Arc<Script>) {
+    serve_one_as(stream::Stream::Tcp, patience, env).await
+}
+
+async fn serve_one_as(
+    as_stream: impl FnOnce(TcpStream) -> stream::Stream,
+    patience: deadlines::Patience,
+    env: Env,
+) -> (TcpStream, Arc<Script>) {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let client = TcpStream::connect(listener.local_addr().unwrap())
         .await
@@ -522,8 +536,8 @@ async fn serve_one(patience: deadlines::Patience, env: Env) -> (TcpStream, Arc<S
     let session = corgi_session::Session::new(place.client(), Arc::new(env));
     let (stop, stopped) = watch::channel(false);
     let (hold, _open) = tokio::sync::mpsc::channel(1);
-    let stream = stream::Stream::Tcp(stream);
-    let task = connection::serve(stream, session, place, patience, stopped, hold);
+    let stream = as_stream(stream);
+    let task = connection::serve(stream, session, place, patience, silent(), stopped, hold);
     tokio::spawn(async move {
         task.await;
         drop(stop);

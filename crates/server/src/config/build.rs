@@ -47,10 +47,10 @@ impl fmt::Display for ConfigError {
     }
 }
 
-struct Builder {
+pub(super) struct Builder {
     raw: RawConfig,
     problems: Vec<Problem>,
-    warnings: Vec<String>,
+    pub(super) warnings: Vec<String>,
     effective: BTreeMap<&'static str, String>,
     bare: BTreeMap<&'static str, String>,
 }
@@ -67,6 +67,7 @@ pub(super) fn build(mut raw: RawConfig) -> Result<Config, ConfigError> {
     let mut config = b.values();
     b.users(&mut config);
     b.peer_addresses(&mut config);
+    b.tls(&mut config);
     b.relations(&config);
     b.cautions(&config);
     if !b.problems.is_empty() {
@@ -88,12 +89,12 @@ pub(super) fn build(mut raw: RawConfig) -> Result<Config, ConfigError> {
 }
 
 impl Builder {
-    fn problem(&mut self, name: &str, text: impl fmt::Display) {
+    pub(super) fn problem(&mut self, name: &str, text: impl fmt::Display) {
         let origin = self.origin(name);
         self.problems.push(about(name, origin, &text));
     }
 
-    fn origin(&self, name: &str) -> Option<Origin> {
+    pub(super) fn origin(&self, name: &str) -> Option<Origin> {
         self.raw
             .all(name)
             .last()
@@ -143,26 +144,26 @@ impl Builder {
             .expect("the table's bounds fit the type")
     }
 
-    fn flag(&mut self, name: &'static str) -> bool {
+    pub(super) fn flag(&mut self, name: &'static str) -> bool {
         match self.value(name) {
             Value::Flag(flag) => flag,
             other => unreachable!("{name} is not yes or no but {other:?}"),
         }
     }
 
-    fn text(&mut self, name: &'static str) -> String {
+    pub(super) fn text(&mut self, name: &'static str) -> String {
         match self.value(name) {
             Value::Text(text) => text,
             other => unreachable!("{name} is not a text but {other:?}"),
         }
     }
 
-    fn path(&mut self, name: &'static str) -> Option<PathBuf> {
+    pub(super) fn path(&mut self, name: &'static str) -> Option<PathBuf> {
         let text = self.text(name);
         (!text.is_empty()).then(|| text.into())
     }
 
-    fn list(&mut self, name: &'static str) -> Vec<String> {
+    pub(super) fn list(&mut self, name: &'static str) -> Vec<String> {
         match self.value(name) {
             Value::List(list) => list,
             other => unreachable!("{name} is not a list but {other:?}"),
@@ -195,6 +196,8 @@ impl Builder {
         let output = self.output_limits();
         Config {
             port: self.small("port"),
+            tls_port: self.small("tls-port"),
+            tls: None,
             bind: self.bind("bind"),
             unixsocket: self.path("unixsocket"),
             unixsocketperm: (perm != 0).then_some(perm),
@@ -433,18 +436,21 @@ impl Builder {
             self.bare.insert("peer-bind", bare);
         }
         if self.origin("peer-port").is_none() {
-            match config.port.checked_add(10_000) {
+            let (name, port) = match (config.port, config.tls_port) {
+                (0, port) if port != 0 => ("tls-port", port),
+                (port, _) => ("port", port),
+            };
+            match port.checked_add(10_000) {
                 Some(port) => config.peer_port = port,
                 None if config.initial_cluster.is_empty() => self.warnings.push(format!(
-                    "peer-port: port + 10000 is more than 65535 with port {}, so nodes cannot \
-                     reach this one; set peer-port if they should",
-                    config.port
+                    "peer-port: {name} + 10000 is more than 65535 with {name} {port}, so nodes \
+                     cannot reach this one; set peer-port if they should"
                 )),
                 None => self.problem(
-                    "port",
+                    name,
                     format!(
-                        "{} + 10000 is more than 65535 and cannot be the peer-port; set peer-port",
-                        config.port
+                        "{port} + 10000 is more than 65535 and cannot be the peer-port; set \
+                         peer-port"
                     ),
                 ),
             }
@@ -463,16 +469,20 @@ impl Builder {
             );
             self.problem("election-timeout", text);
         }
-        if (config.port == 0 || config.bind.is_empty()) && config.unixsocket.is_none() {
+        let closed = config.port == 0 && config.tls_port == 0;
+        if (closed || config.bind.is_empty()) && config.unixsocket.is_none() {
             let text =
                 "no client could connect: there is neither a port and an address nor a unixsocket";
             self.problem("port", text);
         }
-        if config.port != 0 && config.port == config.peer_port {
-            self.problem(
-                "peer-port",
-                format!("{} is also the port for clients", config.port),
-            );
+        if config.port != 0 && config.port == config.tls_port {
+            let text = format!("{} is also the plain port", config.port);
+            self.problem("tls-port", text);
+        }
+        let ports = [config.port, config.tls_port];
+        if config.peer_port != 0 && ports.contains(&config.peer_port) {
+            let text = format!("{} is also the port for clients", config.peer_port);
+            self.problem("peer-port", text);
         }
         if config.cluster_join && config.peer_port == 0 {
             let text = "yes needs a peer-port, at which the cluster can call";
@@ -538,10 +548,11 @@ impl Builder {
     fn cautions(&mut self, config: &Config) {
         self.warnings.extend(self.raw.files_readable_by_others());
         let open = config.peer_port != 0 && config.peer_bind.iter().any(|addr| !addr.is_loopback());
-        if open && config.cluster_secret.is_empty() {
+        let tls = config.tls.as_ref().is_some_and(|tls| tls.cluster);
+        if open && config.cluster_secret.is_empty() && !tls {
             self.warnings.push(
                 "cluster-secret is empty and the peer port can be reached from other machines: \
-                 whoever reaches it can pose as a node"
+                 whoever reaches it can pose as a node; tls-cluster keeps them out too"
                     .to_owned(),
             );
         }

@@ -10,7 +10,7 @@
 //! | [`options`] | the table of options, from which help and docs/config.md are written |
 //! | `command_line` | the arguments of `corgi-server` |
 //! | `raw` | what was written, and where |
-//! | `build`, `values` | the checks of values and of their relations |
+//! | `build`, `values`, `tls` | the checks of values and of their relations |
 //! | `page` | the table for people |
 //! | [`split`], [`units`] | words and quotes; sizes and times |
 //!
@@ -32,6 +32,7 @@ mod raw;
 pub mod split;
 #[cfg(test)]
 mod tests;
+mod tls;
 pub mod units;
 mod values;
 
@@ -41,6 +42,7 @@ pub use page::markdown;
 pub use raw::{Origin, Problem, RawConfig};
 pub use values::{OutputLimit, PubsubOutput};
 
+use crate::tls::TlsOptions;
 use bytes::Bytes;
 use corgi_base::NodeId;
 use corgi_node::{CursorLimits, InitialMember, Limits, Timeouts};
@@ -132,6 +134,10 @@ pub enum Allowed {
 pub struct Config {
     /// The TCP port for clients; 0 for none.
     pub port: u16,
+    /// The TCP port for clients that speak TLS; 0 for none.
+    pub tls_port: u16,
+    /// What TLS is spoken with, if it is spoken at all.
+    pub tls: Option<TlsOptions>,
     /// The addresses to listen on for clients.
     pub bind: Vec<BindAddr>,
     /// The Unix socket for clients.

@@ -199,6 +199,33 @@ pub static OPTIONS: &[OptionSpec] = &[
         "The addresses to listen on for clients; `*` is every IPv4 address, `::*` every IPv6 \
          address, and `-` before one means that it may be missing on this machine.",
     ),
+    option("tls-port", PORT, "0")
+        .doc("The TCP port for clients that speak TLS, beside or instead of `port`; 0 opens none."),
+    option("tls-cert-file", Kind::Text, "").doc(
+        "The PEM file with this node's certificate, followed by those that lead from it to the \
+         authority's; for `tls-port` and `tls-cluster`. Read again at `SIGHUP`, with the four below.",
+    ),
+    option("tls-key-file", Kind::Text, "").doc("The PEM file with the key of `tls-cert-file`."),
+    option("tls-ca-cert-file", Kind::Text, "").doc(
+        "The PEM file with the certificates of the authorities that clients' certificates, and \
+         those of the other nodes, must come from.",
+    ),
+    option("tls-ca-cert-dir", Kind::Text, "").doc("A folder of files like `tls-ca-cert-file`."),
+    option(
+        "tls-auth-clients",
+        Kind::Enum(&["yes", "no", "optional"]),
+        "yes",
+    )
+    .doc(
+        "Whether clients of `tls-port` must show a certificate (`yes`), may (`optional`), or are \
+         not asked (`no`).",
+    ),
+    option("tls-protocols", Kind::List, "TLSv1.2 TLSv1.3")
+        .doc("Which of TLSv1.2 and TLSv1.3 are spoken; older ones are not safe and never are."),
+    option("tls-cluster", Kind::YesNo, "no").doc(
+        "Whether the nodes talk TLS to each other; each shows `tls-cert-file`, which must come \
+         from `tls-ca-cert-file` and be good for servers and for clients. The same on all nodes.",
+    ),
     option("unixsocket", Kind::Text, "")
         .doc("The path of a Unix socket for clients, beside or instead of the TCP port."),
     option("unixsocketperm", Kind::Octal, "0")
@@ -347,7 +374,7 @@ pub static OPTIONS: &[OptionSpec] = &[
          cluster.",
     ),
     option("peer-port", PORT, "0")
-        .derived("`port` + 10000")
+        .derived("`port` (or else `tls-port`) + 10000")
         .doc("The TCP port for the other nodes of the cluster; 0 opens none."),
     option("peer-bind", Kind::List, "")
         .derived("`bind`")

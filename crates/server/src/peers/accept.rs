@@ -3,7 +3,9 @@
 use super::frame::{self, FrameError, FrameReader};
 use super::handshake::{Acceptor, HandshakeError, MESSAGE_BYTES_MAX};
 use super::pending::Ticket;
+use super::stream::{NoTls, ReadHalf, WriteHalf, accepted};
 use super::{Shared, tune};
+use crate::seldom::Seldom;
 use corgi_base::NodeId;
 use corgi_base::codec::DecodeError;
 use corgi_node::{Lane, PeerHello, PeerMessage, Refusal};
@@ -14,27 +16,20 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
-use tokio::io::AsyncWriteExt;
-use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{sleep, timeout};
 
 /// After a failed accept, as when there are no file descriptors left, which does not get better at
 /// once.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-/// The same trouble with the same address is logged again after so long.
-const LOG_INTERVAL: Duration = Duration::from_secs(60);
-/// Beyond so many addresses with trouble the log forgets them and may repeat itself.
-const LOG_ADDRS_MAX: usize = 256;
-
 /// Which connections are read, and what the log has heard.
 #[derive(Debug, Default)]
 pub(super) struct Accepted {
     /// The current connection of each peer and lane; told when a newer one takes its place.
     current: Mutex<BTreeMap<(NodeId, Lane), Arc<Notify>>>,
-    logged: Mutex<BTreeMap<(IpAddr, &'static str), Instant>>,
+    logged: Seldom,
 }
 
 impl Accepted {
@@ -67,22 +62,6 @@ impl Accepted {
             current.remove(&key);
         }
     }
-
-    /// Whether something should be logged that may happen at every attempt of a peer.
-    fn should_log(&self, ip: IpAddr, what: &'static str) -> bool {
-        let mut logged = self.logged.lock().unwrap_or_else(PoisonError::into_inner);
-        if logged
-            .get(&(ip, what))
-            .is_some_and(|at| at.elapsed() < LOG_INTERVAL)
-        {
-            return false;
-        }
-        if logged.len() >= LOG_ADDRS_MAX {
-            logged.clear();
-        }
-        logged.insert((ip, what), Instant::now());
-        true
-    }
 }
 
 /// Accepts connections until it is dropped, and with it all that it accepted.
@@ -98,7 +77,7 @@ pub(super) async fn run(listener: TcpListener, shared: Arc<Shared>) {
             Err(err) => {
                 let local = listener.local_addr().map(|addr| addr.ip());
                 let ip = local.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
-                if shared.accepted.should_log(ip, "accept") {
+                if shared.accepted.logged.should_log(ip, "accept") {
                     warn!(shared.log, "cannot accept peer connections, trying on";
                         "error" => %err);
                 }
@@ -126,10 +105,10 @@ pub(super) enum AcceptError {
 }
 
 struct Incoming {
-    reader: FrameReader<OwnedReadHalf>,
+    reader: FrameReader<ReadHalf>,
     // Held because dropping it would close the connection half-way, which the peer takes as its
     // end.
-    _write: OwnedWriteHalf,
+    _write: WriteHalf,
     hello: PeerHello,
     lane: Lane,
 }
@@ -176,7 +155,8 @@ async fn serve(shared: Arc<Shared>, stream: TcpStream, addr: SocketAddr, ticket:
 
 async fn shake(shared: &Shared, stream: TcpStream) -> Result<Incoming, AcceptError> {
     tune(&stream).map_err(FrameError::from)?;
-    let (read, mut write) = stream.into_split();
+    let tls = shared.settings.tls.as_deref();
+    let (read, mut write) = accepted(stream, tls).await.map_err(FrameError::from)?;
     let mut reader = FrameReader::new(read, MESSAGE_BYTES_MAX);
     let message = reader.next().await?.ok_or(AcceptError::HungUp)?;
     let secret = shared.settings.secret.bytes().clone();
@@ -236,32 +216,34 @@ fn is_hang_up(err: &io::Error) -> bool {
 fn log_failure(shared: &Shared, addr: SocketAddr, err: &AcceptError) {
     let what = match err {
         // Port scanners, health checks, and peers that lost one lane while they dialled the other.
-        AcceptError::HungUp | AcceptError::Frame(FrameError::Io(_)) => {
+        AcceptError::HungUp
+        | AcceptError::Frame(FrameError::Io(_) | FrameError::Tls(NoTls::HungUp)) => {
             debug!(shared.log, "a peer connection ended before it began";
                 "addr" => %addr, "error" => %err);
             return;
         }
         AcceptError::TimedOut(_) => "timed out",
         AcceptError::Evicted => "evicted",
+        AcceptError::Frame(FrameError::Tls(_) | FrameError::SpeaksTls) => "TLS",
         AcceptError::Frame(_) => "frame",
         AcceptError::Handshake(HandshakeError::RefusedByPeer(_)) => "refused by peer",
         AcceptError::Handshake(HandshakeError::Malformed(_)) => "malformed",
         AcceptError::Handshake(HandshakeError::Refused { .. }) => "refused unproven",
         AcceptError::Refused(_) => "refused",
     };
-    if shared.accepted.should_log(addr.ip(), what) {
+    if shared.accepted.logged.should_log(addr.ip(), what) {
         warn!(shared.log, "refused a peer connection"; "addr" => %addr, "error" => %err);
     }
 }
 
-pub(super) async fn say(write: &mut OwnedWriteHalf, message: &[u8]) -> Result<(), AcceptError> {
-    let sent = write.write_all(&frame::encode(message)).await;
+pub(super) async fn say(write: &mut WriteHalf, message: &[u8]) -> Result<(), AcceptError> {
+    let sent = frame::send(write, message).await;
     sent.map_err(|err| AcceptError::Frame(err.into()))
 }
 
 /// Tells the peer that it is refused, if it is.
 pub(super) async fn refusing<T>(
-    write: &mut OwnedWriteHalf,
+    write: &mut WriteHalf,
     result: Result<T, HandshakeError>,
 ) -> Result<T, AcceptError> {
     if let Err(HandshakeError::Refused {

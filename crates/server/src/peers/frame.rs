@@ -3,9 +3,10 @@
 //! A length is checked before anything is reserved for it, and a large payload is collected as its
 //! bytes arrive, so that a declared length costs nothing.
 
+use super::stream::NoTls;
 use bytes::{Buf, Bytes, BytesMut};
 use std::io;
-use tokio::io::{AsyncRead, AsyncReadExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 /// The bytes before the payload.
 pub(super) const HEAD_BYTES: usize = 8;
@@ -24,6 +25,12 @@ pub(super) enum FrameError {
     /// The connection ended within a frame.
     #[error("the connection ended within a frame, after {bytes} bytes of it")]
     Cut { bytes: usize },
+    /// The other side speaks TLS, and we do not.
+    #[error("the other side speaks TLS: tls-cluster must be the same on all nodes")]
+    SpeaksTls,
+    /// There is no TLS with the other side.
+    #[error(transparent)]
+    Tls(NoTls),
     /// The connection failed.
     #[error(transparent)]
     Io(#[from] io::Error),
@@ -39,7 +46,14 @@ pub(super) fn head(first: &[u8], second: &[u8]) -> [u8; HEAD_BYTES] {
     head
 }
 
-/// Returns a whole frame; for the small ones of the handshake.
+/// Sends a frame; for the small ones of the handshake.
+pub(super) async fn send<W: AsyncWrite + Unpin>(writer: &mut W, payload: &[u8]) -> io::Result<()> {
+    writer.write_all(&encode(payload)).await?;
+    // With TLS, what was written may wait for this.
+    writer.flush().await
+}
+
+/// Returns a whole frame.
 pub(super) fn encode(payload: &[u8]) -> Vec<u8> {
     let mut frame = head(payload, &[]).to_vec();
     frame.extend_from_slice(payload);
@@ -87,9 +101,15 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
             }
             // Doubles as bytes arrive, whatever the head declares.
             self.buffer.reserve(READ_BYTES);
-            if self.reader.read_buf(&mut self.buffer).await? == 0 {
+            let read = match self.reader.read_buf(&mut self.buffer).await {
+                // TLS that ends without a word.
+                Err(err) if err.kind() == io::ErrorKind::UnexpectedEof => 0,
+                read => read?,
+            };
+            if read == 0 {
                 return match self.buffer.len() {
                     0 => Ok(None),
+                    _ if is_tls(&self.buffer) => Err(FrameError::SpeaksTls),
                     bytes => Err(FrameError::Cut { bytes }),
                 };
             }
@@ -103,6 +123,9 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
             return Ok(None);
         }
         let (bytes, crc) = (head.get_u32() as usize, head.get_u32());
+        if bytes > self.bytes_max && is_tls(&self.buffer) {
+            return Err(FrameError::SpeaksTls);
+        }
         if bytes > self.bytes_max {
             return Err(FrameError::TooLong {
                 bytes,
@@ -119,6 +142,11 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
         }
         Ok(Some(payload))
     }
+}
+
+/// Whether bytes are the head of a record of TLS: of its handshake, or a refusal.
+fn is_tls(bytes: &[u8]) -> bool {
+    matches!(bytes, [0x15 | 0x16, 3, ..])
 }
 
 #[cfg(test)]
@@ -172,6 +200,16 @@ mod tests {
             let (read, err) = frames(&damaged, 100).await;
             assert!(err.is_some() && read.is_empty(), "bit {bit}");
         }
+    }
+
+    #[tokio::test]
+    async fn tls_is_told_from_a_frame_that_is_too_long() {
+        let (_, err) = frames(&[0x16, 3, 1, 2, 0, 1, 0, 1], 100).await;
+        assert!(matches!(err, Some(FrameError::SpeaksTls)));
+        let (_, err) = frames(&[0x15, 3, 3, 0, 2, 2, 50], 100).await;
+        assert!(matches!(err, Some(FrameError::SpeaksTls)), "a refusal");
+        let (_, err) = frames(&[0x16, 4, 1, 2, 0, 1, 0, 1], 100).await;
+        assert!(matches!(err, Some(FrameError::TooLong { .. })));
     }
 
     #[tokio::test]

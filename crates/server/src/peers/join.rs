@@ -5,11 +5,13 @@
 //! calls, and the cluster that it says it belongs to, are then this node's.
 
 use super::accept::{AcceptError, refusing, say};
-use super::frame::FrameReader;
+use super::frame::{FrameError, FrameReader};
 use super::handshake::{Acceptor, MESSAGE_BYTES_MAX, called_id};
 use super::pending::{Pending, Room};
+use super::stream::accepted;
 use super::tune;
 use crate::config::Secret;
+use crate::tls::Tls;
 use corgi_base::{Boot, Formation, InstanceId, NodeId, Nonce};
 use corgi_node::{PeerHello, Refusal, RefusalKind};
 use slog::{Logger, debug, info};
@@ -35,6 +37,8 @@ pub(crate) struct Waiting {
     pub(crate) instance: InstanceId,
     /// What the nodes of the cluster know.
     pub(crate) secret: Secret,
+    /// Encrypts the calls, if it does.
+    pub(crate) tls: Option<Arc<Tls>>,
 }
 
 /// Waits until a cluster takes this node in; returns its id and the cluster. The listeners stay
@@ -121,8 +125,9 @@ async fn accept_one(
 
 /// Answers one call. Whoever hangs up without its last word only wanted to know who is here.
 async fn answer(stream: TcpStream, waiting: &Waiting) -> Result<(NodeId, Formation), AcceptError> {
-    tune(&stream).map_err(|error| AcceptError::Frame(error.into()))?;
-    let (read, mut write) = stream.into_split();
+    tune(&stream).map_err(FrameError::from)?;
+    let tls = waiting.tls.as_deref();
+    let (read, mut write) = accepted(stream, tls).await.map_err(FrameError::from)?;
     let mut reader = FrameReader::new(read, MESSAGE_BYTES_MAX);
     let message = reader.next().await?.ok_or(AcceptError::HungUp)?;
     let called = refusing(&mut write, called_id(message.clone())).await?;

@@ -6,7 +6,9 @@
 use super::frame::{self, FrameError, FrameReader};
 use super::handshake::{Dialer, HandshakeError, MESSAGE_BYTES_MAX};
 use super::queue::{LaneQueue, Outgoing};
+use super::stream::{ReadHalf, WriteHalf, dialled};
 use super::{Shared, tune};
+use crate::tls::Tls;
 use bytes::Bytes;
 use corgi_base::NodeId;
 use corgi_node::{Lane, PeerHello, PeerMessage, Refusal, RefusalKind};
@@ -16,9 +18,8 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
-use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep, timeout};
 
@@ -161,8 +162,8 @@ pub(super) enum DialError {
 }
 
 struct Connection {
-    read: OwnedReadHalf,
-    write: OwnedWriteHalf,
+    read: ReadHalf,
+    write: WriteHalf,
 }
 
 /// A connection for each lane.
@@ -250,9 +251,8 @@ impl Task {
     async fn dial(&self, addr: &Bytes, lane: Lane) -> Result<(Connection, PeerHello), DialError> {
         let limit = self.shared.settings.handshake_timeout;
         timeout(limit, async {
-            let stream = connect(addr).await?;
-            tune(&stream).map_err(DialError::Connect)?;
-            self.shake(stream, lane).await
+            let halves = open(addr, self.shared.settings.tls.as_deref()).await?;
+            self.shake(halves, lane).await
         })
         .await
         .map_err(|_elapsed| DialError::TimedOut(limit))?
@@ -260,10 +260,9 @@ impl Task {
 
     async fn shake(
         &self,
-        stream: TcpStream,
+        (read, mut write): (ReadHalf, WriteHalf),
         lane: Lane,
     ) -> Result<(Connection, PeerHello), DialError> {
-        let (read, mut write) = stream.into_split();
         let mut reader = FrameReader::new(read, MESSAGE_BYTES_MAX);
         let secret = self.shared.settings.secret.bytes().clone();
         let own = self.shared.events.hello();
@@ -404,7 +403,9 @@ async fn run_lane(connection: &mut Connection, queue: &LaneQueue) -> io::Error {
     let mut byte = [0];
     tokio::select! {
         read = connection.read.read(&mut byte) => match read {
-            Ok(0) => io::Error::new(io::ErrorKind::UnexpectedEof, "the peer closed it"),
+            Ok(0) => closed(),
+            // TLS that ends without a word, as when the peer's process dies.
+            Err(err) if err.kind() == io::ErrorKind::UnexpectedEof => closed(),
             Ok(_) => io::Error::other("the peer sent something on a connection that only we use"),
             Err(err) => err,
         },
@@ -415,13 +416,28 @@ async fn run_lane(connection: &mut Connection, queue: &LaneQueue) -> io::Error {
     }
 }
 
+fn closed() -> io::Error {
+    io::Error::new(io::ErrorKind::UnexpectedEof, "the peer closed it")
+}
+
 /// Whether the peer's system said that the connection is closed. When nothing is heard any more it is something else.
 fn is_hang_up(err: &io::Error) -> bool {
     use io::ErrorKind::{BrokenPipe, ConnectionReset, UnexpectedEof};
     matches!(err.kind(), BrokenPipe | ConnectionReset | UnexpectedEof)
 }
 
-pub(super) async fn connect(addr: &Bytes) -> Result<TcpStream, DialError> {
+/// Connects to an address, with TLS if there is `tls`.
+pub(super) async fn open(
+    addr: &Bytes,
+    tls: Option<&Tls>,
+) -> Result<(ReadHalf, WriteHalf), DialError> {
+    let stream = connect(addr).await?;
+    tune(&stream).map_err(DialError::Connect)?;
+    let halves = dialled(stream, tls).await.map_err(FrameError::from)?;
+    Ok(halves)
+}
+
+async fn connect(addr: &Bytes) -> Result<TcpStream, DialError> {
     let addr = str::from_utf8(addr)
         .map_err(|err| DialError::Resolve(io::Error::new(io::ErrorKind::InvalidInput, err)))?;
     // At each dial, because names move to other addresses, as in containers.
@@ -439,14 +455,14 @@ pub(super) async fn connect(addr: &Bytes) -> Result<TcpStream, DialError> {
     Err(DialError::Connect(last))
 }
 
-pub(super) async fn say(write: &mut OwnedWriteHalf, message: &[u8]) -> Result<(), DialError> {
-    let sent = write.write_all(&frame::encode(message)).await;
+pub(super) async fn say(write: &mut WriteHalf, message: &[u8]) -> Result<(), DialError> {
+    let sent = frame::send(write, message).await;
     sent.map_err(|err| DialError::Frame(err.into()))
 }
 
 /// Tells the peer that it is refused, if it is.
 pub(super) async fn refusing<T>(
-    write: &mut OwnedWriteHalf,
+    write: &mut WriteHalf,
     result: Result<T, HandshakeError>,
 ) -> Result<T, DialError> {
     if let Err(HandshakeError::Refused {

@@ -10,6 +10,7 @@
 //! |---|---|
 //! | `frame` | length-limited, checksummed frames |
 //! | `handshake` | who is who, as pure state machines |
+//! | `stream` | the socket, plain or with TLS |
 //! | `queue` | what waits for one lane, and the writes |
 //! | `link` | the three connections that we dial, to send |
 //! | `accept` | the connections that peers dial, to receive |
@@ -31,7 +32,7 @@
 //! - No lock of this module is held while an event is called, so that events may take the node's
 //!   lock and call [`Peers::send`] under it.
 //!
-//! Not here: encryption, and what messages mean.
+//! Not here: which certificates are good (`crate::tls`), and what messages mean.
 //!
 //! Tests: the pure parts next to themselves; `tests` runs whole transports on loopback.
 
@@ -43,10 +44,12 @@ mod link;
 mod pending;
 mod probe;
 mod queue;
+mod stream;
 #[cfg(test)]
 mod tests;
 
 use crate::config::Secret;
+use crate::tls::Tls;
 use corgi_base::NodeId;
 use corgi_node::{InitialMember, PeerHello, PeerMessage, Probe, Refusal};
 use link::Link;
@@ -118,6 +121,8 @@ pub struct PeerSettings {
     pub bulk_queue_bytes_max: usize,
     /// How many bytes may wait for the snapshot lane of a peer.
     pub snapshot_queue_bytes_max: usize,
+    /// Encrypts the connections, if it does.
+    pub(crate) tls: Option<Arc<Tls>>,
     /// How long a handshake may take, from the dial to the last verdict.
     pub handshake_timeout: Duration,
 }
@@ -133,6 +138,7 @@ impl PeerSettings {
             bulk_queue_bytes_max: 64 << 20,
             // One chunk is under way to a peer, or two when the first is late.
             snapshot_queue_bytes_max: 4 << 20,
+            tls: None,
             handshake_timeout: Duration::from_secs(5),
         }
     }

@@ -1,9 +1,9 @@
 //! Who listens at an address: a handshake that ends before either side takes the other on.
 
+use super::Shared;
 use super::frame::FrameReader;
 use super::handshake::{Dialer, HandshakeError, MESSAGE_BYTES_MAX};
-use super::link::{DialError, connect, refusing, say};
-use super::{Shared, tune};
+use super::link::{DialError, open, refusing, say};
 use corgi_base::NodeId;
 use corgi_node::{Lane, PeerHello, Probe, RefusalKind};
 use std::time::Duration;
@@ -39,9 +39,8 @@ async fn ask(
     id: NodeId,
 ) -> Result<PeerHello, (DialError, Option<NodeId>)> {
     let none = |error: DialError| (error, None);
-    let stream = connect(&probe.addr).await.map_err(none)?;
-    tune(&stream).map_err(|error| none(DialError::Connect(error)))?;
-    let (read, mut write) = stream.into_split();
+    let tls = shared.settings.tls.as_deref();
+    let (read, mut write) = open(&probe.addr, tls).await.map_err(none)?;
     let mut reader = FrameReader::new(read, MESSAGE_BYTES_MAX);
     let secret = shared.settings.secret.bytes().clone();
     let own = shared.events.hello();

@@ -172,7 +172,8 @@ async fn write_batch<W: AsyncWrite + Unpin>(writer: &mut W, batch: &[Outgoing]) 
             written => IoSlice::advance_slices(&mut rest, written),
         }
     }
-    Ok(())
+    // With TLS, what was written may wait for this.
+    writer.flush().await
 }
 
 #[cfg(all(test, feature = "shuttle"))]

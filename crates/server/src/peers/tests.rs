@@ -13,6 +13,8 @@ use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout};
 
+mod tls;
+
 /// Far more than anything here takes.
 const DEADLINE: Duration = Duration::from_secs(20);
 
@@ -113,6 +115,7 @@ struct Options {
     secret: &'static [u8],
     addr: SocketAddr,
     refuse: Option<Refusal>,
+    tls: Option<Arc<Tls>>,
     change: fn(&mut PeerSettings),
 }
 
@@ -123,6 +126,7 @@ impl Options {
             secret: b"s",
             addr: "127.0.0.1:0".parse().unwrap(),
             refuse: None,
+            tls: None,
             change: |_| {},
         }
     }
@@ -148,6 +152,7 @@ impl Options {
             events: tx,
         });
         let mut settings = PeerSettings::new(node(self.id), Secret::new(self.secret), 4 << 20);
+        settings.tls = self.tls;
         (self.change)(&mut settings);
         let events_of = Arc::clone(&recorder) as Arc<dyn PeerEvents>;
         let log = Logger::root(slog::Discard, o!());
@@ -252,8 +257,11 @@ impl ByHand {
 
 #[tokio::test]
 async fn messages_arrive_in_order_on_both_lanes() {
+    in_order_on_both_lanes(start(1), start(2)).await;
+}
+
+async fn in_order_on_both_lanes(mut a: TestNode, mut b: TestNode) {
     const COUNT: u32 = 3000;
-    let (mut a, mut b) = (start(1), start(2));
     assert!(
         !a.peers.send(node(2), message(Lane::Bulk, "early")),
         "there is no link yet"
