@@ -26,6 +26,7 @@ pub mod binary;
 pub mod certificates;
 pub mod check;
 pub mod cluster;
+pub mod diff;
 pub mod dump;
 pub mod info;
 pub mod listener;

@@ -1,0 +1,371 @@
+//! Random but meaningful scripts.
+//!
+//! Names come from a few, so that commands meet; each command is now and then given wrong arguments.
+
+use super::script::{CONNECTIONS, Line, Script};
+use proptest::collection::vec;
+use proptest::prelude::*;
+use proptest::sample::select;
+
+type Args = Vec<Vec<u8>>;
+
+const CHANNELS: [&[u8]; 8] = [
+    b"a",
+    b"b",
+    b"ab",
+    b"news.eu",
+    b"",
+    b"a b",
+    b"h?llo",
+    b"\r\n\x00\xff",
+];
+const PATTERNS: [&[u8]; 16] = [
+    b"*", b"a*", b"?", b"[ab]", b"[^a]", b"[a-c]*", b"h\\?llo", b"news.*", b"**", b"", b"[",
+    b"[a-", b"[^", b"a\\", b"*b", b"\\*",
+];
+/// What Laravel publishes to several channels with.
+pub const LOOP_PUBLISH: &[u8] = b"for i = 2, #ARGV do redis.call('publish', ARGV[i], ARGV[1]) end";
+
+fn words(text: &str) -> Args {
+    text.split(' ')
+        .map(|word| word.as_bytes().to_vec())
+        .collect()
+}
+
+fn fixed(texts: &'static [&'static str]) -> impl Strategy<Value = Vec<Args>> {
+    select(texts).prop_map(|text| text.split(" ; ").map(words).collect())
+}
+
+fn channel() -> impl Strategy<Value = Vec<u8>> {
+    select(&CHANNELS[..]).prop_map(<[u8]>::to_vec)
+}
+
+fn pattern() -> impl Strategy<Value = Vec<u8>> {
+    select(&PATTERNS[..]).prop_map(<[u8]>::to_vec)
+}
+
+fn payload() -> impl Strategy<Value = Vec<u8>> {
+    prop_oneof![
+        4 => vec(any::<u8>(), 0..6),
+        1 => Just(vec![b'x'; 3000]),
+    ]
+}
+
+fn with(verb: &'static str, rest: impl Strategy<Value = Args>) -> impl Strategy<Value = Vec<Args>> {
+    rest.prop_map(move |rest| {
+        let mut args = words(verb);
+        args.extend(rest);
+        vec![args]
+    })
+}
+
+/// Subscriptions of all kinds.
+fn listening() -> impl Strategy<Value = Vec<Args>> {
+    prop_oneof![
+        4 => with("SUBSCRIBE", vec(channel(), 1..4)),
+        2 => with("UNSUBSCRIBE", vec(channel(), 0..3)),
+        3 => with("PSUBSCRIBE", vec(pattern(), 1..4)),
+        2 => with("PUNSUBSCRIBE", vec(pattern(), 0..3)),
+        2 => with("SSUBSCRIBE", vec(channel(), 1..3)),
+        1 => with("SUNSUBSCRIBE", vec(channel(), 0..3)),
+    ]
+}
+
+fn publishing() -> impl Strategy<Value = Vec<Args>> {
+    let one = || (channel(), payload()).prop_map(|(channel, payload)| vec![channel, payload]);
+    let many = (payload(), vec(channel(), 0..3)).prop_map(|(payload, channels)| {
+        let mut args = vec![LOOP_PUBLISH.to_vec(), b"0".to_vec(), payload];
+        args.extend(channels);
+        args
+    });
+    prop_oneof![
+        6 => with("PUBLISH", one()),
+        2 => with("SPUBLISH", one()),
+        1 => with("EVAL", many),
+    ]
+}
+
+fn asking() -> impl Strategy<Value = Vec<Args>> {
+    prop_oneof![
+        with("PUBSUB CHANNELS", vec(pattern(), 0..2)),
+        with("PUBSUB SHARDCHANNELS", vec(pattern(), 0..2)),
+        with("PUBSUB NUMSUB", vec(channel(), 0..4)),
+        with("PUBSUB SHARDNUMSUB", vec(channel(), 0..4)),
+        fixed(&[
+            "PUBSUB NUMPAT",
+            "PUBSUB",
+            "PUBSUB nosuch",
+            "PUBSUB NUMPAT x"
+        ]),
+    ]
+}
+
+fn transaction() -> impl Strategy<Value = Vec<Args>> {
+    prop_oneof![
+        4 => fixed(&["MULTI"]),
+        4 => fixed(&["EXEC"]),
+        1 => fixed(&["DISCARD", "WATCH k", "WATCH", "UNWATCH", "EXEC now", "MULTI now", "WATCH a b", "DISCARD x"]),
+    ]
+}
+
+fn connection() -> impl Strategy<Value = Vec<Args>> {
+    prop_oneof![
+        with("PING", vec(payload(), 0..3)),
+        with("ECHO", vec(payload(), 0..3)),
+        fixed(&[
+            "SELECT 0",
+            "SELECT 3",
+            "SELECT 15",
+            "SELECT 16",
+            "SELECT -1",
+            "SELECT x",
+            "SELECT"
+        ]),
+        fixed(&[
+            "HELLO",
+            "HELLO 2",
+            "HELLO 3",
+            "HELLO 4",
+            "HELLO x",
+            "HELLO 3 SETNAME me",
+            "HELLO 2 SETNAME",
+            "HELLO 3 NOSUCH",
+            "HELLO 3 AUTH default wrong",
+            "HELLO 3 AUTH default",
+            "hello 3 setname you setname me",
+        ]),
+        fixed(&["RESET", "RESET now", "QUIT"]),
+        fixed(&[
+            "AUTH",
+            "AUTH x",
+            "AUTH default x",
+            "AUTH nobody x",
+            "AUTH a b c"
+        ]),
+        fixed(&[
+            "nosuch",
+            "nosuch a b",
+            "PUBLISH",
+            "PUBLISH a",
+            "SUBSCRIBE",
+            "PSUBSCRIBE",
+            "SPUBLISH a",
+            "SSUBSCRIBE"
+        ]),
+    ]
+}
+
+fn client() -> impl Strategy<Value = Vec<Args>> {
+    fixed(&[
+        "CLIENT",
+        "CLIENT nosuch",
+        "CLIENT ID",
+        "CLIENT ID x",
+        "CLIENT GETNAME",
+        "CLIENT SETNAME",
+        "CLIENT SETNAME me",
+        "CLIENT SETNAME you\n",
+        "CLIENT INFO",
+        "CLIENT SETINFO LIB-NAME lib",
+        "CLIENT SETINFO LIB-VER 1.0",
+        "CLIENT SETINFO nosuch x",
+        "CLIENT SETINFO lib-name a\nb",
+        "CLIENT NO-EVICT ON",
+        "CLIENT NO-EVICT x",
+        "CLIENT NO-TOUCH ON",
+        "CLIENT NO-TOUCH x",
+        "CLIENT GETREDIR",
+        "CLIENT TRACKINGINFO",
+        "CLIENT TRACKING OFF",
+        "CLIENT TRACKING x",
+        "CLIENT UNBLOCK 0",
+        "CLIENT UNBLOCK x",
+        "CLIENT UNBLOCK 0 x",
+        "CLIENT KILL 1.2.3.4:5",
+        "CLIENT KILL ID 0",
+        "CLIENT KILL ID x",
+        "CLIENT KILL ID",
+        "CLIENT KILL TYPE x",
+        "CLIENT KILL TYPE replica",
+        "CLIENT KILL ADDR 1.2.3.4:5",
+        "CLIENT KILL SKIPME x",
+        "CLIENT KILL USER nobody",
+        "CLIENT KILL nosuch x",
+        "CLIENT LIST TYPE x",
+        "CLIENT LIST TYPE replica",
+        "CLIENT LIST ID 0",
+        "CLIENT LIST ID x",
+        "CLIENT LIST nosuch",
+        "CLIENT REPLY x",
+        "CLIENT REPLY",
+        "CLIENT REPLY ON",
+        "CLIENT REPLY OFF ; PING ; CLIENT SETNAME a ; CLIENT REPLY ON",
+        "CLIENT REPLY SKIP ; PING",
+        "CLIENT PAUSE x",
+        "CLIENT PAUSE 0",
+        "CLIENT UNPAUSE",
+        "CLIENT CACHING YES",
+    ])
+}
+
+fn server() -> impl Strategy<Value = Vec<Args>> {
+    fixed(&[
+        "TIME",
+        "TIME x",
+        "LASTSAVE",
+        "DBSIZE",
+        "WAIT",
+        "WAIT x 0",
+        "WAIT 0 x",
+        "WAIT 0 -1",
+        "WAIT 0 0",
+        "COMMAND COUNT",
+        "COMMAND INFO nosuch",
+        "COMMAND INFO publish nosuch",
+        "COMMAND DOCS nosuch",
+        "COMMAND nosuch",
+        "COMMAND LIST x",
+        "COMMAND LIST FILTERBY x y",
+        "COMMAND LIST FILTERBY PATTERN nosuch*",
+        "COMMAND GETKEYS",
+        "COMMAND GETKEYS publish a b",
+        "COMMAND GETKEYS nosuch",
+        "COMMAND GETKEYSANDFLAGS ping",
+        "CONFIG",
+        "CONFIG nosuch",
+        "CONFIG GET",
+        "CONFIG GET databases",
+        "CONFIG GET nosuch",
+        "CONFIG GET databases data* nosuch",
+        "CONFIG SET",
+        "CONFIG SET nosuch x",
+        "CONFIG SET timeout",
+        "CONFIG SET timeout x",
+        "CONFIG SET databases 3",
+        "SLOWLOG LEN x",
+        "SLOWLOG nosuch",
+        "SLOWLOG GET x",
+        "SLOWLOG GET -2",
+        "LATENCY nosuch",
+        "LATENCY RESET",
+        "LATENCY HISTORY nosuch",
+        "MEMORY nosuch",
+        "MEMORY USAGE",
+        "MODULE LIST",
+        "SCRIPT",
+        "SCRIPT nosuch",
+        "SCRIPT EXISTS",
+        "SCRIPT EXISTS x",
+        "SCRIPT FLUSH x",
+        "SCRIPT FLUSH",
+        "EVALSHA x 0",
+        "EVALSHA ffffffffffffffffffffffffffffffffffffffff 0",
+        "EVAL x",
+        "EVAL x y",
+        "EVAL x -1",
+        "EVAL x 3 a",
+        "ACL WHOAMI",
+        "ACL nosuch",
+        "ACL USERS",
+        "ACL GETUSER nobody",
+        "ACL DELUSER nobody",
+        "ACL DELUSER default",
+        "ACL CAT nosuch",
+        "ACL GENPASS",
+        "ACL GENPASS 5",
+        "ACL GENPASS x",
+        "ACL DRYRUN default publish a b",
+        "ACL DRYRUN default nosuch",
+        "ACL DRYRUN nobody ping",
+        "ACL SETUSER",
+        "ACL SETUSER u nosuch",
+        "ACL SETUSER u +nosuch",
+        "ACL SETUSER u +@nosuch",
+        "REPLICAOF x",
+        "LOLWUT VERSION x",
+        "DEBUG SLEEP 0",
+        "LASTSAVE x",
+        "MEMORY USAGE nosuch",
+    ])
+}
+
+/// What a user of ACLs does: one user with a few rules, seen from all sides.
+fn access() -> impl Strategy<Value = Vec<Args>> {
+    fixed(&[
+        "ACL SETUSER u on >p +@all ~* &*",
+        "ACL SETUSER u reset on >p +@connection +publish +subscribe &a",
+        "ACL SETUSER u resetchannels &news.*",
+        "ACL SETUSER u -@all +@pubsub +@connection",
+        "ACL SETUSER u +client|id -publish",
+        "ACL SETUSER u (+publish &b)",
+        "ACL SETUSER u clearselectors",
+        "ACL SETUSER u nopass",
+        "ACL SETUSER u off",
+        "ACL SETUSER u <p",
+        "ACL GETUSER u",
+        "ACL LIST",
+        "ACL DRYRUN u publish a b",
+        "ACL DRYRUN u publish b b",
+        "ACL DRYRUN u psubscribe news.*",
+        "ACL DRYRUN u client id",
+        "ACL DELUSER u",
+        "AUTH u p",
+        "AUTH u wrong",
+        "HELLO 3 AUTH u p",
+        "ACL WHOAMI",
+    ])
+}
+
+/// Which commands a script is made of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Surface {
+    /// Subscribing, publishing, transactions and the connection: most of all.
+    Messaging,
+    /// Texts and shapes of everything else.
+    Introspection,
+    /// Users and permissions.
+    Access,
+}
+
+fn command(surface: Surface) -> BoxedStrategy<Vec<Args>> {
+    match surface {
+        Surface::Messaging => prop_oneof![
+            8 => listening(),
+            8 => publishing(),
+            3 => asking(),
+            4 => transaction(),
+            3 => connection(),
+            1 => client(),
+        ]
+        .boxed(),
+        Surface::Introspection => prop_oneof![
+            6 => server(),
+            6 => client(),
+            2 => connection(),
+            1 => transaction(),
+            1 => listening(),
+            1 => asking(),
+        ]
+        .boxed(),
+        Surface::Access => prop_oneof![
+            8 => access(),
+            2 => listening(),
+            2 => publishing(),
+            1 => connection(),
+        ]
+        .boxed(),
+    }
+}
+
+/// Scripts of one surface.
+pub fn scripts(surface: Surface) -> impl Strategy<Value = Script> {
+    let step = (0..CONNECTIONS, command(surface));
+    vec(step, 1..24).prop_map(|steps| {
+        let lines = steps.into_iter().flat_map(|(connection, commands)| {
+            commands
+                .into_iter()
+                .map(move |args| Line { connection, args })
+        });
+        Script(lines.collect())
+    })
+}
