@@ -1,6 +1,6 @@
 //! What a connection knows about itself between commands.
 
-use crate::acl::{Acl, User};
+use crate::acl::{Acl, Denials, User};
 use crate::commands::client::ReplyMode;
 use crate::env::Env;
 use crate::transaction::{Multi, Watched};
@@ -38,6 +38,8 @@ pub(crate) struct Connection {
     pub(crate) no_touch: bool,
     /// The client can follow a redirection.
     pub(crate) may_redirect: bool,
+    /// What it may not do, and wanted to.
+    pub(crate) denials: Denials,
 }
 
 impl Connection {
@@ -65,6 +67,7 @@ impl Connection {
             no_evict: false,
             no_touch: false,
             may_redirect: false,
+            denials: Denials::default(),
         }
     }
 

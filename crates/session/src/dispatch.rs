@@ -38,6 +38,8 @@ impl Checked {
 pub(crate) struct Refused {
     pub(crate) spec: Option<&'static Spec>,
     pub(crate) text: ErrorText,
+    /// What the user may not do, if that is why.
+    pub(crate) denied: Option<Denied>,
 }
 
 /// Finds the command of a request and makes the checks that come before its own: known, then arity,
@@ -46,11 +48,16 @@ pub(crate) struct Refused {
 /// # Errors
 /// The first check that fails; nothing has happened then.
 pub(crate) fn check(conn: &Connection, args: Vec<Bytes>) -> Result<Checked, Refused> {
-    let (spec, skip) = lookup(&args).map_err(|text| Refused { spec: None, text })?;
+    let (spec, skip) = lookup(&args).map_err(|text| Refused {
+        spec: None,
+        text,
+        denied: None,
+    })?;
     let refused = |text| {
         Err(Refused {
             spec: Some(spec),
             text,
+            denied: None,
         })
     };
     if !spec.accepts(args.len()) {
@@ -63,7 +70,11 @@ pub(crate) fn check(conn: &Connection, args: Vec<Bytes>) -> Result<Checked, Refu
         return refused(Bytes::from_static(errors::NOT_IN_MULTI));
     }
     if let Err(denied) = conn.user.check(spec, &args) {
-        return refused(errors::no_permission(&denied, conn.user.name(), spec.name));
+        return Err(Refused {
+            spec: Some(spec),
+            text: errors::no_permission(&denied, conn.user.name(), spec.name),
+            denied: Some(denied),
+        });
     }
     if conn.resp2_subscribed() && !spec.flags.contains(Flags::IN_SUBSCRIBED) {
         return refused(errors::subscribed_mode(spec.name));

@@ -47,7 +47,7 @@
 //! # Not here
 //! Sockets, clocks, time-outs, TLS, the limit on clients; matching channels and counting
 //! subscribers (the bus, through the node); encoding of messages (they arrive encoded); the text of
-//! `INFO`. Not yet: `ACL LOG`.
+//! `INFO`.
 //!
 //! # Tests
 //! Unit tests beside the code; `tests/scripts/*` are golden scripts, one behaviour a file, which
@@ -77,7 +77,7 @@ mod table;
 mod tally;
 mod transaction;
 
-pub use acl::{Acl, Denied, User, Users, define, require_pass};
+pub use acl::{Acl, Context, Denial, Denied, Reason, User, Users, define, require_pass};
 pub use ask::{Ask, ClusterAsk, PubSubQuery, Seq, Told, UsersAsk};
 // What the node needs to answer with: it knows sessions, not their wire format.
 pub use corgi_resp::{Reply, encode_message};
@@ -85,8 +85,8 @@ pub use docs::markdown as compatibility;
 pub use env::{Env, Secret};
 pub use keys::{BeginSearch, ChannelSpec, ChannelUse, FindKeys, KeyFlags, KeySpec};
 pub use local::{
-    ClientFilter, ClientIs, ClientKind, ClientTest, ClientsAsk, ConfigAsk, LatencyAsk, LocalAsk,
-    MemoryAsk, Pause, SlowLogAsk, View,
+    AclLogAsk, ClientFilter, ClientIs, ClientKind, ClientTest, ClientsAsk, ConfigAsk, LatencyAsk,
+    LocalAsk, MemoryAsk, Pause, SlowLogAsk, View,
 };
 pub use output::Output;
 pub use scripts::Scripts;

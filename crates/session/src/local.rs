@@ -9,6 +9,8 @@ use corgi_base::Protocol;
 /// One question to the process.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LocalAsk {
+    /// About what was denied.
+    AclLog(AclLogAsk),
     /// About the clients of this process.
     Clients(ClientsAsk),
     /// `ACL LOAD`: the process reads the file, and asks the node to take on its users.
@@ -33,6 +35,15 @@ pub enum LocalAsk {
     SlowLog(SlowLogAsk),
     /// `TIME`.
     Time,
+}
+
+/// `ACL LOG …`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AclLogAsk {
+    /// The last so many.
+    Get(u64),
+    /// Forget them.
+    Reset,
 }
 
 /// `CONFIG …`.

@@ -1,5 +1,6 @@
 //! The state machine of one connection.
 
+use crate::acl::{Context, Denial};
 use crate::ask::{Ask, Seq, Told};
 use crate::commands::client::ReplyMode;
 use crate::commands::{Command, Step};
@@ -264,6 +265,11 @@ impl Session {
         self.tally.take()
     }
 
+    /// Takes what the client was denied since the last time, and how often.
+    pub fn take_denials(&mut self) -> Vec<(Denial, u64)> {
+        self.conn.denials.take()
+    }
+
     /// Says what time it is, in microseconds of any clock: commands are measured with it.
     pub fn set_now(&mut self, micros: u64) {
         self.tally.now = micros;
@@ -328,6 +334,7 @@ impl Session {
             Ok(request) => request,
             Err(refused) => {
                 self.tally.rejected(refused.spec, &refused.text);
+                self.note(&refused);
                 let (seq, silent) = (self.number(), self.silenced());
                 let reply = Reply::Error(self.refused(refused));
                 self.answer(seq, reply, silent);
@@ -488,6 +495,20 @@ impl Session {
         let before = self.conn.subscriptions;
         self.conn.subscriptions = count;
         *of_kind = (*of_kind + count).saturating_sub(before);
+    }
+
+    /// Notes what was denied, for `ACL LOG`.
+    fn note(&mut self, refused: &Refused) {
+        if let (Some(denied), Some(spec)) = (&refused.denied, refused.spec) {
+            let context = match self.conn.multi {
+                Some(_) => Context::Multi,
+                None => Context::TopLevel,
+            };
+            let user = self.conn.user.clone();
+            self.conn
+                .denials
+                .note(denied, context, spec.name, user.name());
+        }
     }
 
     /// Returns the text for a command that was refused before it could be queued: the transaction fails, if there is

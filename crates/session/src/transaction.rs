@@ -15,9 +15,12 @@
 //! The replies are gathered, and leave as one array, whatever protocol version each of them was written in. As in
 //! Redis a confirmation of a subscription is written where the reply would be, one for each name.
 
-use crate::acl::User;
+use crate::acl::Context;
+use crate::ask::Seq;
 use crate::commands::{Command, Step};
+use crate::connection::Connection;
 use crate::dispatch::Checked;
+use crate::env::Env;
 use crate::errors::{self, ErrorText};
 use crate::session::Question;
 use crate::table::{Flags, Spec};
@@ -126,19 +129,11 @@ impl Multi {
     ///
     /// # Errors
     /// The text with which `EXEC` fails; nothing has run then.
-    pub(crate) fn exec(self, user: &User, bytes_max: usize) -> Result<Exec, ErrorText> {
+    pub(crate) fn exec(self, bytes_max: usize) -> Result<Exec, ErrorText> {
         if self.aborted {
             return Err(Bytes::from_static(errors::EXEC_ABORTED));
         }
-        // What was permitted when it was queued need not be any more.
-        let parse = |queued: Checked| match queued.denied(user) {
-            None => match queued.parse() {
-                Ok(command) => Item::Command(command),
-                Err(text) => Item::error(text),
-            },
-            Some(denied) => Item::error(errors::no_permission_any_more(&denied)),
-        };
-        let items: VecDeque<Item> = self.queued.into_iter().map(parse).collect();
+        let items: VecDeque<Item> = self.queued.into_iter().map(Item::Queued).collect();
         Ok(Exec {
             count: items.len(),
             items,
@@ -202,6 +197,8 @@ pub(crate) enum Written {
 /// What is to be done next.
 #[derive(Debug)]
 pub(crate) enum Item {
+    /// To look whether a command may run, and what it is.
+    Queued(Checked),
     /// To run a command.
     Command(Command),
     /// To go on with one that has run.
@@ -211,6 +208,24 @@ pub(crate) enum Item {
 impl Item {
     fn error(text: impl Into<Bytes>) -> Self {
         Self::Ran(Outcome::Answered(Reply::error(text)))
+    }
+
+    /// Checks a queued command: what was permitted when it was queued need not be any more, and the client may have
+    /// become another user since, also by a command before it.
+    fn checked(self, conn: &mut Connection) -> Self {
+        let Self::Queued(queued) = self else {
+            return self;
+        };
+        if let Some(denied) = queued.denied(&conn.user) {
+            let user = conn.user.clone();
+            let (context, command) = (Context::Multi, queued.spec.name);
+            conn.denials.note(&denied, context, command, user.name());
+            return Self::error(errors::no_permission_any_more(&denied));
+        }
+        match queued.parse() {
+            Ok(command) => Self::Command(command),
+            Err(text) => Self::error(text),
+        }
     }
 }
 
@@ -246,9 +261,9 @@ pub(crate) struct Exec {
 impl Exec {
     /// Takes what is to be done next. Once there are too many bytes of replies, commands that write nothing give an
     /// error.
-    pub(crate) fn next(&mut self) -> Option<Item> {
+    pub(crate) fn next(&mut self, conn: &mut Connection) -> Option<Item> {
         let full = self.reply_bytes > self.bytes_max;
-        Some(match self.items.pop_front()? {
+        Some(match self.items.pop_front()?.checked(conn) {
             // Redis refuses what turns a connection into something else, but for `SUBSCRIBE` and `PSUBSCRIBE`, which
             // it once allowed.
             Item::Command(Command::Subscribe {
@@ -264,12 +279,17 @@ impl Exec {
     }
 
     /// Runs the writes that are still to come, because the group must be asked before another command: it is one step,
-    /// in the place of its first operation.
-    pub(crate) fn gather(&mut self, mut run: impl FnMut(Command) -> Step) {
+    /// in the place of its first operation. They run as the user that the client is now.
+    pub(crate) fn gather(&mut self, seq: Seq, conn: &mut Connection, env: &Env) {
         for item in std::mem::take(&mut self.items) {
+            let writes =
+                matches!(&item, Item::Queued(queued) if queued.spec.flags.contains(Flags::WRITES));
             let item = match item {
-                Item::Command(command) if writes(&command) => Item::Ran(self.ran(run(command))),
-                item => item,
+                item if !writes => item,
+                item => match item.checked(conn) {
+                    Item::Command(command) => Item::Ran(self.ran(command.run(seq, conn, env))),
+                    refused => refused,
+                },
             };
             self.items.push_back(item);
         }

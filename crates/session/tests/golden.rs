@@ -13,6 +13,7 @@
 //! | `tell close [TEXT]` | the node ends the connection |
 //! | `pause no\|writes\|all` | commands must wait, or no longer |
 //! | `stall`, `drain` | the client stops reading what the session writes, and reads again |
+//! | `denials` | prints what the client was denied since the last time |
 //! | `state` | prints what the session knows about its client |
 //!
 //! Output: `ask` is what the session asks of the node, `out` the bytes that leave, and a line where
@@ -142,6 +143,7 @@ impl Runner for Client {
             }
             "stall" => self.stalled = true,
             "drain" => self.stalled = false,
+            "denials" => return self.denials(),
             "state" => return self.state(),
             name => return Err(format!("unknown command {name}").into()),
         }
@@ -263,6 +265,16 @@ impl Client {
         }
         (self.wanted_input, self.was_closing, self.input) = (wants_input, closing, input);
         Ok(shown)
+    }
+
+    fn denials(&mut self) -> Result<String> {
+        let mut out = self.progress()?;
+        for (denial, times) in self.session()?.take_denials() {
+            let (reason, context) = (denial.reason.name(), denial.context.name());
+            let (object, user) = (escaped(&denial.object), escaped(&denial.user));
+            writeln!(out, "{times} x {reason} {context} {object} of {user}")?;
+        }
+        Ok(out)
     }
 
     fn state(&mut self) -> Result<String> {

@@ -224,6 +224,7 @@ impl Connection {
             bytes_out: self.bytes.1,
         });
         let local = self.place.local();
+        local.denied(self.place.entry(), self.session.take_denials());
         local.registry.holds(self.place.entry(), held as u64);
     }
 

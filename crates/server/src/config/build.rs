@@ -241,6 +241,7 @@ impl Builder {
             disk_stall_timeout_ms: self.number("disk-stall-timeout"),
             quorum_loss_timeout_ms: self.number("quorum-loss-timeout"),
             slowlog_micros: u64::try_from(self.signed("slowlog-log-slower-than")).ok(),
+            acl_log_len: self.small("acllog-max-len"),
             slowlog_len: self.small("slowlog-max-len"),
             latency_threshold_ms: self.number("latency-monitor-threshold"),
             debug_command: match self.text("enable-debug-command").as_str() {

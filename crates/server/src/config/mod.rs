@@ -212,6 +212,8 @@ pub struct Config {
     pub quorum_loss_timeout_ms: u64,
     /// From how many microseconds on a command is slow, if any is.
     pub slowlog_micros: Option<u64>,
+    /// How many denials are kept.
+    pub acl_log_len: usize,
     /// How many slow commands are kept.
     pub slowlog_len: usize,
     /// From how many milliseconds on a command is an event; 0 for never.

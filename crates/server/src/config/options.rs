@@ -253,6 +253,16 @@ pub static OPTIONS: &[OptionSpec] = &[
     )
     .doc("Which channels a new user may use before a rule says so: none, or all."),
     option(
+        "acllog-max-len",
+        Kind::Integer {
+            min: 0,
+            max: 1_000_000,
+        },
+        "128",
+    )
+    .mutable()
+    .doc("How many entries of what was denied are kept for `ACL LOG`."),
+    option(
         "maxclients",
         Kind::Integer {
             min: 1,

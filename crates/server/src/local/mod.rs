@@ -7,11 +7,13 @@
 //! | [`users_file`] | `aclfile` |
 //! | [`stats`] | what became of commands |
 //! | [`slowlog`], [`latency`] | which of them took long |
+//! | `acl_log` | what was denied |
 //! | [`live`], `rewrite` | what is configured now; back into the file |
 //! | `memory` | what takes how much |
 //!
 //! Connections ask on their own threads; nothing here enters the node.
 
+mod acl_log;
 mod latency;
 pub(crate) mod line;
 pub(crate) mod live;
@@ -28,10 +30,11 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use corgi_session::{
-    ClientFilter, ClientsAsk, ConfigAsk, Finished, LatencyAsk, LocalAsk, Reply, Shown, UsersAsk,
-    View,
+    ClientFilter, ClientsAsk, ConfigAsk, Denial, Finished, LatencyAsk, LocalAsk, Reply, Shown,
+    UsersAsk, View,
 };
 
+use self::acl_log::AclLog;
 use self::latency::Latency;
 use self::live::Live;
 use self::registry::{Entry, Registry};
@@ -75,6 +78,7 @@ pub(crate) struct Local {
     pub(crate) rates: Rates,
     pub(crate) users_file: UsersFile,
     pub(crate) live: Live,
+    acl_log: AclLog,
     slowlog: SlowLog,
     latency: Latency,
     level: LevelSwitch,
@@ -101,6 +105,7 @@ impl Local {
             stats: Stats::default(),
             rates: Rates::default(),
             live,
+            acl_log: AclLog::default(),
             slowlog: SlowLog::default(),
             latency: Latency::default(),
             level,
@@ -128,6 +133,7 @@ impl Local {
     /// Answers a client.
     pub(crate) fn answer(&self, me: &Arc<Entry>, ask: LocalAsk, host: &dyn Host) -> Answer {
         Answer::Now(match ask {
+            LocalAsk::AclLog(ask) => self.acl_log.answer(ask, unix_ms()),
             LocalAsk::Clients(ask) => self.clients(me, ask),
             LocalAsk::Config(ask) => return self.configure(ask, host),
             LocalAsk::Debug(words) => return self.debug(me, &words),
@@ -175,6 +181,21 @@ impl Local {
                 };
                 self.slowlog.add(slow, self.live.config().slowlog_len);
             }
+        }
+    }
+
+    /// Keeps what a client was denied, for `ACL LOG`.
+    pub(crate) fn denied(&self, entry: &Entry, denials: Vec<(Denial, u64)>) {
+        if denials.is_empty() {
+            return;
+        }
+        let seen = entry.seen();
+        let line = seen.map(|seen| line::line(entry, &seen, Instant::now()));
+        let client = line.unwrap_or_default();
+        let max = self.live.config().acl_log_len;
+        for (denial, times) in denials {
+            let client = client.trim_end();
+            self.acl_log.add(denial, times, client, unix_ms(), max);
         }
     }
 
@@ -320,6 +341,10 @@ fn waiting<T>(work: impl FnOnce() -> T) -> T {
 fn unix_time() -> Duration {
     let now = SystemTime::now().duration_since(UNIX_EPOCH);
     now.unwrap_or_default()
+}
+
+fn unix_ms() -> u64 {
+    u64::try_from(unix_time().as_millis()).unwrap_or(u64::MAX)
 }
 
 /// Whether a filter leaves out the client because it is the one that asks.

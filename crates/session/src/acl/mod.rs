@@ -16,11 +16,12 @@
 //! - Passwords are kept as digests, and compared in constant time; an unknown user takes as long as a known one.
 //! - What this release does not understand in a definition of a later one allows nothing.
 //!
-//! Not here: files, the log of what was denied, when a change takes effect (the node).
+//! Not here: files, the log of all that was denied, when a change takes effect (the node).
 //!
 //! Tests: beside the code; texts were compared with redis-server 7.0 and Valkey 9.1.
 
 mod commands;
+mod denial;
 mod foreign;
 mod patterns;
 mod rule;
@@ -29,6 +30,8 @@ mod user;
 mod users;
 
 pub(crate) use commands::{CATEGORIES, in_category};
+pub(crate) use denial::Denials;
+pub use denial::{Context, Denial, Reason};
 pub use user::User;
 pub(crate) use user::hex;
 pub use users::{Acl, Users, define, require_pass};

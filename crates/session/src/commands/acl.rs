@@ -7,13 +7,16 @@ use crate::connection::Connection;
 use crate::dispatch;
 use crate::env::Env;
 use crate::errors::{self, ErrorText};
-use crate::local::LocalAsk;
+use crate::local::{AclLogAsk, LocalAsk};
 use bytes::Bytes;
 use corgi_resp::Reply;
 use sha2::{Digest, Sha256};
 
 /// How many bits a password has if nothing is said.
 const GENPASS_BITS: i64 = 256;
+
+/// How many entries `ACL LOG` gives if nothing is said.
+const LOG_ENTRIES: u64 = 10;
 
 /// What the session answers by itself, from the users as it knows them.
 #[derive(Debug, PartialEq)]
@@ -54,6 +57,8 @@ const HELP: &[&str] = &[
     "    Give all users with their rules, as an ACL file has them.",
     "LOAD",
     "    Take on the users of this node's ACL file, and no others.",
+    "LOG [<count> | RESET]",
+    "    Give what was denied lately by this node, or forget it.",
     "SAVE",
     "    Write all users to this node's ACL file.",
     "SETUSER <username> [<rule> ...]",
@@ -104,6 +109,24 @@ pub(crate) fn parse_genpass(args: &mut Args) -> Result<Command, ErrorText> {
 /// `ACL GETUSER username`.
 pub(crate) fn parse_getuser(args: &mut Args) -> Result<Command, ErrorText> {
     Ok(Command::Acl(AclCommand::GetUser(required(args))))
+}
+
+/// `ACL LOG [count | RESET]`: ten entries if no number is given.
+pub(crate) fn parse_log(args: &mut Args) -> Result<Command, ErrorText> {
+    let what = args.next();
+    if args.next().is_some() {
+        return Err(errors::subcommand_arguments("acl", b"LOG"));
+    }
+    let ask = match what {
+        None => AclLogAsk::Get(LOG_ENTRIES),
+        Some(word) if word.eq_ignore_ascii_case(b"reset") => AclLogAsk::Reset,
+        Some(count) => {
+            let count = integer(&count).ok_or(Bytes::from_static(errors::NOT_AN_INTEGER))?;
+            // Fewer than none are none.
+            AclLogAsk::Get(u64::try_from(count).unwrap_or(0))
+        }
+    };
+    Ok(Command::Local(LocalAsk::AclLog(ask)))
 }
 
 pub(crate) fn parse_help(_: &mut Args) -> Result<Command, ErrorText> {

@@ -109,6 +109,7 @@ pub(crate) fn auth(
     if conn.authenticate(&user, password) {
         Ok(Reply::ok())
     } else {
+        conn.denials.note_auth("AUTH", &user);
         Err(Bytes::from_static(errors::WRONG_PASS))
     }
 }
@@ -119,6 +120,7 @@ pub(crate) fn hello(seq: Seq, conn: &mut Connection, env: &Env, hello: Hello) ->
     if let Some((user, password)) = hello.auth
         && !conn.authenticate(&user, &password)
     {
+        conn.denials.note_auth("HELLO", &user);
         return Step::Answer(Reply::Error(Bytes::from_static(errors::WRONG_PASS)));
     }
     if !conn.may_run() {

@@ -2,6 +2,7 @@
 //! what it says as one step (<https://redis.io/docs/latest/commands/eval/>).
 
 use super::{Args, Command, Step, integer, required};
+use crate::acl::Context;
 use crate::connection::Connection;
 use crate::env::Env;
 use crate::errors::{self, ErrorText};
@@ -83,7 +84,12 @@ pub(crate) fn parse_load(args: &mut Args) -> Result<Command, ErrorText> {
 }
 
 /// Runs the loop: publishes argument 1 to the channels that are the other arguments.
-pub(crate) fn eval(conn: &Connection, env: &Env, script: &Script, arguments: Vec<Bytes>) -> Step {
+pub(crate) fn eval(
+    conn: &mut Connection,
+    env: &Env,
+    script: &Script,
+    arguments: Vec<Bytes>,
+) -> Step {
     let found = match script {
         Script::Text(text) => load(env, text).map(drop),
         Script::Sha(name) => match scripts::sha(name) {
@@ -98,7 +104,11 @@ pub(crate) fn eval(conn: &Connection, env: &Env, script: &Script, arguments: Vec
     }
 }
 
-fn publishes(conn: &Connection, env: &Env, arguments: Vec<Bytes>) -> Result<Vec<Op>, ErrorText> {
+fn publishes(
+    conn: &mut Connection,
+    env: &Env,
+    arguments: Vec<Bytes>,
+) -> Result<Vec<Op>, ErrorText> {
     let mut arguments = arguments.into_iter();
     let Some(payload) = arguments.next() else {
         return Ok(Vec::new());
@@ -115,6 +125,8 @@ fn publishes(conn: &Connection, env: &Env, arguments: Vec<Bytes>) -> Result<Vec<
     }
     for op in &ops {
         if let Err(denied) = conn.user.allows_op(op) {
+            let (context, user) = (Context::Script, conn.user.name());
+            conn.denials.note(&denied, context, "publish", user);
             return Err(errors::denied_in_script(&denied, conn.user.name()));
         }
     }

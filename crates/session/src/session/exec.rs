@@ -2,7 +2,6 @@
 
 use super::{Group, Question, Session};
 use crate::ask::{Ask, Seq};
-use crate::commands::Command;
 use crate::transaction::{Exec, Item, Multi, Outcome};
 use corgi_resp::Reply;
 
@@ -25,7 +24,7 @@ impl Session {
             let begun = self.tally.begin(spec, None);
             self.tally.end(begun, None);
         }
-        match multi.exec(&self.conn.user, self.env.limits.max_request_bytes) {
+        match multi.exec(self.env.limits.max_request_bytes) {
             Ok(exec) => {
                 self.advance(seq, exec, Place::New { silent });
                 self.identify_another();
@@ -45,8 +44,9 @@ impl Session {
     }
 
     fn advance(&mut self, seq: Seq, mut exec: Exec, place: Place) {
-        while let Some(item) = exec.next() {
+        while let Some(item) = exec.next(&mut self.conn) {
             let outcome = match item {
+                Item::Queued(_) => unreachable!("next() has checked it"),
                 Item::Ran(outcome) => outcome,
                 Item::Command(command) => {
                     let step = command.run(seq, &mut self.conn, &self.env);
@@ -63,8 +63,7 @@ impl Session {
                     if !exec.group_due() {
                         return self.set_barrier(seq, question, None, Some(exec));
                     }
-                    let run = |command: Command| command.run(seq, &mut self.conn, &self.env);
-                    exec.gather(run);
+                    exec.gather(seq, &mut self.conn, &self.env);
                     let ops = exec.take_group();
                     let first = Question::Node(Ask::WriteAll { seq, ops });
                     return self.set_barrier(seq, first, Some(question), Some(exec));

@@ -18,6 +18,7 @@ pub(super) static ACL: &[Spec] = &[
     row("acl|help", 2, ANY_TIME, &["@slow"], acl::parse_help),
     row("acl|list", 2, MANAGE, ADMIN, acl::parse_list),
     row("acl|load", 2, MANAGE, ADMIN, acl::parse_load),
+    row("acl|log", -2, MANAGE, ADMIN, acl::parse_log),
     with_tips(
         row("acl|save", 2, MANAGE, ADMIN, acl::parse_save),
         ALL_NODES,
