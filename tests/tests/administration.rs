@@ -139,7 +139,11 @@ fn slow_commands_are_kept_and_events_noted() {
 fn requirepass_is_the_password_of_default_on_all_nodes() {
     let cluster = Cluster::start(3);
     let mut connection = connect(&cluster.nodes[0]);
-    ask::<()>(&mut connection, &["CONFIG", "SET", "requirepass", "secret"]).unwrap();
+    // A busy machine may be without a majority for a while.
+    corgi_tests::wait::until_true(node::REPLY_TIMEOUT, "the password is set", || {
+        let set = ["CONFIG", "SET", "requirepass", "secret"];
+        ask::<()>(&mut connection, &set).is_ok()
+    });
     for node in &cluster.nodes {
         let mut stranger = raw(node);
         corgi_tests::wait::until_true(node::REPLY_TIMEOUT, "it asks for a password", || {

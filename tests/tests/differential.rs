@@ -11,10 +11,12 @@
 
 use corgi_tests::diff::differences::{compare, known};
 use corgi_tests::diff::generate::{Surface, scripts};
-use corgi_tests::diff::{Peer, Reference, Script, run};
+use corgi_tests::diff::wire::Wire;
+use corgi_tests::diff::{Peer, Reference, Script, Value, run};
 use corgi_tests::raw::encode;
 use corgi_tests::{Node, RawClient, binary, node};
 use proptest::test_runner::{Config, TestCaseError, TestError, TestRunner};
+use std::collections::BTreeSet;
 use std::fs;
 
 /// Enough to meet what was changed, few enough for every run of the tests.
@@ -128,6 +130,60 @@ fn fixed_scripts_are_answered_as_redis_answers_them() {
     }
     assert!(count > 0, "there are scripts in {}", folder.display());
     assert!(complaints.is_empty(), "{complaints}");
+}
+
+/// Returns all commands and subcommands, by their full names.
+fn commands(port: u16) -> BTreeSet<String> {
+    let mut wire = Wire::connect(port, node::REPLY_TIMEOUT).expect("the server takes connections");
+    let mut ask = |words: &[&[u8]]| {
+        wire.send(&encode(words));
+        wire.read().expect("the server answers")
+    };
+    ask(&[b"HELLO", b"3"]);
+    let Value::Map(_, docs) = ask(&[b"COMMAND", b"DOCS"]) else {
+        panic!("COMMAND DOCS is a map");
+    };
+    let text = |value: &Value| match value {
+        Value::Bytes(_, text) => String::from_utf8_lossy(text).to_ascii_uppercase(),
+        other => panic!("a name, not {other}"),
+    };
+    let mut names = BTreeSet::new();
+    for (name, doc) in &docs {
+        names.insert(text(name));
+        let Value::Map(_, fields) = doc else { continue };
+        for (_, value) in fields
+            .iter()
+            .filter(|(name, _)| text(name) == "SUBCOMMANDS")
+        {
+            if let Value::Map(_, subcommands) = value {
+                names.extend(subcommands.iter().map(|(name, _)| text(name)));
+            }
+        }
+    }
+    names
+}
+
+#[test]
+fn every_command_of_redis_is_here_or_is_absent_for_a_reason() {
+    let redis = Peer::start(Reference::Redis);
+    let corgi = starts_corgi();
+    let here = commands(corgi.port);
+    let page = binary::repository().join("docs/compatibility.md");
+    let page = fs::read_to_string(page).expect("the page");
+    let (_, absent) = page.split_once("## Not there").expect("the last part");
+    let is_absent = |name: &str| absent.contains(&format!("`{}`", name.replace('|', " ")));
+    let unexplained: Vec<_> = commands(redis.port)
+        .into_iter()
+        .filter(|name| {
+            let container = name.split('|').next().unwrap_or_default();
+            !here.contains(name) && !is_absent(name) && !is_absent(container)
+        })
+        .collect();
+    assert!(here.len() > 100, "{here:?}");
+    assert!(
+        unexplained.is_empty(),
+        "neither in Corgi nor in crates/session/src/docs/absent.txt: {unexplained:?}"
+    );
 }
 
 /// If this fails, the harness is at fault and the other tests mean nothing.

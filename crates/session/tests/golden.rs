@@ -59,6 +59,7 @@ scripts! {
     acl_describes_users
     admin_asks_the_process
     acl_limits_a_user
+    acl_log_tells_what_was_denied
     auth_opens_the_session
     client_names_itself
     client_reply_off_and_skip

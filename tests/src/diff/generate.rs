@@ -269,6 +269,8 @@ fn server() -> impl Strategy<Value = Vec<Args>> {
         "ACL USERS",
         "ACL GETUSER nobody",
         "ACL DELUSER nobody",
+        "ACL LOG x",
+        "ACL LOG RESET now",
         "ACL DELUSER default",
         "ACL CAT nosuch",
         "ACL GENPASS",
@@ -283,7 +285,6 @@ fn server() -> impl Strategy<Value = Vec<Args>> {
         "ACL SETUSER u +@nosuch",
         "REPLICAOF x",
         "LOLWUT VERSION x",
-        "DEBUG SLEEP 0",
         "LASTSAVE x",
         "MEMORY USAGE nosuch",
     ])

@@ -1,8 +1,8 @@
 //! Runs a script against one server.
 //!
-//! After each line every connection is asked for a sign (a `PING` with a number) and read up to it: what the line caused
-//! anywhere has arrived then. Within `MULTI` a sign would be queued, and with `CLIENT REPLY OFF` it would not come: a
-//! connection in such a state is read up to the replies that are known to come, and brought to rest later.
+//! After each line every connection is asked for a sign (a `PING` with a number) and read up to it: what the line
+//! caused anywhere has arrived then. Within `MULTI` a sign would be queued, and with `CLIENT REPLY OFF` it would not
+//! come: a connection in such a state is read up to the replies that are known to come, and brought to rest later.
 
 use super::script::{CONNECTIONS, Line, Script};
 use super::wire::{NoValue, Value, Wire};

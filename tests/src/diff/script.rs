@@ -52,8 +52,8 @@ impl fmt::Display for Line {
 pub struct Script(pub Vec<Line>);
 
 impl Script {
-    /// Reads what [`Script`]'s `Display` wrote: a line a command, words, or strings in quotes with Rust's escapes. Empty
-    /// lines and those that begin with `#` are left out.
+    /// Reads what [`Script`]'s `Display` wrote: a line a command, words, or strings in quotes with Rust's escapes.
+    /// Empty lines and those that begin with `#` are left out.
     ///
     /// # Panics
     /// If a line is none: scripts are part of the tests.
