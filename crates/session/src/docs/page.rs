@@ -12,17 +12,17 @@ const HEAD: &str = "# Compatibility\n\n\
     not listed as\ndifferent is meant to be the same.\n";
 
 const COMPARED: &str = "\n## How it is compared\n\n\
-    `scripts/fuzz` sends 10,000 random sequences of commands of each kind (messaging, introspection, access control) over \
-    three\nconnections, in RESP2 and RESP3, to Corgi and to Redis 8.2, and compares every reply and every push; \
-    `scripts/test` does so\nwith some hundreds of each. Beside the commands listed below, only this may \
-    differ:\n\n\
+    `scripts/fuzz` sends 10,000 random sequences of commands of each kind (messaging, introspection, access control) \
+    over\nthree connections, in RESP2 and RESP3, to Corgi and to Redis 8.2, and compares every reply and every push; \
+    `scripts/test`\ndoes so with some hundreds of each. Beside the commands listed below, only this may differ:\n\n\
     | what | why |\n|---|---|\n\
-    | ids, addresses and sizes of clients; times; versions; the number of commands; modules | it is another process |\n\
-    | the order of what comes from a hash table: `PUBSUB CHANNELS`, the patterns of one message, subscriptions that end \
-    at once | Redis promises none |\n\
+    | ids, addresses and sizes of clients; times; versions; the number of commands; modules | it is another process \
+    |\n\
+    | the order of what comes from a hash table: `PUBSUB CHANNELS`, the patterns of one message, subscriptions that \
+    end at once | Redis promises none |\n\
     | `sanitize-payload` in the rules of users | is not shown, as in Valkey: there is no `RESTORE` |\n\
-    | a write in a transaction after it has subscribed | the writes of a transaction are one entry of the log, and its \
-    subscriptions count from after it |\n\
+    | a write in a transaction after it has subscribed | the writes of a transaction are one entry of the log, and \
+    its subscriptions count from after it |\n\
     | `CLIENT REPLY` in a transaction | Redis gives fewer replies than commands; Valkey refuses it |\n";
 
 /// Returns the text of docs/compatibility.md. A test keeps the file equal to it.
