@@ -279,8 +279,13 @@ impl Shared {
         } else {
             return;
         };
+        self.fail_write(waiter, refusal);
+    }
+
+    /// Answers a write with an error, and forgets what else it waited for.
+    pub(crate) fn fail_write(&mut self, Waiter { client, seq, .. }: Waiter, error: Bytes) {
         self.access.give_up(client, seq);
-        self.clients.error(client, seq, refusal);
+        self.clients.error(client, seq, error);
     }
 
     fn no_room(&self) -> Bytes {
@@ -452,15 +457,11 @@ impl Shared {
     pub(crate) fn expire(&mut self, now: Now) {
         let write_ms = self.config.timeouts.write_ms;
         let expired = self.origin.expire(now.mono_ms);
-        for Waiter { client, seq, .. } in expired.unknown {
-            self.access.give_up(client, seq);
-            self.clients
-                .error(client, seq, errors::indeterminate(write_ms));
+        for waiter in expired.unknown {
+            self.fail_write(waiter, errors::indeterminate(write_ms));
         }
-        for Waiter { client, seq, .. } in expired.unsent {
-            self.access.give_up(client, seq);
-            self.clients
-                .error(client, seq, errors::cluster_down_write(write_ms));
+        for waiter in expired.unsent {
+            self.fail_write(waiter, errors::cluster_down_write(write_ms));
         }
         let wait_ms = admin::wait_ms(self);
         self.admin.expire(&mut self.clients, now, wait_ms);

@@ -466,9 +466,7 @@ impl<R: LogReader> Running<R> {
         let row = self.state.sessions().find(|(node, ..)| *node == id);
         if let Some((.., last)) = row.filter(|_| own) {
             for waiter in shared.origin.skip_to(last) {
-                shared.access.give_up(waiter.client, waiter.seq);
-                let error = errors::indeterminate_skipped();
-                shared.clients.error(waiter.client, waiter.seq, error);
+                shared.fail_write(waiter, errors::indeterminate_skipped());
             }
         }
     }

@@ -3,7 +3,7 @@
 use super::Running;
 use crate::errors;
 use crate::leading::{Leading, Verdict};
-use crate::origin::{Outgoing, Session, Waiter};
+use crate::origin::{Outgoing, Session};
 use crate::peer::PeerMessage;
 use crate::shared::Shared;
 use bytes::Bytes;
@@ -189,9 +189,9 @@ impl<R: LogReader> Running<R> {
             return;
         };
         let acl = shared.access.revision();
-        for Waiter { client, seq, .. } in shared.origin.cut(acl, now.mono_ms) {
+        for waiter in shared.origin.cut(acl, now.mono_ms) {
             let error = errors::waited_too_long(shared.config.timeouts.write_ms);
-            shared.clients.error(client, seq, error);
+            shared.fail_write(waiter, error);
         }
         let (id, boot) = (shared.config.id, shared.origin.boot());
         while let Some(batch) = shared.origin.to_send() {
