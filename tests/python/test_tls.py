@@ -25,7 +25,7 @@ def settings(cluster, **more):
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 def test_messages_reach_every_node(tls_cluster, protocol):
     clients = [redis.Redis(port=port, **settings(tls_cluster, protocol=protocol)) for port in tls_cluster.tls_ports]
-    listeners = [client.pubsub(ignore_subscribe_messages=False) for client in clients]
+    listeners = [client.pubsub() for client in clients]
     for listener in listeners:
         listener.subscribe("py.tls")
         assert listener.get_message(timeout=10)["data"] == 1
@@ -43,9 +43,9 @@ def test_asyncio_talks_tls_too(tls_cluster, protocol):
     async def talk():
         port = tls_cluster.tls_ports[1]
         async with redis.asyncio.Redis(port=port, **settings(tls_cluster, protocol=protocol)) as client:
-            async with client.pubsub(ignore_subscribe_messages=True) as listener:
+            async with client.pubsub() as listener:
                 await listener.subscribe("py.tls.async")
-                assert (await listener.get_message(ignore_subscribe_messages=False, timeout=10))["data"] == 1
+                assert (await listener.get_message(timeout=10))["data"] == 1
                 await client.publish("py.tls.async", "hello")
                 return (await listener.get_message(timeout=10))["data"]
 

@@ -20,7 +20,7 @@ for (const protocol of [2, 3]) {
   test(`messages reach every node with RESP${protocol}`, async () => {
     const clients = [];
     const connect = (port) => {
-      const client = new Redis({ port, host: "localhost", protocol, tls, commandTimeout: 10_000 });
+      const client = new Redis({ port, host: "localhost", protocol, tls, commandTimeout: 30_000 });
       clients.push(client);
       return client;
     };
