@@ -143,6 +143,12 @@ impl<R: LogReader> Running<R> {
             Some((leader, term)) => {
                 info!(shared.log, "leader"; "leader" => leader.get(), "term" => term.0);
                 shared.origin.led_from(now.mono_ms);
+                if leader == shared.config.id {
+                    // A follower that lags may not know where this leader is, and could not answer it.
+                    for peer in shared.peers_up.clone() {
+                        self.introduce(shared, peer);
+                    }
+                }
                 self.resend_from_start(shared, now);
                 if let Session::Closed { asked_ms } = &mut shared.origin.session {
                     *asked_ms = None;

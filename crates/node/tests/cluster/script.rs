@@ -573,6 +573,7 @@ scripts! {
     leader_dies_with_batches_in_flight_each_applied_once
     leader_process_dies_and_is_followed_at_once
     leader_with_a_stalled_disk_gives_leadership_away
+    leader_that_a_lagging_follower_does_not_know
     learner_that_joins_late_begins_with_a_snapshot
     links_that_are_closed_by_mistake_change_no_term
     loss_in_one_direction_is_a_loss
