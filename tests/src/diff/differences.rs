@@ -154,6 +154,10 @@ fn mask_exec(queued: &[Line], value: &Value) -> Value {
             });
             Value::List(b'*', replies.collect())
         }
+        // Names that came outside of the list, as many as there are commands.
+        Value::List(b'*', items) if items.iter().all(|item| matches!(item, Value::Bytes(..))) => {
+            by_all(value)
+        }
         Value::List(b'*', items) if items.len() == queued.len() => {
             Value::List(b'*', items.iter().map(by_all).collect())
         }
@@ -174,7 +178,7 @@ fn mask_reply(line: &Line, mut value: Value) -> Value {
         ("CLIENT", "ID") => mask_number(&mut value),
         ("CLIENT", "INFO" | "LIST") => mask_clients(&mut value),
         // The clock, and the size of the command table.
-        ("TIME", _) => mask_all(&mut value),
+        ("TIME", _) => mask_time(&mut value),
         ("LASTSAVE", _) => mask_number(&mut value),
         ("COMMAND", "COUNT") => mask_number(&mut value),
         ("ACL", "GENPASS") => mask_all(&mut value),
@@ -187,6 +191,17 @@ fn mask_reply(line: &Line, mut value: Value) -> Value {
         _ => {}
     }
     value
+}
+
+/// The microseconds have as many digits as they need.
+fn mask_time(value: &mut Value) {
+    if let Value::List(_, items) = value {
+        for item in items {
+            mask_time(item);
+        }
+    } else if let Value::Bytes(_, bytes) = value {
+        *bytes = b"*".to_vec();
+    }
 }
 
 fn mask_all(value: &mut Value) {
