@@ -1,4 +1,8 @@
-"""A cluster of three real nodes, started once for all tests with scripts/cluster, on ports of its own."""
+"""Clusters of three real nodes, started once for all tests with scripts/cluster, on ports of their own.
+
+`way` and `protocol` are what every client is tested with: on the plain port, by TLS, and as a user with a password who
+may use channels of one pattern, each in RESP2 and RESP3. Publishers and subscribers are on different nodes.
+"""
 
 import os
 import pathlib
@@ -7,6 +11,7 @@ import subprocess
 import time
 
 import pytest
+import redis
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 CLUSTER = ROOT / "scripts" / "cluster"
@@ -70,9 +75,69 @@ def cluster(tmp_path_factory):
     yield from started(Cluster(tmp_path_factory.mktemp("cluster")))
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def tls_cluster(tmp_path_factory):
     yield from started(Cluster(tmp_path_factory.mktemp("tls-cluster"), tls=True))
+
+
+USER = "alice"
+PASSWORD = "a secret of the tests"
+# What a client needs that only sends messages, on channels of one pattern.
+RULES = ["on", f">{PASSWORD}", "resetchannels", "&matrix.*", "+@pubsub", "+@transaction", "+@connection"]
+
+WAYS = ["plain", "tls", "user"]
+PROTOCOLS = [2, 3]
+
+
+class Way:
+    """How clients come to the nodes."""
+
+    def __init__(self, name, cluster):
+        self.name = name
+        self.cluster = cluster
+        self.ports = cluster.tls_ports if name == "tls" else cluster.ports
+
+    def settings(self, node, protocol):
+        """What redis-py must be told to connect to a node, and nothing besides."""
+        settings = {"port": self.ports[node - 1], "protocol": protocol, "decode_responses": True}
+        if self.name == "tls":
+            settings.update(tls_settings(self.cluster))
+        if self.name == "user":
+            settings.update(username=USER, password=PASSWORD)
+        return settings
+
+    def channel(self, protocol, name):
+        return f"matrix.{self.name}.{protocol}.{name}"
+
+
+def tls_settings(cluster):
+    files = cluster.certificates
+    return {
+        "ssl": True,
+        "ssl_ca_certs": str(files / "ca.crt"),
+        "ssl_certfile": str(files / "client.crt"),
+        "ssl_keyfile": str(files / "client.key"),
+    }
+
+
+@pytest.fixture(scope="session")
+def ways(tls_cluster):
+    admin = redis.Redis(port=tls_cluster.ports[0])
+    assert admin.execute_command("ACL", "SETUSER", USER, *RULES)
+    for port in tls_cluster.ports:
+        asked = redis.Redis(port=port)
+        until("the node knows the user", lambda asked=asked: USER in asked.acl_users())
+    return {name: Way(name, tls_cluster) for name in WAYS}
+
+
+@pytest.fixture(params=WAYS)
+def way(request, ways):
+    return ways[request.param]
+
+
+@pytest.fixture(params=PROTOCOLS, ids=lambda protocol: f"resp{protocol}")
+def protocol(request):
+    return request.param
 
 
 def until(what, probe, seconds=30):
