@@ -301,6 +301,7 @@ impl World {
         {
             words.extend(["REPLACE".to_owned(), text(old)]);
         }
+        self.may_leave.extend(change.leaves());
         self.record(&Record::ChangeAsked {
             leaves: change.leaves(),
             joins: change.joins(),
@@ -319,6 +320,9 @@ impl World {
     pub(crate) fn errand_ended(&mut self, errand: Errand, done: bool) -> Result<(), Violation> {
         let Errand { change, tries, .. } = errand;
         if done {
+            if let Some(node) = change.leaves() {
+                self.may_leave.remove(&node);
+            }
             return self.record(&Record::ChangeMade {
                 leaves: change.leaves(),
                 joins: change.joins(),
