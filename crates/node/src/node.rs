@@ -378,7 +378,6 @@ impl<R: LogReader> Node<R> {
             self.shared.tell_vitals(now, None);
         }
         self.shared.expire(now);
-        self.shared.leave_in_time(now);
         if self.shared.stopping {
             self.shut_down(now);
         } else {

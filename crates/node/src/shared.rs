@@ -67,8 +67,6 @@ pub(crate) struct Shared {
     pub(crate) stopping: bool,
     /// This node was removed from the cluster.
     pub(crate) resigned: bool,
-    /// When it stops.
-    leave_ms: Option<u64>,
     #[cfg(feature = "seeded-bugs")]
     pub(crate) bug: Option<corgi_consensus::SeededBug>,
 }
@@ -123,7 +121,6 @@ impl Shared {
             feed_counters: FeedCounters::default(),
             stopping: false,
             resigned: false,
-            leave_ms: None,
             #[cfg(feature = "seeded-bugs")]
             bug: None,
             config,
@@ -160,8 +157,8 @@ impl Shared {
         self.clients.error(read.client, read.seq, error);
     }
 
-    /// Ends all connections, because this node was removed. It stops a while later, or when a member refuses it for
-    /// that: until others have heard that the removal is committed they may need its vote.
+    /// Ends all connections, because this node was removed. It stops when a member refuses it for that, however long that
+    /// takes: until others have heard that the removal is committed they may need its vote, and their acknowledgement.
     pub(crate) fn resign(&mut self) {
         self.resigned = true;
         self.admin.has_left(&mut self.clients, self.config.id);
@@ -176,21 +173,6 @@ impl Shared {
     pub(crate) fn send_away(&mut self, client: ClientId) {
         let error = Some(errors::removed());
         self.clients.tell(client, Told::Close { error });
-    }
-
-    /// Stops a node that was removed, when others have had the time to hear of it.
-    pub(crate) fn leave_in_time(&mut self, now: Now) {
-        if !self.resigned {
-            return;
-        }
-        let wait = 2 * self.config.timeouts.election_ms;
-        let at = *self.leave_ms.get_or_insert(now.mono_ms + wait);
-        if now.mono_ms >= at {
-            let id = self.config.id;
-            self.leave(format!(
-                "node {id} was removed from the cluster; its id is not used again"
-            ));
-        }
     }
 
     /// Ends all connections, and then the node: it was removed, and others know.

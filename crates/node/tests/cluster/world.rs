@@ -573,12 +573,20 @@ impl World {
         process.jobs.extend(out.disk);
         process.reads.extend(out.reads);
         process.snapshots.extend(out.snapshots);
+        let mut gone = Vec::new();
         if let Some(peers) = out.peers {
+            let stays = |old: &InitialMember| peers.iter().any(|peer| peer.id == old.id);
+            let before = process.peers.iter().filter(|old| !stays(old));
+            gone.extend(before.map(|old| old.id.to_string()));
             process.peers = peers;
         }
         process.told.extend(out.clients);
         for (to, message) in out.send {
             self.send(name, to, message);
+        }
+        // It calls again, and is told that it is no member.
+        for gone in gone {
+            self.disconnect(false, |f, t| [(f, t), (t, f)].contains(&(name, &gone)));
         }
         for probe in out.probes {
             self.probe(name, &probe);

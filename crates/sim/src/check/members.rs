@@ -14,6 +14,8 @@ pub(crate) struct Members {
     /// The voters before the last change: a leader that has not applied it counts these.
     voters_before: BTreeSet<NodeId>,
     learners: BTreeSet<NodeId>,
+    /// The entry of the last change.
+    changed: LogIndex,
     /// To which folder each id was ever bound.
     folders: BTreeMap<NodeId, InstanceId>,
     gone: BTreeSet<NodeId>,
@@ -33,6 +35,7 @@ impl Default for Members {
             voters: founder.clone(),
             voters_before: founder,
             learners: BTreeSet::new(),
+            changed: LogIndex(0),
             folders: BTreeMap::new(),
             gone: BTreeSet::new(),
             may_leave: BTreeSet::new(),
@@ -54,6 +57,11 @@ impl Members {
 
     pub(crate) fn learners(&self) -> &BTreeSet<NodeId> {
         &self.learners
+    }
+
+    /// Returns where the last change stands.
+    pub(crate) fn changed(&self) -> LogIndex {
+        self.changed
     }
 
     pub(crate) fn has_left(&self, node: NodeId) -> bool {
@@ -110,6 +118,7 @@ impl Members {
             self.bind(member)?;
         }
         self.voters_before = self.voters.clone();
+        self.changed = entry.index;
         match change {
             MemberChange::AddLearner(node) => {
                 if !self.may_join.contains(&node) {
