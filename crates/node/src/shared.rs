@@ -157,8 +157,9 @@ impl Shared {
         self.clients.error(read.client, read.seq, error);
     }
 
-    /// Ends all connections, because this node was removed. It stops when a member refuses it for that, however long that
-    /// takes: until others have heard that the removal is committed they may need its vote, and their acknowledgement.
+    /// Ends all connections, because this node was removed. It stops when a member refuses it for that, however long
+    /// that takes: until others have heard that the removal is committed they may need its vote, and their
+    /// acknowledgement.
     pub(crate) fn resign(&mut self) {
         self.resigned = true;
         self.admin.has_left(&mut self.clients, self.config.id);

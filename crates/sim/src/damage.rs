@@ -97,8 +97,9 @@ impl World {
         Ok(())
     }
 
-    /// How many voters there are when all have left that may: a removal that was asked for, and not answered, may be in a
-    /// log and be committed at any time (seed 1439 of an earlier simulator: the other of two had lost its disk by then).
+    /// How many voters there are when all have left that may: a removal that was asked for, and not answered, may be
+    /// in a log and be committed at any time (seed 1439 of an earlier simulator: the other of two had lost its disk
+    /// by then).
     fn who_stay(&self, voters: &[NodeId]) -> usize {
         let stays = |voter: &&NodeId| !self.may_leave.contains(voter);
         voters.iter().filter(stays).count()
@@ -113,10 +114,10 @@ impl World {
         machine.harm == Some(Harm::OldFolder) && known.is_none()
     }
 
-    /// Whether all other voters have it on disk, for good, that the last change of the members is committed. raft-rs lets
-    /// a change count from there, not from where it is appended as the thesis does: were it lost with the only node that
-    /// knows, those left would still wait for the vote of one that has been replaced. Until then a cluster is built to
-    /// lose no more than before the change (docs/simulation.md).
+    /// Whether all other voters have it on disk, for good, that the last change of the members is committed. raft-rs
+    /// lets a change count from there, not from where it is appended as the thesis does: were it lost with the only
+    /// node that knows, those left would still wait for the vote of one that has been replaced. Until then a cluster
+    /// is built to lose no more than before the change (docs/simulation.md).
     fn members_are_known(&self, node: usize) -> bool {
         let members = self.checks.members();
         let knows = |voter: &NodeId| {
