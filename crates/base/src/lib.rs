@@ -15,12 +15,15 @@
 //! | [`entry`] | the head of a log entry: who sent it, in which order, with which stamp |
 //! | [`effects`] | what applying an entry means to the rest of the node |
 //! | [`glob`] | Redis' pattern language, in bounded time |
+//! | [`streams`] | operations on streams, and their ids as text |
+//! | [`answer`] | what an operation on keys answers |
 //! | [`snapshot`] | what names a snapshot of the applied state |
 //! | [`users`] | changes of users |
 //! | [`time`] | the two clocks, as values |
 //! | [`codec`] | the reader of untrusted bytes that the codecs share |
 #![deny(clippy::iter_over_hash_type)]
 
+pub mod answer;
 pub mod codec;
 pub mod effects;
 pub mod entry;
@@ -28,9 +31,11 @@ pub mod glob;
 pub mod ids;
 pub mod op;
 pub mod snapshot;
+pub mod streams;
 pub mod time;
 pub mod users;
 
+pub use answer::{Answer, KeyError};
 pub use effects::{AppliedBatch, BatchName, Effects};
 pub use entry::{BatchHead, EntryHead, FEATURE_LEVEL, Formation, Member, Stamp};
 pub use ids::{

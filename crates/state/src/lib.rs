@@ -18,9 +18,11 @@
 //! each node id is bound to, the session of each origin, the last id, the users. Not part of it: connections and
 //! subscriptions.
 //!
+//! [`streams`] are pure code, which no entry reaches yet: no operation of the log is one on streams.
+//!
 //! Not here: who proposes what, in which order replies leave, the disk.
 //!
-//! Tests: `tests/machine.rs`; [`conformance`] for every store.
+//! Tests: `tests/machine.rs`; `tests/streams.rs` and `tests/streams_model.rs`; [`conformance`] for every store.
 #![deny(clippy::iter_over_hash_type)]
 
 #[cfg(any(test, feature = "testing"))]
@@ -34,6 +36,7 @@ mod replay;
 mod rows;
 pub mod snapshot;
 pub mod store;
+pub mod streams;
 
 pub use machine::{ApplyError, State};
 pub use replay::{Replayed, replay};

@@ -1,0 +1,419 @@
+//! Operations on streams, as the log records them: after the parser, so that no syntax error can reach the log.
+//!
+//! Ids are [`MessageId`]s. Bounds of ranges are inclusive by then: what `(`, `-`, `+` and a missing sequence mean is
+//! the parser's ([`id`]).
+
+pub mod error;
+pub mod id;
+
+pub use error::StreamError;
+
+use crate::ids::MessageId;
+use bytes::Bytes;
+
+/// The id of an entry to be added.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NewId {
+    /// `*`: the operation's own id, or the one after the stream's last if that is larger.
+    Auto,
+    /// `ms-*`: the next one in that millisecond.
+    AutoSeq(u64),
+    /// As given.
+    Exact(MessageId),
+}
+
+/// What happens to what groups remember of an entry that is deleted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Refs {
+    /// It stays: `KEEPREF`.
+    #[default]
+    Keep,
+    /// It goes as well: `DELREF`.
+    Delete,
+    /// Only entries are deleted that every group has been given and has acknowledged: `ACKED`.
+    Acked,
+}
+
+/// Up to where a stream is trimmed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Keep {
+    /// The newest so many: `MAXLEN`.
+    Newest(u64),
+    /// From an id on: `MINID`.
+    From(MessageId),
+}
+
+/// How a stream is trimmed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Trim {
+    /// What is kept.
+    pub keep: Keep,
+    /// At most how many are deleted at once: `LIMIT`; `None` for all.
+    pub limit: Option<u64>,
+}
+
+/// Who produces an entry, so that a second attempt is known as one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Producer {
+    /// The producer.
+    pub pid: Bytes,
+    /// The attempt: `IDMP`; without one, the fields and values are it: `IDMPAUTO`.
+    pub iid: Option<Bytes>,
+}
+
+/// After what is read by `XREAD`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum After {
+    /// An id.
+    Id(MessageId),
+    /// What there is now: `$`.
+    Top,
+    /// All but the last entry: `+`.
+    ButLast,
+}
+
+/// How much is read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Limits {
+    /// At most so many entries of each stream: `COUNT`.
+    pub count: Option<u64>,
+    /// At most so many entries of all streams: `MAXCOUNT`.
+    pub max_count: Option<u64>,
+    /// At most so many bytes of all streams, but one entry in any case: `MAXSIZE`.
+    pub max_bytes: Option<u64>,
+}
+
+/// What became of a message that is given back: `XNACK`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Nack {
+    /// It was not tried: the delivery does not count.
+    Silent,
+    /// It failed.
+    Fail,
+    /// It will always fail.
+    Fatal,
+}
+
+/// What a group begins with, or is set to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct GroupStart {
+    /// After which id; `None` for the stream's last: `$`.
+    pub after: Option<MessageId>,
+    /// How many entries it counts as read: `ENTRIESREAD`.
+    pub entries_read: Option<u64>,
+}
+
+/// How pending messages are claimed: `XCLAIM`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Claim {
+    /// Only what has been pending for so many milliseconds.
+    pub min_idle_ms: u64,
+    /// When it was delivered.
+    pub delivered: Delivered,
+    /// How often it was delivered: `RETRYCOUNT`.
+    pub retry_count: Option<u64>,
+    /// Also what is not pending: `FORCE`.
+    pub force: bool,
+    /// Answer with ids, and do not count it as a delivery: `JUSTID`.
+    pub just_id: bool,
+    /// What the group has been given at least: `LASTID`.
+    pub last_id: Option<MessageId>,
+}
+
+/// When a claimed message counts as delivered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Delivered {
+    /// Now.
+    Now,
+    /// So many milliseconds ago: `IDLE`.
+    Ago(i64),
+    /// At that time: `TIME`.
+    At(i64),
+}
+
+/// One operation on streams.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StreamOp {
+    /// `XADD`.
+    Add {
+        /// Which stream.
+        key: Bytes,
+        /// Not if there is none: `NOMKSTREAM`.
+        existing: bool,
+        /// Who produces it, for the second attempt.
+        producer: Option<Producer>,
+        /// What is kept of the stream.
+        trim: Option<Trim>,
+        /// What trimming does to groups.
+        refs: Refs,
+        /// Its id.
+        id: NewId,
+        /// Field, value, field, value, …
+        fields: Vec<Bytes>,
+    },
+    /// `XLEN`.
+    Len(Bytes),
+    /// `XRANGE`, `XREVRANGE`.
+    Range {
+        /// Which stream.
+        key: Bytes,
+        /// From, the smaller id.
+        from: MessageId,
+        /// To, the larger id.
+        to: MessageId,
+        /// From the end.
+        reverse: bool,
+        /// At most so many.
+        count: Option<u64>,
+    },
+    /// `XREAD`.
+    Read {
+        /// Which streams, after what.
+        streams: Vec<(Bytes, After)>,
+        /// How much.
+        limits: Limits,
+    },
+    /// `XDEL`.
+    Del {
+        /// Which stream.
+        key: Bytes,
+        /// Which entries.
+        ids: Vec<MessageId>,
+    },
+    /// `XDELEX`.
+    DelEx {
+        /// Which stream.
+        key: Bytes,
+        /// What happens to groups.
+        refs: Refs,
+        /// Which entries.
+        ids: Vec<MessageId>,
+    },
+    /// `XTRIM`.
+    Trim {
+        /// Which stream.
+        key: Bytes,
+        /// To what.
+        trim: Trim,
+        /// What happens to groups.
+        refs: Refs,
+    },
+    /// `XSETID`.
+    SetId {
+        /// Which stream.
+        key: Bytes,
+        /// Its last id.
+        last: MessageId,
+        /// How many entries it has ever had.
+        added: Option<u64>,
+        /// The largest id that was deleted.
+        max_deleted: Option<MessageId>,
+    },
+    /// `XCFGSET`.
+    Configure {
+        /// Which stream.
+        key: Bytes,
+        /// For how many seconds a second attempt is known: `IDMP-DURATION`.
+        duration_s: Option<u64>,
+        /// Of how many entries of each producer: `IDMP-MAXSIZE`.
+        max: Option<u64>,
+    },
+    /// `XINFO STREAM`.
+    Info(Bytes),
+    /// `XINFO STREAM FULL`.
+    InfoFull {
+        /// Which stream.
+        key: Bytes,
+        /// At most so many entries and pending messages of each list; 0 for all.
+        count: u64,
+    },
+    /// `XINFO GROUPS`.
+    InfoGroups(Bytes),
+    /// `XINFO CONSUMERS`.
+    InfoConsumers {
+        /// Which stream.
+        key: Bytes,
+        /// Which group.
+        group: Bytes,
+    },
+    /// `XGROUP CREATE`.
+    GroupCreate {
+        /// Which stream.
+        key: Bytes,
+        /// Which group.
+        group: Bytes,
+        /// With what it begins.
+        start: GroupStart,
+        /// With the stream, if there is none: `MKSTREAM`.
+        make: bool,
+    },
+    /// `XGROUP SETID`.
+    GroupSetId {
+        /// Which stream.
+        key: Bytes,
+        /// Which group.
+        group: Bytes,
+        /// With what it goes on.
+        start: GroupStart,
+    },
+    /// `XGROUP DESTROY`.
+    GroupDestroy {
+        /// Which stream.
+        key: Bytes,
+        /// Which group.
+        group: Bytes,
+    },
+    /// `XGROUP CREATECONSUMER`.
+    ConsumerCreate {
+        /// Which stream.
+        key: Bytes,
+        /// Which group.
+        group: Bytes,
+        /// Which consumer.
+        consumer: Bytes,
+    },
+    /// `XGROUP DELCONSUMER`.
+    ConsumerDelete {
+        /// Which stream.
+        key: Bytes,
+        /// Which group.
+        group: Bytes,
+        /// Which consumer.
+        consumer: Bytes,
+    },
+    /// `XREADGROUP`.
+    ReadGroup {
+        /// In which group, that each stream must have.
+        group: Bytes,
+        /// For which consumer.
+        consumer: Bytes,
+        /// Which streams: what is new (`>`), or what the consumer has pending after an id.
+        streams: Vec<(Bytes, Option<MessageId>)>,
+        /// How much.
+        limits: Limits,
+        /// What is new is not pending afterwards: `NOACK`.
+        no_ack: bool,
+        /// First what has been pending for so many milliseconds: `CLAIM`.
+        claim_ms: Option<u64>,
+    },
+    /// `XACK`.
+    Ack {
+        /// Which stream.
+        key: Bytes,
+        /// Which group.
+        group: Bytes,
+        /// Which messages.
+        ids: Vec<MessageId>,
+    },
+    /// `XACKDEL`.
+    AckDel {
+        /// Which stream.
+        key: Bytes,
+        /// Which group.
+        group: Bytes,
+        /// What happens to the other groups.
+        refs: Refs,
+        /// Which messages.
+        ids: Vec<MessageId>,
+    },
+    /// `XNACK`.
+    Nack {
+        /// Which stream.
+        key: Bytes,
+        /// Which group.
+        group: Bytes,
+        /// What became of them.
+        what: Nack,
+        /// Which messages.
+        ids: Vec<MessageId>,
+        /// How often they were delivered: `RETRYCOUNT`.
+        retry_count: Option<u64>,
+        /// Also what is not pending: `FORCE`.
+        force: bool,
+    },
+    /// `XPENDING` without a range.
+    Pending {
+        /// Which stream.
+        key: Bytes,
+        /// Which group.
+        group: Bytes,
+    },
+    /// `XPENDING` with a range.
+    PendingRange {
+        /// Which stream.
+        key: Bytes,
+        /// Which group.
+        group: Bytes,
+        /// Only what has been pending for so many milliseconds: `IDLE`.
+        min_idle_ms: u64,
+        /// From.
+        from: MessageId,
+        /// To.
+        to: MessageId,
+        /// At most so many.
+        count: u64,
+        /// Of that consumer only.
+        consumer: Option<Bytes>,
+    },
+    /// `XCLAIM`.
+    Claim {
+        /// Which stream.
+        key: Bytes,
+        /// Which group.
+        group: Bytes,
+        /// For which consumer.
+        consumer: Bytes,
+        /// Which messages.
+        ids: Vec<MessageId>,
+        /// How.
+        claim: Claim,
+    },
+    /// `XAUTOCLAIM`.
+    AutoClaim {
+        /// Which stream.
+        key: Bytes,
+        /// Which group.
+        group: Bytes,
+        /// For which consumer.
+        consumer: Bytes,
+        /// Only what has been pending for so many milliseconds.
+        min_idle_ms: u64,
+        /// From.
+        from: MessageId,
+        /// At most so many.
+        count: u64,
+        /// Answer with ids, and do not count it as a delivery.
+        just_id: bool,
+    },
+}
+
+impl StreamOp {
+    /// Returns whether it changes nothing, whatever there is: it can be answered without the log.
+    pub fn is_read(&self) -> bool {
+        matches!(
+            self,
+            Self::Len(_)
+                | Self::Range { .. }
+                | Self::Read { .. }
+                | Self::Info(_)
+                | Self::InfoFull { .. }
+                | Self::InfoGroups(_)
+                | Self::InfoConsumers { .. }
+                | Self::Pending { .. }
+                | Self::PendingRange { .. }
+        )
+    }
+
+    /// Returns whether it may make streams larger: what `maxmemory` refuses.
+    pub fn may_grow(&self) -> bool {
+        matches!(
+            self,
+            Self::Add { .. }
+                | Self::GroupCreate { .. }
+                | Self::ConsumerCreate { .. }
+                | Self::ReadGroup { .. }
+                | Self::Claim { .. }
+                | Self::AutoClaim { .. }
+        )
+    }
+}
