@@ -2,9 +2,52 @@
 //!
 //! Ids are [`MessageId`]s. Bounds of ranges are inclusive by then: what `(`, `-`, `+` and a missing sequence mean is
 //! the parser's ([`id`]).
+//!
+//! ```text
+//! stream operation = tag:u8 fields
+//! (id = ms:u64 seq:u64; bytes = len:u32 then as many; list = count:u32 then as many; x? = 0x00 | 0x01 x)
+//! 0x01 add              key:bytes existing:u8 producer trim refs:u8 new_id fields:list
+//! 0x02 length           key:bytes
+//! 0x03 range            key:bytes from:id to:id reverse:u8 count:u64?
+//! 0x04 read             limits streams:list of (key:bytes after)
+//! 0x05 delete           key:bytes ids:list
+//! 0x06 delete ex        key:bytes refs:u8 ids:list
+//! 0x07 trim             key:bytes trim refs:u8
+//! 0x08 set id           key:bytes last:id added:u64? max_deleted:id?
+//! 0x09 configure        key:bytes duration_s:u64? max:u64?
+//! 0x0a info             key:bytes
+//! 0x0b info full        key:bytes count:u64
+//! 0x0c info groups      key:bytes
+//! 0x0d info consumers   key:bytes group:bytes
+//! 0x20 group create     key:bytes group:bytes after:id? read:u64? make:u8
+//! 0x21 group set id     key:bytes group:bytes after:id? read:u64?
+//! 0x22 group destroy    key:bytes group:bytes
+//! 0x23 consumer create  key:bytes group:bytes consumer:bytes
+//! 0x24 consumer delete  key:bytes group:bytes consumer:bytes
+//! 0x30 read group       group:bytes consumer:bytes limits no_ack:u8 claim_ms:u64? streams:list of (key:bytes after:id?)
+//! 0x31 ack              key:bytes group:bytes ids:list
+//! 0x32 ack delete       key:bytes group:bytes refs:u8 ids:list
+//! 0x33 nack             key:bytes group:bytes what:u8 retry_count:u64? force:u8 ids:list
+//! 0x34 pending          key:bytes group:bytes
+//! 0x35 pending range    key:bytes group:bytes min_idle_ms:u64 from:id to:id count:u64 consumer:bytes?
+//! 0x36 claim            key:bytes group:bytes consumer:bytes claim ids:list
+//! 0x37 auto claim       key:bytes group:bytes consumer:bytes min_idle_ms:u64 from:id count:u64 just_id:u8
+//!
+//! producer = 0x00 | 0x01 pid:bytes iid:bytes?
+//! trim     = 0x00 | 0x01 newest:u64 limit:u64? | 0x02 from:id limit:u64?
+//! new_id   = 0x00 (*) | 0x01 ms:u64 | 0x02 id
+//! after    = 0x00 id | 0x01 ($) | 0x02 (+)
+//! limits   = count:u64? max_count:u64? max_bytes:u64?
+//! claim    = min_idle_ms:u64 (0x00 | 0x01 ago:i64 | 0x02 at:i64) retry_count:u64? force:u8 just_id:u8 last_id:id?
+//! ```
+//!
+//! Tag bytes are on disk: add, never reuse.
 
+mod decode;
+mod encode;
 pub mod error;
 pub mod id;
+mod tag;
 
 pub use error::StreamError;
 
