@@ -24,7 +24,8 @@
 //! 0x22 group destroy    key:bytes group:bytes
 //! 0x23 consumer create  key:bytes group:bytes consumer:bytes
 //! 0x24 consumer delete  key:bytes group:bytes consumer:bytes
-//! 0x30 read group       group:bytes consumer:bytes limits no_ack:u8 claim_ms:u64? streams:list of (key:bytes after:id?)
+//! 0x30 read group       group:bytes consumer:bytes limits no_ack:u8 claim_ms:u64?
+//!                       streams:list of (key:bytes after:id?)
 //! 0x31 ack              key:bytes group:bytes ids:list
 //! 0x32 ack delete       key:bytes group:bytes refs:u8 ids:list
 //! 0x33 nack             key:bytes group:bytes what:u8 retry_count:u64? force:u8 ids:list
