@@ -115,7 +115,7 @@ impl Naive {
 
     fn delete(&mut self, id: MessageId, refs: Refs) -> i64 {
         let there = self.find(id).is_some();
-        if there && refs == Refs::Acked && self.needed(id) {
+        if refs == Refs::Acked && self.needed(id) {
             return 2;
         }
         if refs == Refs::Delete {

@@ -19,7 +19,7 @@ impl Stream {
         let last = start.after.unwrap_or(self.last);
         // A copy: what is kept must not keep a whole entry in memory.
         let name = Bytes::copy_from_slice(group);
-        let made = Group::new(name.clone(), last, start.entries_read);
+        let made = Group::new(name.clone(), last, self.entries_read(start));
         self.groups.insert(name, made);
         Ok(Answer::Ok)
     }
@@ -31,7 +31,8 @@ impl Stream {
         start: GroupStart,
     ) -> Result<Answer, StreamError> {
         let last = start.after.unwrap_or(self.last);
-        self.group_named(key, group)?.set(last, start.entries_read);
+        let read = self.entries_read(start);
+        self.group_named(key, group)?.set(last, read);
         Ok(Answer::Ok)
     }
 
@@ -65,6 +66,11 @@ impl Stream {
     ) -> Result<Answer, StreamError> {
         let had = self.group_named(key, group)?.delete(consumer);
         Ok(Answer::count(had))
+    }
+
+    /// No group has read more than there has been.
+    fn entries_read(&self, start: GroupStart) -> Option<u64> {
+        start.entries_read.map(|read| read.min(self.added))
     }
 
     fn group_named(&mut self, key: &Bytes, group: &Bytes) -> Result<&mut Group, StreamError> {

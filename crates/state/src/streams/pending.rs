@@ -41,7 +41,8 @@ impl Stream {
     }
 
     fn delete_with(&mut self, refs: Refs, id: MessageId) -> i64 {
-        if refs == Refs::Acked && self.entry(id).is_some() && self.is_referenced(id) {
+        // What is not there, but still to come for a group, counts as needed: as in Redis.
+        if refs == Refs::Acked && self.is_referenced(id) {
             return 2;
         }
         if refs == Refs::Delete {
