@@ -257,6 +257,35 @@ fn a_group_gives_each_entry_once_and_remembers_it() {
 }
 
 #[test]
+fn what_was_trimmed_away_unread_is_no_lag() {
+    let mut one = One::new();
+    one.run(StreamOp::GroupCreate {
+        key: b("s"),
+        group: b("g"),
+        start: GroupStart {
+            after: Some(at("0")),
+            entries_read: Some(0),
+        },
+        make: true,
+    });
+    one.add_all(&["1-1", "1-2", "1-3"]);
+    let trim = StreamOp::Trim {
+        key: b("s"),
+        trim: Trim {
+            keep: Keep::Newest(1),
+            limit: None,
+        },
+        refs: Refs::Keep,
+    };
+    assert_eq!(one.run(trim), "2");
+    one.read("a", None, None);
+    assert_eq!(
+        one.run(StreamOp::InfoGroups(b("s"))),
+        "[[name=g consumers=1 pending=1 last-delivered-id=1-3 entries-read=3 lag=0]]"
+    );
+}
+
+#[test]
 fn claims_move_what_is_idle_and_drop_what_is_deleted() {
     let mut one = One::new();
     one.group();

@@ -227,13 +227,19 @@ impl Stream {
         }
     }
 
+    /// Returns whether the entry after an id is the next to be counted.
+    fn counts_on(&self, last: MessageId) -> bool {
+        self.first().is_some_and(|first| first <= last) && !self.has_tombstones_after(last)
+    }
+
     /// Notes that a group has been given an entry.
     fn advance(&mut self, group: &Bytes, id: MessageId) {
         let Some(found) = self.groups.get(group) else {
             return;
         };
         let read = match found.read {
-            Some(read) if !self.has_tombstones_after(found.last) => Some(read + 1),
+            // What was trimmed away before it was read was passed over without being counted.
+            Some(read) if self.counts_on(found.last) => Some(read + 1),
             _ => self.entries_up_to(id),
         };
         if let Some(found) = self.groups.get_mut(group) {
