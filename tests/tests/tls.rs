@@ -275,6 +275,86 @@ fn new_certificates_are_used_after_sighup_and_nobody_is_disconnected() {
 }
 
 #[test]
+fn config_set_takes_other_files_all_together_or_none() {
+    let tls = start(&[]);
+    let new = Certificates::make();
+    let mut admin = tls.node.connect(PROTOCOLS[0]).unwrap();
+    let mut set = |words: &[&str]| {
+        let mut command = redis::cmd("CONFIG");
+        command.arg("SET").arg(words);
+        command.query::<String>(&mut admin)
+    };
+    let mut before = tls.connect(PROTOCOLS[0]);
+    let (cert, key, ca) = (
+        new.path("node.crt"),
+        new.path("node.key"),
+        new.path("ca.crt"),
+    );
+    for (words, why) in [
+        (vec!["tls-cert-file", &*cert], "is not the key of"),
+        (vec!["tls-key-file", "/nowhere"], "cannot read /nowhere"),
+        (vec!["tls-ca-cert-file", &*key], "has no certificate"),
+        (
+            vec!["tls-cert-file", &*cert, "tls-key-file", ""],
+            "tls-key-file: must name",
+        ),
+    ] {
+        let error = set(&words).unwrap_err().to_string();
+        let begins = "CONFIG SET failed (possibly related to argument 'tls-";
+        assert!(error.contains(begins), "{error}");
+        assert!(
+            error.contains("Unable to update TLS configuration"),
+            "{error}"
+        );
+        assert!(error.contains(why), "{error}");
+    }
+    let by_new = || new.connect(tls.tls_port, PROTOCOLS[0], Some("client"));
+    assert!(by_new().is_err() && tls.ask(Some(&tls.certificates)).is_ok());
+
+    let all = [
+        "tls-cert-file",
+        &*cert,
+        "timeout",
+        "0",
+        "tls-key-file",
+        &*key,
+        "tls-ca-cert-file",
+        &*ca,
+    ];
+    set(&all).unwrap();
+    by_new().unwrap();
+    assert!(
+        tls.ask(Some(&tls.certificates)).is_err(),
+        "another authority"
+    );
+    redis::cmd("PING").exec(&mut before).unwrap();
+    let shown: Vec<String> = redis::cmd("CONFIG")
+        .arg(&["GET", "tls-cert-file"])
+        .query(&mut tls.node.connect(PROTOCOLS[0]).unwrap())
+        .unwrap();
+    assert_eq!(shown, ["tls-cert-file", &cert]);
+    tls.hang_up();
+    tls.node.wait_log(&["SIGHUP", "files as they are now"]);
+    by_new().unwrap();
+    set(&["tls-auth-clients", "no"]).unwrap();
+    let mut anybody = cli(tls.tls_port, &new, None);
+    assert_eq!(anybody.arg("PING").output().unwrap().stdout, b"PONG\n");
+}
+
+#[test]
+fn a_signal_to_read_files_again_does_not_end_a_process_that_starts() {
+    let mut node = Node::single(&[]);
+    node.spawn();
+    node.wait_log(&["starting"]);
+    let pid = Pid::from_raw(i32::try_from(node.pid()).unwrap()).unwrap();
+    for _ in 0..3 {
+        kill_process(pid, Signal::HUP).unwrap();
+    }
+    node.wait_ready();
+    node.wait_log(&["SIGHUP", "there is no TLS"]);
+}
+
+#[test]
 fn files_that_cannot_be_used_keep_a_node_from_starting() {
     let (certificates, other) = (Certificates::make(), Certificates::make());
     let refused = |args: &[&str]| {

@@ -41,7 +41,7 @@ use crate::ports;
 use crate::readers::{self, ReadQueue};
 use crate::space::{Space, SpaceWatch};
 use crate::stop::{Stop, StopReason, disk_failed, watch_signals};
-use crate::tls::{self, Tls};
+use crate::tls::{Reload, Tls};
 use crate::upkeep::{self, Task, Upkeep};
 
 type ServerCore = Core<RocksLogReader>;
@@ -68,10 +68,12 @@ pub fn run(
     level: LevelSwitch,
     log: &Logger,
 ) -> anyhow::Result<Ended> {
+    let tls = load_tls(config)?;
+    let reload = Reload::new(tls.clone(), log);
+    reload.at_hangup().context("listen for SIGHUP")?;
     announce(config, log);
     let maxclients = files::room_for_clients(config.maxclients as u64, log)?;
     let config = &config.with_maxclients(usize::try_from(maxclients).unwrap_or(usize::MAX));
-    let tls = load_tls(config)?;
     let clock = Clock::start();
     let queue = Arc::new(DiskQueue::default());
     let (stop, mut stop_requests) = Stop::new();
@@ -136,7 +138,7 @@ pub fn run(
     let disk = disk_thread(worker, space.clone(), &core, &queue, &config.dir, log)?;
     let all_channels = config.acl_all_channels;
     let users_file = UsersFile::new(config.aclfile.clone(), users.clone(), all_channels, log);
-    let live = Live::new(config.clone(), config_file.clone());
+    let live = Live::new(config.clone(), config_file.clone(), Some(reload));
     let process = process(config, config_file, log_bytes)?;
     let local = Arc::new(Local::new(process, users_file, live, level, stop));
     local.registry.set_held_max(config.clients_output_bytes_max);
@@ -162,7 +164,6 @@ pub fn run(
         config,
         users,
         secret: secret()?,
-        tls,
         core,
         local,
         log,
@@ -286,7 +287,6 @@ fn join(
     let runtime = Builder::new_current_thread().enable_all().build();
     let runtime = runtime.context("wait to be let into a cluster")?;
     let taken = runtime.block_on(async {
-        tls::at_hangup(tls.cloned(), log).context("listen for SIGHUP")?;
         tokio::select! {
             taken = join::wait(&waiting, listeners, log) => {
                 taken.map(Some).context("wait to be let into a cluster")
@@ -523,7 +523,6 @@ struct Serving<'a> {
     users: Users,
     /// Random, and told to nobody.
     secret: Secret,
-    tls: Option<Arc<Tls>>,
     core: Arc<ServerCore>,
     local: Arc<Local>,
     log: &'a Logger,
@@ -536,7 +535,6 @@ impl Serving<'_> {
         stop_requests: &mut mpsc::UnboundedReceiver<StopReason>,
         stop_raft: &watch::Sender<bool>,
     ) -> anyhow::Result<StopReason> {
-        tls::at_hangup(self.tls.clone(), self.log).context("listen for SIGHUP")?;
         let mut clients = self.accept(bound)?;
         let asked = stop_requests.recv().await;
         let mut reason = asked.context("wait to be asked to stop")?;

@@ -7,6 +7,8 @@ use std::path::Path;
 
 use rustix::fs::OFlags;
 
+/// What files with users hold.
+pub(crate) const PASSWORDS: &str = "passwords or their digests";
 /// Of the mode of a file: everybody may read it.
 const READ_BY_OTHERS: u32 = 0o004;
 
@@ -21,15 +23,15 @@ pub(crate) struct Read {
 impl Read {
     /// What to tell the operator of the file of this name, if others may read it.
     pub(crate) fn warning(&self, name: &str) -> Option<String> {
-        warning(name, self.mode)
+        warning(name, PASSWORDS, self.mode)
     }
 }
 
-/// What to tell the operator of a file of this name that holds secrets, if others may read it.
-pub(crate) fn warning(name: &str, mode: u32) -> Option<String> {
+/// What to tell the operator of a file of this name and what it `holds`, if others may read it.
+pub(crate) fn warning(name: &str, holds: &str, mode: u32) -> Option<String> {
     (mode & READ_BY_OTHERS != 0).then(|| {
         format!(
-            "{name} holds passwords or their digests and every user of this machine may read it \
+            "{name} holds {holds} and every user of this machine may read it \
             (mode {mode:04o}): chmod 640 it, or 600"
         )
     })
@@ -67,8 +69,8 @@ mod tests {
 
     #[test]
     fn a_file_that_others_may_read_is_named_with_its_mode() {
-        assert_eq!(warning("users.acl", 0o640), None);
-        let text = warning("users.acl", 0o644).expect("others may read it");
+        assert_eq!(warning("users.acl", PASSWORDS, 0o640), None);
+        let text = warning("users.acl", PASSWORDS, 0o644).expect("others may read it");
         assert!(
             text.contains("users.acl") && text.contains("0644"),
             "{text}"

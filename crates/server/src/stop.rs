@@ -7,7 +7,7 @@
 //! | a second such signal, however far the stop is | nothing more | 1 |
 //! | the node cannot go on, also while it stops in order | connections close, what it decided before is written | 1 |
 //! | a failed write, a panic | one line says why | `SIGABRT` |
-//! | `SIGHUP` | the files of TLS are read again (`tls`) | it goes on |
+//! | `SIGHUP`, at any time | the files of TLS are read again (`tls`) | it goes on |
 //! | a write that does not return | one line says why, connections close | `SIGABRT` |
 //!
 //! Killing the process is always safe too; what the orderly way saves is the election and the

@@ -55,7 +55,8 @@ pub(super) struct Builder {
     bare: BTreeMap<&'static str, String>,
 }
 
-pub(super) fn build(mut raw: RawConfig) -> Result<Config, ConfigError> {
+/// Works out a configuration; `starts` if the process is about to start with it, so that files must be good too.
+pub(super) fn build(mut raw: RawConfig, starts: bool) -> Result<Config, ConfigError> {
     let problems = raw.take_problems();
     let mut b = Builder {
         raw,
@@ -67,7 +68,7 @@ pub(super) fn build(mut raw: RawConfig) -> Result<Config, ConfigError> {
     let mut config = b.values();
     b.users(&mut config);
     b.peer_addresses(&mut config);
-    b.tls(&mut config);
+    b.tls(&mut config, starts);
     b.relations(&config);
     b.cautions(&config);
     if !b.problems.is_empty() {

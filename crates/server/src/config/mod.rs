@@ -232,7 +232,16 @@ impl Config {
     /// # Errors
     /// [`ConfigError`] with all that is wrong.
     pub fn new(raw: RawConfig) -> Result<Self, ConfigError> {
-        build::build(raw)
+        build::build(raw, true)
+    }
+
+    /// Works out what was written and then changed in a running process. The files of TLS are not read: one that is
+    /// half replaced just now is no reason against another change.
+    ///
+    /// # Errors
+    /// [`ConfigError`] with all that is wrong.
+    pub(crate) fn changed(raw: RawConfig) -> Result<Self, ConfigError> {
+        build::build(raw, false)
     }
 
     /// Returns what is allowed but should be known, a sentence each. For the log at start.

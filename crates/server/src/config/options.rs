@@ -201,26 +201,32 @@ pub static OPTIONS: &[OptionSpec] = &[
     ),
     option("tls-port", PORT, "0")
         .doc("The TCP port for clients that speak TLS, beside or instead of `port`; 0 opens none."),
-    option("tls-cert-file", Kind::Text, "").doc(
+    option("tls-cert-file", Kind::Text, "").mutable().doc(
         "The PEM file with this node's certificate, followed by those that lead from it to the \
-         authority's; for `tls-port` and `tls-cluster`. Read again at `SIGHUP`, with the four below.",
+         authority's; for `tls-port` and `tls-cluster`. Read again at `SIGHUP`, with the three below.",
     ),
-    option("tls-key-file", Kind::Text, "").doc("The PEM file with the key of `tls-cert-file`."),
-    option("tls-ca-cert-file", Kind::Text, "").doc(
+    option("tls-key-file", Kind::Text, "")
+        .mutable()
+        .doc("The PEM file with the key of `tls-cert-file`."),
+    option("tls-ca-cert-file", Kind::Text, "").mutable().doc(
         "The PEM file with the certificates of the authorities that clients' certificates, and \
          those of the other nodes, must come from.",
     ),
-    option("tls-ca-cert-dir", Kind::Text, "").doc("A folder of files like `tls-ca-cert-file`."),
+    option("tls-ca-cert-dir", Kind::Text, "")
+        .mutable()
+        .doc("A folder of files like `tls-ca-cert-file`."),
     option(
         "tls-auth-clients",
         Kind::Enum(&["yes", "no", "optional"]),
         "yes",
     )
+    .mutable()
     .doc(
         "Whether clients of `tls-port` must show a certificate (`yes`), may (`optional`), or are \
          not asked (`no`).",
     ),
     option("tls-protocols", Kind::List, "TLSv1.2 TLSv1.3")
+        .mutable()
         .doc("Which of TLSv1.2 and TLSv1.3 are spoken; older ones are not safe and never are."),
     option("tls-cluster", Kind::YesNo, "no").doc(
         "Whether the nodes talk TLS to each other; each shows `tls-cert-file`, which must come \

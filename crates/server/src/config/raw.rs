@@ -181,7 +181,7 @@ impl RawConfig {
         for setting in self.settings.iter().filter(secret) {
             if let Origin::Line { file, .. } = &setting.origin
                 && let Some(mode) = self.modes.get(file)
-                && let Some(warning) = secret_file::warning(file, *mode)
+                && let Some(warning) = secret_file::warning(file, secret_file::PASSWORDS, *mode)
             {
                 warnings.insert(file, warning);
             }

@@ -8,8 +8,8 @@ use crate::tls::{AuthClients, Tls, TlsError, TlsOptions};
 const UNSAFE: [&str; 4] = ["sslv2", "sslv3", "tlsv1", "tlsv1.1"];
 
 impl Builder {
-    /// Fills in `tls`; reads the files, so that all that is wrong with them is told with the rest.
-    pub(super) fn tls(&mut self, config: &mut Config) {
+    /// Fills in `tls`; if it `reads` the files, all that is wrong with them is told with the rest.
+    pub(super) fn tls(&mut self, config: &mut Config, reads: bool) {
         let options = TlsOptions {
             clients: config.tls_port != 0,
             cluster: self.flag("tls-cluster"),
@@ -28,12 +28,21 @@ impl Builder {
             self.unused(&options);
             return;
         }
-        if let Err(TlsError(problems)) = Tls::load(options.clone()) {
-            for problem in problems {
-                self.problem(problem.option, problem.text);
-            }
+        if reads {
+            self.files(&options);
         }
         config.tls = Some(options);
+    }
+
+    fn files(&mut self, options: &TlsOptions) {
+        match Tls::load(options.clone()) {
+            Ok(tls) => self.warnings.extend(tls.key_warning()),
+            Err(TlsError(problems)) => {
+                for problem in problems {
+                    self.problem(problem.option, problem.text);
+                }
+            }
+        }
     }
 
     fn protocols(&mut self) -> (bool, bool) {

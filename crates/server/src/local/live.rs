@@ -20,6 +20,7 @@ use crate::config::options::{self, FIXED, Kind, OptionSpec};
 use crate::config::split::split_args;
 use crate::config::{Config, OutputLimit, RawConfig};
 use crate::files;
+use crate::tls::Reload;
 
 const UNPOISONED: &str = "a panic ends the process, so nobody sees a poisoned lock";
 /// Stands for no limit where a number must stand.
@@ -32,6 +33,8 @@ const PROTECTED: [&str; 3] = ["dir", "logfile", "enable-debug-command"];
 pub(crate) struct Live {
     state: Mutex<State>,
     file: Option<PathBuf>,
+    /// Nobody in tests.
+    tls: Option<Reload>,
     clients_max: AtomicU64,
     idle_ms: AtomicU64,
     keepalive_s: AtomicU64,
@@ -50,14 +53,15 @@ struct State {
 }
 
 impl Live {
-    /// Starts with what was written, and where it was written first.
-    pub(crate) fn new(config: Config, file: Option<PathBuf>) -> Self {
+    /// Starts with what was written, where it was written first, and who is told of other files of TLS.
+    pub(crate) fn new(config: Config, file: Option<PathBuf>, tls: Option<Reload>) -> Self {
         let live = Self {
             state: Mutex::new(State {
                 raw: config.raw().clone(),
                 config: Arc::new(config),
             }),
             file,
+            tls,
             clients_max: AtomicU64::new(0),
             idle_ms: AtomicU64::new(0),
             keepalive_s: AtomicU64::new(0),
@@ -202,16 +206,17 @@ impl Live {
                 // Classes that are not named keep what they have.
                 let mut both = raw.clone();
                 both.add_by_command(spec, words);
-                let config = Config::new(both).map_err(|error| failed(&error.first()))?;
+                let config = Config::changed(both).map_err(|error| failed(&error.first()))?;
                 let all = config.bare().iter().find(|(known, _)| *known == spec.name);
                 let all = all.map_or("", |(_, value)| value.as_str());
                 raw.set_by_command(spec, vec![all.as_bytes().to_vec()]);
             } else {
                 raw.set_by_command(spec, words);
             }
-            Config::new(raw.clone()).map_err(|error| failed(&error.first()))?;
+            Config::changed(raw.clone()).map_err(|error| failed(&error.first()))?;
         }
-        let config = Config::new(raw.clone()).map_err(|error| format!("ERR {}", error.first()))?;
+        let config =
+            Config::changed(raw.clone()).map_err(|error| format!("ERR {}", error.first()))?;
         let config = if seen.contains("maxclients") {
             let wanted = config.maxclients as u64;
             let room = files::room(wanted);
@@ -226,12 +231,29 @@ impl Live {
             // As many as there was room for when it was set.
             config.with_maxclients(state.config.maxclients)
         };
+        self.set_tls(&seen, &config)?;
         state.raw = raw;
         state.config = Arc::new(config);
         let config = state.config.clone();
         drop(state);
         self.publish(&config);
         Ok(config)
+    }
+
+    /// Uses other files or settings of TLS: all of one command together, because a key goes with its certificate.
+    fn set_tls(&self, seen: &BTreeSet<&'static str>, config: &Config) -> Result<(), String> {
+        let first = seen.iter().find(|name| name.starts_with("tls-"));
+        let (Some(name), Some(tls)) = (first, &self.tls) else {
+            return Ok(());
+        };
+        // Files may be on a slow disk: the other connections of this thread go to another one meanwhile.
+        let set = tokio::task::block_in_place(|| tls.set(config.tls.clone()));
+        set.map_err(|error| {
+            format!(
+                "ERR CONFIG SET failed (possibly related to argument '{name}') - Unable to update TLS configuration: \
+                 {error}"
+            )
+        })
     }
 
     /// `CONFIG REWRITE`.
@@ -291,7 +313,7 @@ impl Default for Live {
     fn default() -> Self {
         let raw = RawConfig::default();
         let config = Config::new(raw).expect("nothing is wrong with nothing");
-        Self::new(config, None)
+        Self::new(config, None, None)
     }
 }
 

@@ -3,7 +3,7 @@
 //! | module | holds |
 //! |---|---|
 //! | [`files`] | reading certificates and keys, and what is wrong with them |
-//! | [`reload`] | reading them again |
+//! | [`reload`] | reading them again, or others, while the process runs |
 //! | [`configs`] | who must show a certificate, which certificates are good |
 //!
 //! Invariants
@@ -22,11 +22,14 @@ pub(crate) mod tests;
 
 use rustls::{ClientConfig, ServerConfig};
 use std::fmt;
+use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+
+use crate::secret_file;
 
 use files::Files;
-pub(crate) use reload::at_hangup;
+pub(crate) use reload::Reload;
 
 /// Whether clients show a certificate: `tls-auth-clients`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -128,7 +131,8 @@ impl Current {
 /// The TLS of this process. Connections ask for what they are made with when they begin.
 #[derive(Debug)]
 pub(crate) struct Tls {
-    options: TlsOptions,
+    /// Held while files are read, so that two changes do not mix; connections do not wait for it.
+    options: Mutex<TlsOptions>,
     current: RwLock<Current>,
 }
 
@@ -139,6 +143,7 @@ impl Tls {
     /// [`TlsError`] with all that is wrong with them.
     pub(crate) fn load(options: TlsOptions) -> Result<Self, TlsError> {
         let current = RwLock::new(Current::read(&options)?);
+        let options = Mutex::new(options);
         Ok(Self { options, current })
     }
 
@@ -147,9 +152,35 @@ impl Tls {
     /// # Errors
     /// As [`Tls::load`]; then nothing has changed.
     pub(crate) fn reload(&self) -> Result<(), TlsError> {
-        let new = Current::read(&self.options)?;
-        *self.current.write().unwrap_or_else(PoisonError::into_inner) = new;
+        let options = self.options();
+        self.use_now(Current::read(&options)?);
         Ok(())
+    }
+
+    /// Goes by other options, for connections that begin from now on.
+    ///
+    /// # Errors
+    /// As [`Tls::load`]; then nothing has changed.
+    pub(crate) fn replace(&self, new: TlsOptions) -> Result<(), TlsError> {
+        let mut options = self.options();
+        self.use_now(Current::read(&new)?);
+        *options = new;
+        Ok(())
+    }
+
+    /// What to tell the operator if others may read the key.
+    pub(crate) fn key_warning(&self) -> Option<String> {
+        let path = self.options().key_file.clone()?;
+        let mode = std::fs::metadata(&path).ok()?.permissions().mode() & 0o7777;
+        secret_file::warning(&path.display().to_string(), "the key of TLS", mode)
+    }
+
+    fn options(&self) -> MutexGuard<'_, TlsOptions> {
+        self.options.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn use_now(&self, new: Current) {
+        *self.current.write().unwrap_or_else(PoisonError::into_inner) = new;
     }
 
     /// Returns what a client's connection is made with.

@@ -266,3 +266,40 @@ fn new_files_are_used_as_a_whole_or_not_at_all() {
     tls.reload().expect("good again");
     assert!(!Arc::ptr_eq(&before, &tls.clients()));
 }
+
+#[test]
+fn other_options_are_gone_by_as_a_whole_or_not_at_all() {
+    let authority = Authority::new();
+    authority.sign("other", |_| {});
+    let tls = Tls::load(authority.options()).expect("good");
+    let before = tls.clients();
+    let half = TlsOptions {
+        cert_file: Some(authority.path("other.crt")),
+        ..authority.options()
+    };
+    let whole = TlsOptions {
+        key_file: Some(authority.path("other.key")),
+        ..half.clone()
+    };
+    let error = tls.replace(half).expect_err("half of a change").to_string();
+    assert!(error.contains("is not the key of"), "{error}");
+    assert!(Arc::ptr_eq(&before, &tls.clients()));
+    tls.reload().expect("the old ones are still there");
+    tls.replace(whole).expect("both");
+    // What is read again from now on are the new ones.
+    fs::remove_file(authority.path("node.crt")).expect("removed");
+    tls.reload().expect("the new ones are there");
+}
+
+#[test]
+fn a_key_that_others_may_read_is_warned_of() {
+    let authority = Authority::new();
+    let key = authority.path("node.key");
+    for (mode, warns) in [(0o600, false), (0o640, false), (0o644, true)] {
+        fs::set_permissions(&key, fs::Permissions::from_mode(mode)).expect("changed");
+        let warning = Tls::load(authority.options()).expect("good").key_warning();
+        assert_eq!(warning.is_some(), warns, "{mode:o} {warning:?}");
+        let named = |text: String| text.contains("node.key holds the key of TLS");
+        assert!(warning.is_none_or(named));
+    }
+}
