@@ -5,7 +5,9 @@
 
 use corgi_tests::check::{self, PublisherHistory, SubscriberHistory};
 use corgi_tests::node::has_all;
-use corgi_tests::{Cluster, Listener, Load, Node, PROTOCOLS, Subscription, ports, wait};
+use corgi_tests::{
+    Certificates, Cluster, Listener, Load, Node, PROTOCOLS, Subscription, ports, wait,
+};
 use redis::RedisResult;
 use std::fs;
 use std::time::Duration;
@@ -175,6 +177,17 @@ impl Behind {
 #[test]
 fn a_follower_that_was_away_too_long_comes_back_by_a_snapshot_under_load() {
     let mut behind = Behind::new(&[]);
+    behind.spawn();
+    behind.check_back();
+}
+
+#[test]
+fn a_snapshot_is_sent_by_tls_where_nodes_talk_tls() {
+    let certificates = Certificates::make();
+    let options = certificates.options();
+    let mut args = vec!["--tls-cluster", "yes"];
+    args.extend(options.iter().map(String::as_str));
+    let mut behind = Behind::new(&args);
     behind.spawn();
     behind.check_back();
 }
