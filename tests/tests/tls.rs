@@ -336,7 +336,10 @@ fn config_set_takes_other_files_all_together_or_none() {
     tls.hang_up();
     tls.node.wait_log(&["SIGHUP", "files as they are now"]);
     by_new().unwrap();
-    set(&["tls-auth-clients", "no"]).unwrap();
+    set(&["tls-auth-clients", "no", "tls-protocols", "TLSv1.3"]).unwrap();
+    assert!(!tls.s_client(&["-tls1_2"]).status.success());
+    set(&["tls-protocols", "TLSv1.2 TLSv1.3"]).unwrap();
+    assert!(tls.s_client(&["-tls1_2"]).status.success());
     let mut anybody = cli(tls.tls_port, &new, None);
     assert_eq!(anybody.arg("PING").output().unwrap().stdout, b"PONG\n");
 }
