@@ -1,5 +1,5 @@
-//! redis-rs and redis-benchmark, unmodified, as the matrix of docs/clients.md has it: on the plain port, by TLS, and as a
-//! user with a password who may use channels of one pattern; publisher and subscriber on different nodes.
+//! redis-rs and redis-benchmark, unmodified, as the matrix of docs/clients.md has it: on the plain port, by TLS, and as
+//! a user with a password who may use channels of one pattern; publisher and subscriber on different nodes.
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests")]
 
