@@ -1,0 +1,217 @@
+//! What hostile clients try, against a real process: docs/security.md has the list, and where the rest is tested.
+
+#![expect(clippy::unwrap_used, reason = "helpers of tests")]
+#![expect(
+    clippy::print_stdout,
+    reason = "what was measured belongs into the log of the tests"
+)]
+
+use corgi_tests::diff::Value;
+use corgi_tests::diff::wire::Wire;
+use corgi_tests::raw::encode;
+use corgi_tests::{Node, RawClient, node};
+use proptest::collection::vec;
+use proptest::prelude::*;
+use proptest::sample::select;
+use proptest::test_runner::{Config, RngSeed, TestRunner};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::time::Duration;
+
+fn started(args: &[&str]) -> Node {
+    let mut node = Node::single(args);
+    node.start();
+    node
+}
+
+fn client(node: &Node) -> RawClient {
+    RawClient::connect(node.port, node::REPLY_TIMEOUT)
+}
+
+fn raise_open_files() {
+    let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
+    let limit = Rlimit {
+        current: maximum,
+        maximum,
+    };
+    setrlimit(Resource::Nofile, limit).unwrap();
+}
+
+/// Reads how much memory the process has, in bytes.
+fn resident(node: &Node) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{}/status", node.pid())).unwrap();
+    let line = status.lines().find(|line| line.starts_with("VmRSS:"));
+    let digits = line.unwrap().trim_matches(|c: char| !c.is_ascii_digit());
+    digits.parse::<u64>().unwrap() << 10
+}
+
+/// SEC-02, SEC-04: by users that have shown their password and may do nothing.
+#[test]
+fn lengths_that_users_without_rights_declare_take_no_memory() {
+    const CLIENTS: usize = 1000;
+    raise_open_files();
+    let node = started(&["--proto-max-bulk-len", "64mb"]);
+    let mut healthy = client(&node);
+    let rules: [&[u8]; 6] = [b"ACL", b"SETUSER", b"u", b"on", b"nopass", b"-@all"];
+    assert_eq!(healthy.ask(&rules), "+OK");
+    let crowd: Vec<RawClient> = (0..CLIENTS)
+        .map(|_| {
+            let mut client = client(&node);
+            assert_eq!(client.ask(&[b"AUTH", b"u", b"x"]), "+OK");
+            client
+        })
+        .collect();
+    let before = resident(&node);
+    let mut crowd = crowd;
+    for client in &mut crowd {
+        client
+            .send(b"*1048576\r\n$7\r\nPUBLISH\r\n$67108864\r\n")
+            .unwrap();
+    }
+    // What was sent before is read by now: each is answered by a command of its own, so ask one that came later.
+    assert_eq!(healthy.ask(&[b"PUBLISH", b"a", b"x"]), ":0");
+    let each = resident(&node).saturating_sub(before) / CLIENTS as u64;
+    println!("{each} bytes for each declared length of 64 MB");
+    assert!(each < 64 << 10, "{each} bytes each");
+}
+
+/// Returns the middle of the round trips of a healthy client.
+fn median_round_trip(healthy: &mut RawClient, mut between: impl FnMut(usize)) -> Duration {
+    let mut times: Vec<Duration> = (0..400)
+        .map(|round| {
+            between(round);
+            let (time, reply) = healthy.timed(&[b"PING"]);
+            assert_eq!(reply, "+PONG");
+            time
+        })
+        .collect();
+    times.sort();
+    times[times.len() / 2]
+}
+
+/// SEC-07: half of the crowd says nothing, the other half sends a request byte by byte. The same client is measured
+/// before and with the crowd, so that the speed of the machine does not count.
+#[test]
+fn ten_thousand_idle_and_slow_clients_leave_a_healthy_one_alone() {
+    const CROWD: usize = 10_000;
+    raise_open_files();
+    let node = started(&["--maxclients", "11000"]);
+    let mut healthy = client(&node);
+    let alone = median_round_trip(&mut healthy, |_| ());
+    let mut crowd: Vec<RawClient> = (0..CROWD).map(|_| client(&node)).collect();
+    for slow in &mut crowd[CROWD / 2..] {
+        slow.send(b"*").unwrap();
+    }
+    let request = b"*2\r\n$4\r\nECHO\r\n$400\r\n";
+    let mut sent = vec![1; CROWD];
+    let with_crowd = median_round_trip(&mut healthy, |round| {
+        // Some bytes of theirs arrive with every request of the healthy one.
+        for at in (0..25).map(|more| CROWD / 2 + (round * 25 + more) % (CROWD / 2)) {
+            let byte = request.get(sent[at]).copied().unwrap_or(b'x');
+            crowd[at].send(&[byte]).unwrap();
+            sent[at] += 1;
+        }
+    });
+    println!("a round trip takes {alone:?} alone and {with_crowd:?} with {CROWD} others");
+    let bound = alone.max(Duration::from_micros(200)) * 2;
+    assert!(
+        with_crowd <= bound,
+        "{with_crowd:?}, and {alone:?} without the crowd"
+    );
+}
+
+/// Commands that answer with what clients have sent, or refuse it. What changes the connection's mode or waits is left
+/// out: it does not have one reply each by its nature.
+const COMMANDS: [&str; 26] = [
+    "ECHO", "PING", "GET", "PUBLISH", "SPUBLISH", "PUBSUB", "ACL", "AUTH", "HELLO", "CONFIG",
+    "COMMAND", "INFO", "SELECT", "OBJECT", "MEMORY", "LATENCY", "SLOWLOG", "MODULE", "EVAL",
+    "EVALSHA", "SCRIPT", "WATCH", "DISCARD", "EXEC", "LOLWUT", "",
+];
+const WORDS: [&str; 22] = [
+    "SETUSER", "GETUSER", "DRYRUN", "LOG", "CAT", "CHANNELS", "NUMSUB", "GET", "SET", "GETKEYS",
+    "DOCS", "INFO", "LOAD", "HELP", "u", "2", "3", "default", "0", "timeout", "~a", "+ping",
+];
+
+fn argument() -> impl Strategy<Value = Vec<u8>> {
+    prop_oneof![
+        3 => select(&WORDS[..]).prop_map(|word| word.as_bytes().to_vec()),
+        2 => vec(any::<u8>(), 0..30),
+        2 => vec(select(b"\r\n\0+-:$*%_#,(!=~> a".to_vec()), 0..30),
+    ]
+}
+
+/// SEC-15: no bytes of a client end a reply, or begin one.
+#[test]
+fn each_command_has_one_reply_whatever_is_in_its_arguments() {
+    let node = started(&[]);
+    let name = prop_oneof![
+        8 => select(&COMMANDS[..]).prop_map(|name| name.as_bytes().to_vec()),
+        1 => argument(),
+    ];
+    let config = Config {
+        cases: 3000,
+        failure_persistence: None,
+        rng_seed: RngSeed::Fixed(15),
+        ..Config::default()
+    };
+    let result = TestRunner::new(config).run(&(name, vec(argument(), 0..5)), |(name, args)| {
+        // A name that was made by chance may be a command that is left out above.
+        prop_assume!(
+            COMMANDS.contains(&&*String::from_utf8_lossy(&name))
+                || name.len() > 12
+                || !name.is_ascii()
+        );
+        let words: Vec<&[u8]> = [&name[..]]
+            .into_iter()
+            .chain(args.iter().map(|a| &a[..]))
+            .collect();
+        let mut wire = Wire::connect(node.port, node::REPLY_TIMEOUT).unwrap();
+        wire.send(&[encode(&words), encode(&[b"ECHO", b"marker"])].concat());
+        let first = wire.read();
+        prop_assert!(first.is_ok(), "{:?}", first);
+        let second = wire.read();
+        // `AUTH`, `ACL` and the like may have taken the permission for the second.
+        let marker = second == Ok(Value::Bytes(b'$', b"marker".to_vec()));
+        prop_assert!(marker, "{:?} and then {:?}", first, second);
+        Ok(())
+    });
+    if let Err(error) = result {
+        panic!("{error}");
+    }
+}
+
+/// SEC-20: what is in the data folder is its owner's only, however the process was started.
+#[test]
+fn the_data_folder_and_what_is_in_it_is_its_owners_only() {
+    fn check(path: &Path) {
+        let mode = fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        if path.is_dir() {
+            assert_eq!(mode, 0o700, "{}: {mode:o}", path.display());
+            for entry in fs::read_dir(path).unwrap() {
+                check(&entry.unwrap().path());
+            }
+        }
+    }
+    let mut node = started(&[]);
+    assert_eq!(client(&node).ask(&[b"PUBLISH", b"a", b"x"]), ":0");
+    assert!(node.terminate().success());
+    check(node.dir());
+}
+
+/// SEC-19.
+#[test]
+fn what_is_dangerous_cannot_be_switched_on_by_a_client() {
+    let node = started(&[]);
+    let mut client = client(&node);
+    for option in [&b"dir"[..], b"logfile", b"enable-debug-command"] {
+        let reply = client.ask(&[b"CONFIG", b"SET", option, b"yes"]);
+        assert!(reply.contains("can't set protected config"), "{reply}");
+    }
+    let reply = client.ask(&[b"DEBUG", b"SLEEP", b"0"]);
+    assert!(
+        reply.starts_with("-ERR DEBUG command not allowed"),
+        "{reply}"
+    );
+}
