@@ -84,12 +84,13 @@ fn lengths_that_users_without_rights_declare_take_no_memory() {
 fn median_round_trip(node: &Node, crowd: usize) -> Duration {
     let mut healthy = client(node);
     let mut crowd: Vec<RawClient> = (0..crowd).map(|_| client(node)).collect();
+    let half = crowd.len() / 2;
     let begin = b"*2\r\n$4\r\nECHO\r\n$4000\r\n";
-    let (_idle, slow) = crowd.split_at_mut(crowd.len() / 2);
+    let (_idle, slow) = crowd.split_at_mut(half);
     let mut sent = vec![0; slow.len()];
     let mut times: Vec<Duration> = (0..400)
         .map(|round| {
-            for at in (0..25).map(|more| (round * 25 + more) % slow.len()) {
+            for at in (0..25).map(|more| (round * 25 + more) % half) {
                 let byte = begin.get(sent[at]).copied().unwrap_or(b'x');
                 slow[at].send(&[byte]).unwrap();
                 sent[at] += 1;

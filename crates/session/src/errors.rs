@@ -227,8 +227,9 @@ pub(crate) fn no_permission_any_more(denied: &Denied) -> ErrorText {
 
 /// A script would do what its user may not.
 pub(crate) fn denied_in_script(denied: &Denied, user: &[u8]) -> ErrorText {
-    let why = denial(denied, user, "publish");
-    text(&[b"ERR ACL failure in script: ", &why])
+    let why = no_permission(denied, user, "publish");
+    let why = why.strip_prefix(b"NOPERM ").unwrap_or(&why);
+    text(&[b"ERR ACL failure in script: ", why])
 }
 
 /// What a user may not do, in full, without a code.

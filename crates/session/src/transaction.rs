@@ -259,6 +259,11 @@ pub(crate) struct Exec {
 }
 
 impl Exec {
+    /// Returns how many commands it has, with those that are done.
+    pub(crate) fn count(&self) -> usize {
+        self.count
+    }
+
     /// Takes what is to be done next. Once there are too many bytes of replies, commands that write nothing give an
     /// error.
     pub(crate) fn next(&mut self, conn: &mut Connection) -> Option<Item> {

@@ -186,6 +186,8 @@ fn mask_reply(line: &Line, mut value: Value) -> Value {
         ("MODULE", "LIST") => value = Value::List(b'*', Vec::new()),
         // A word that Valkey and Corgi do not show: there is no `RESTORE`.
         ("ACL", "GETUSER" | "LIST") => drop_word(&mut value, "sanitize-payload"),
+        // Where in its text a script failed: Redis and Valkey say it differently, and here is no interpreter.
+        ("EVAL" | "EVALSHA", _) => cut_place(&mut value),
         // The order of a hash table.
         ("PUBSUB", "CHANNELS" | "SHARDCHANNELS") => sort(&mut value),
         _ => {}
@@ -227,6 +229,14 @@ fn drop_word(value: &mut Value, word: &str) {
             *text = plain.replace(&format!(" {word} "), " ").into_bytes();
         }
         Value::Line(..) | Value::Null(_) => {}
+    }
+}
+
+fn cut_place(value: &mut Value) {
+    if let Value::Line(b'-', text) = value {
+        let plain = String::from_utf8_lossy(text).into_owned();
+        let what = plain.split(" script: ").next().unwrap_or_default();
+        *text = what.as_bytes().to_vec();
     }
 }
 

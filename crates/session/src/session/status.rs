@@ -3,14 +3,16 @@
 use super::Session;
 use crate::ask::Seq;
 use crate::local::View;
-use crate::transaction::Multi;
+use crate::transaction::{Exec, Multi};
 use bytes::Bytes;
 use corgi_base::{ClientId, Protocol};
 
 impl Session {
     /// Returns what `CLIENT LIST` shows.
     pub fn view(&self) -> View {
-        let multi = self.conn.multi.as_ref();
+        let multi = self.conn.multi.as_ref().map(Multi::len);
+        // A transaction that runs is still one.
+        let exec = self.barrier.as_ref().and_then(|b| b.exec.as_ref());
         View {
             name: self.conn.name.clone(),
             lib_name: self.conn.lib_name.clone(),
@@ -22,8 +24,8 @@ impl Session {
             channels: self.channels,
             patterns: self.patterns,
             shard_channels: self.conn.shard_subscriptions,
-            multi: multi.map(Multi::len),
-            multi_bytes: multi.map_or(0, Multi::bytes),
+            multi: multi.or(exec.map(Exec::count)),
+            multi_bytes: self.conn.multi.as_ref().map_or(0, Multi::bytes),
             watched: self.conn.watched.len(),
             command: self.last,
             commands: self.next.0,
