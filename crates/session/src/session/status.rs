@@ -3,7 +3,7 @@
 use super::Session;
 use crate::ask::Seq;
 use crate::local::View;
-use crate::transaction::{Exec, Multi};
+use crate::transaction::Multi;
 use bytes::Bytes;
 use corgi_base::{ClientId, Protocol};
 
@@ -24,7 +24,7 @@ impl Session {
             channels: self.channels,
             patterns: self.patterns,
             shard_channels: self.conn.shard_subscriptions,
-            multi: multi.or(exec.map(Exec::count)),
+            multi: multi.or(exec.map(|exec| exec.count())),
             multi_bytes: self.conn.multi.as_ref().map_or(0, Multi::bytes),
             watched: self.conn.watched.len(),
             command: self.last,
