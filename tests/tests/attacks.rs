@@ -1,10 +1,6 @@
 //! What hostile clients try, against a real process: docs/security.md has the list, and where the rest is tested.
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests")]
-#![expect(
-    clippy::print_stdout,
-    reason = "what was measured belongs into the log of the tests"
-)]
 
 use corgi_tests::diff::Value;
 use corgi_tests::diff::wire::Wire;

@@ -1,8 +1,8 @@
 //! Any text as a configuration file: it is a configuration or problems in words, and a configuration reads back as
 //! itself. Beside random text, the files of `fuzz/corpus/conf`.
 //!
-//! This is no target of libFuzzer as the others in `fuzz/` are: those are built a second time with other flags, and this
-//! crate brings RocksDB along, which takes a quarter of an hour.
+//! This is no target of libFuzzer as the others in `fuzz/` are: those are built a second time with flags of their own,
+//! and this crate brings RocksDB along, which takes a quarter of an hour.
 
 use super::options::{Kind, OPTIONS, OptionSpec};
 use super::{Config, RawConfig};
