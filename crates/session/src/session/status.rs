@@ -24,7 +24,7 @@ impl Session {
             channels: self.channels,
             patterns: self.patterns,
             shard_channels: self.conn.shard_subscriptions,
-            multi: multi.or(exec.map(|exec| exec.count())),
+            multi: multi.or_else(|| exec.map(|exec| exec.count())),
             multi_bytes: self.conn.multi.as_ref().map_or(0, Multi::bytes),
             watched: self.conn.watched.len(),
             command: self.last,
