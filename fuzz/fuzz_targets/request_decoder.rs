@@ -60,13 +60,12 @@ fn decode(stream: &[u8], size: usize, authenticated: bool) -> Decoded {
 }
 
 /// The one exception is on purpose: of what is seen to be HTTP, no inline request before it in the same buffer is
-/// returned.
+/// returned, nor is it looked at. Cut elsewhere, such a line may be a request, or wrong.
 fn same(whole: &Decoded, cut: &Decoded) {
-    assert_eq!(whole.1, cut.1);
     if whole.1 == Some(ProtocolError::CrossProtocol) {
-        assert!(cut.0.starts_with(&whole.0));
+        assert!(cut.1.is_some() && cut.0.starts_with(&whole.0));
     } else {
-        assert_eq!(whole.0, cut.0);
+        assert_eq!(whole, cut);
     }
 }
 
