@@ -399,11 +399,11 @@ impl PeerMessage {
                 });
             }
             kind @ (FORWARD | FORWARD_CHECKED) => {
-                let acl = if kind == FORWARD {
-                    0
-                } else {
-                    r.u64("users' revision")?
-                };
+                let field = "users' revision";
+                let acl = if kind == FORWARD { 0 } else { r.u64(field)? };
+                if kind == FORWARD_CHECKED && acl == 0 {
+                    return Err(DecodeError::Invalid { field });
+                }
                 let boot = Boot(r.u64("boot")?);
                 let number = BatchNumber(r.u64("batch number")?);
                 let ops = r.u32("operation count")?;

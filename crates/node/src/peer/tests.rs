@@ -144,6 +144,15 @@ fn the_founder_is_never_node_0() {
     assert_eq!(read, Err(DecodeError::Invalid { field: "founder" }));
 }
 
+/// Found by the fuzz target `peer_message`: it was taken for a batch that was not checked.
+#[test]
+fn a_batch_that_was_checked_names_the_users() {
+    let bytes = [&[FORWARD_CHECKED][..], &[0; 28]].concat();
+    let read = PeerMessage::decode(Lane::Control, bytes.into());
+    let field = "users' revision";
+    assert_eq!(read, Err(DecodeError::Invalid { field }));
+}
+
 #[test]
 fn a_payload_is_shared_and_not_copied() {
     let data = Bytes::from(vec![7; 100]);
