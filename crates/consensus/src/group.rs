@@ -65,6 +65,8 @@ pub struct Group<R: LogReader> {
     state_lost: bool,
     installing: Option<snapshot::Installing>,
     pin: ElectionPin,
+    /// See [`Group::lead_alone`].
+    leads_alone: bool,
     #[cfg(feature = "seeded-bugs")]
     bug: Option<crate::SeededBug>,
 }
@@ -79,7 +81,7 @@ impl<R: LogReader> std::fmt::Debug for Group<R> {
 }
 
 impl<R: LogReader> Group<R> {
-    /// Starts from what is on disk. Campaigns at once if this node is the only voter.
+    /// Starts from what is on disk. A node that votes alone does not lead before [`Group::lead_alone`].
     ///
     /// # Errors
     /// [`StartError`] if log and applied state do not fit together.
@@ -97,7 +99,6 @@ impl<R: LogReader> Group<R> {
             (start.voters, start.learners)
         };
         let written = bounds.hard_state;
-        let sole_voter = voters == [config.id];
         let tail = Tail::new(reader, bounds, voters, learners, config.tail_bytes_max);
         let logger = log.new(o!("mod" => "raft"));
         let raw = RawNode::new(&config.for_raft(applied), tail, &logger)
@@ -113,14 +114,21 @@ impl<R: LogReader> Group<R> {
             state_lost,
             installing: None,
             pin,
+            leads_alone: false,
             #[cfg(feature = "seeded-bugs")]
             bug: None,
         };
         group.pin.apply(&mut group.raw);
-        if sole_voter {
-            group.campaign();
-        }
         Ok(group)
+    }
+
+    /// Allows this node to lead where it is the only voter, and starts an election if it is that now. Nobody else can
+    /// tell such a node that its folder is an old copy, from before others voted: the caller asks them first.
+    pub fn lead_alone(&mut self) {
+        self.leads_alone = true;
+        if self.raw.raft.prs().is_singleton() {
+            self.campaign();
+        }
     }
 
     /// Makes a mistake from now on.
@@ -131,7 +139,7 @@ impl<R: LogReader> Group<R> {
 
     /// Lets one tick of time pass.
     pub fn tick(&mut self) {
-        if self.must_sync_before_election() {
+        if self.must_wait_before_election() {
             return;
         }
         self.raw.tick();
@@ -143,7 +151,7 @@ impl<R: LogReader> Group<R> {
     /// election timeout has passed.
     pub fn campaign(&mut self) {
         // raft-rs would let a learner stand for election, and win it.
-        if !self.raw.raft.promotable() || self.must_sync_before_election() {
+        if !self.raw.raft.promotable() || self.must_wait_before_election() {
             return;
         }
         // The only error is "the campaign is pointless", which the status shows.
@@ -154,12 +162,13 @@ impl<R: LogReader> Group<R> {
     /// raft-rs looks through all entries that are not applied before it campaigns, and while a snapshot is on its way
     /// to the disk they are not in the log any more. And a sole voter leads in the moment in which it campaigns, and
     /// raft-rs then asserts that its log is on disk, which it may not be if the other voters have just been removed.
-    /// Time waits for the disk then.
-    fn must_sync_before_election(&self) -> bool {
+    /// Time waits for the disk then, and for the permission to lead alone.
+    fn must_wait_before_election(&self) -> bool {
         let raft = &self.raw.raft;
         let sole_voter = raft.promotable() && raft.prs().is_singleton();
         let unsynced = raft.raft_log.persisted != raft.raft_log.last_index();
-        raft.state != StateRole::Leader && (self.installing.is_some() || (sole_voter && unsynced))
+        let alone = sole_voter && (unsynced || !self.leads_alone);
+        raft.state != StateRole::Leader && (self.installing.is_some() || alone)
     }
 
     /// Takes a message that `peer` sent.
@@ -181,7 +190,7 @@ impl<R: LogReader> Group<R> {
         if let Some(reason) = refusal(&message) {
             return Err(StepError::Refused(reason.to_owned()));
         }
-        if message.get_msg_type() == MessageType::MsgTimeoutNow && self.must_sync_before_election()
+        if message.get_msg_type() == MessageType::MsgTimeoutNow && self.must_wait_before_election()
         {
             return Ok(Stepped::Taken);
         }

@@ -49,6 +49,7 @@
 mod access;
 mod admin;
 mod agreement;
+mod alone;
 mod birth;
 mod clients;
 mod config;

@@ -226,6 +226,7 @@ impl<R: LogReader> Node<R> {
         self.shared.tell_vitals(now, Some(hello.id));
         match (&mut self.stage, hello.formation) {
             (Stage::Running(running), theirs) => {
+                running.inquiry.let_in(hello.id);
                 if theirs.is_none() && running.may_announce(self.shared.config.id) {
                     let formed = PeerMessage::Formed(running.formation);
                     self.shared.out.send.push((hello.id, formed));

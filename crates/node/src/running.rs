@@ -11,6 +11,7 @@ mod route;
 pub(crate) use apply::own_session;
 
 use crate::agreement::Agreement;
+use crate::alone::Inquiry;
 use crate::config::{InitialMember, NodeStart};
 use crate::info::NodeFacts;
 use crate::leadership::Leadership;
@@ -49,6 +50,8 @@ pub(crate) struct Running<R: LogReader> {
     contacts: Vec<InitialMember>,
     /// Whether this founder has told the others of the cluster.
     announced: bool,
+    /// Whom it has asked before it leads alone.
+    pub(crate) inquiry: Inquiry,
     /// The last entry after which another node's state was found to differ, so that it is said once.
     differed: Option<LogIndex>,
 }
@@ -96,6 +99,7 @@ impl<R: LogReader> Running<R> {
             orders: Orders::default(),
             contacts: Vec::new(),
             announced: false,
+            inquiry: Inquiry::new(shared.peers_up.iter().copied()),
             differed: None,
         })
     }
@@ -209,6 +213,7 @@ impl<R: LogReader> Running<R> {
     pub(crate) fn pump(&mut self, shared: &mut Shared, now: Now) {
         while shared.out.fatal.is_none() {
             self.drain(shared, now);
+            self.ask_first(shared, now);
             self.follow_leader(shared, now);
             self.give_birth(shared);
             self.promote(shared, now);

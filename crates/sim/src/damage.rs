@@ -3,7 +3,7 @@
 //! Only as many as the cluster is built to lose: the nodes that are left must be a majority of those
 //! who vote, or nothing could be promised; and each that is lost must find a machine in its place.
 
-use crate::folder::Harm;
+use crate::folder::{Folder, Harm};
 use crate::history::{Record, Violation};
 use crate::machine::{Machine, Seat};
 use crate::nodes::place;
@@ -134,13 +134,23 @@ impl World {
     }
 
     /// Whether all other members have it on disk, for good, that the folder of a node was started
-    /// after its copy was made. Peers know an old folder by that, and by nothing else.
+    /// after its copy was made. Peers know an old folder by that, and by nothing else. A node that votes alone in its
+    /// copy leads after a while if it cannot reach them: no copy of such a folder is put back.
     fn start_is_known(&self, node: usize) -> bool {
         let machine = &self.machines[node];
         let canon = self.checks.canon();
+        let asks = |old: &&Folder| {
+            let known = old
+                .bounds()
+                .hard_state
+                .commit
+                .max(old.state.flushed_applied());
+            !self.checks.members().votes_alone(machine.id, known)
+        };
         let opened = machine
             .old
             .as_ref()
+            .filter(asks)
             .and_then(|old| canon.session(machine.id, old.boot.next()));
         let knows = |index: LogIndex| {
             self.machines

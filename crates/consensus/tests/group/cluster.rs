@@ -228,8 +228,10 @@ impl Cluster {
             reads: Arc::clone(&disk_reads),
         };
         let group = Group::new(&config, start, reader, &Logger::root(Discard, o!()));
+        let mut group = group.expect("what a crash leaves behind can be started from");
+        group.lead_alone();
         node.life = Some(Life {
-            group: group.expect("what a crash leaves behind can be started from"),
+            group,
             writer,
             writes: VecDeque::new(),
             offer: None,

@@ -64,6 +64,7 @@ fn joint_leave_without_data_is_applied() {
     };
     let log = Logger::root(Discard, o!());
     let mut group = Group::new(&roomy_config(), start, disk.reader(), &log).unwrap();
+    group.lead_alone();
 
     let committed = run(&mut group, &mut writer);
     let members = Payload::Members {

@@ -169,6 +169,7 @@ fn lost_state_starts_as_one_that_neither_leads_nor_applies() {
     };
     let log = Logger::root(Discard, o!());
     let mut group = Group::new(&roomy_config(), start, MemLog::new().reader(), &log).unwrap();
+    group.lead_alone();
     (0..50).for_each(|_| group.tick());
     group.campaign();
     assert!(group.state_lost() && !group.status().voter);

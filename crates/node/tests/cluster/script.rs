@@ -533,9 +533,11 @@ macro_rules! scripts {
 
 scripts! {
     a_disk_that_is_almost_full_refuses_new_writes
+    a_lone_voter_asks_its_learner_before_it_leads
     a_node_alone_never_loses_its_majority
     a_state_that_differs_from_a_majority_stops_its_node
     an_old_copy_of_a_folder_is_refused_before_it_votes
+    an_old_copy_of_a_founder_asks_before_it_leads
     batches_wait_while_in_flight_window_is_full
     behind_what_the_log_has_is_closed_with_the_first_available_id
     birth_goes_on_under_another_leader

@@ -25,6 +25,8 @@ pub(crate) struct Members {
     /// Nodes that have applied their own removal, and where it stands.
     resigned: BTreeMap<NodeId, LogIndex>,
     formed: bool,
+    /// Who votes alone in a cluster that waits for no more first members, from which entry on.
+    alone: BTreeMap<LogIndex, Option<NodeId>>,
 }
 
 impl Default for Members {
@@ -42,6 +44,7 @@ impl Default for Members {
             may_join: BTreeSet::new(),
             resigned: BTreeMap::new(),
             formed: false,
+            alone: BTreeMap::new(),
         }
     }
 }
@@ -66,6 +69,13 @@ impl Members {
 
     pub(crate) fn has_left(&self, node: NodeId) -> bool {
         self.gone.contains(&node)
+    }
+
+    /// Whether a node that has applied the log up to an entry may lead it without anybody's vote, and does not wait for
+    /// the others of a cluster that is being born.
+    pub(crate) fn votes_alone(&self, node: NodeId, at: LogIndex) -> bool {
+        let last = self.alone.range(..=at).next_back();
+        last.is_some_and(|(_, alone)| *alone == Some(node))
     }
 
     /// Whether `disks` are a majority of those who vote, or of those who did before the last change.
@@ -104,17 +114,30 @@ impl Members {
     /// Takes an entry that was applied for the first time.
     pub(crate) fn appeared(&mut self, entry: &LogEntry) -> Result<(), Violation> {
         let head = EntryHead::decode(entry.context.clone()).ok();
-        if let Some(EntryHead::Bootstrap { members, .. }) = &head {
+        let taken = self.take(entry, head.as_ref());
+        if self.formed {
+            let mut voters = self.voters.iter().copied();
+            let alone = voters.next().filter(|_| voters.next().is_none());
+            self.alone.insert(entry.index, alone);
+        }
+        taken
+    }
+
+    fn take(&mut self, entry: &LogEntry, head: Option<&EntryHead>) -> Result<(), Violation> {
+        if let Some(EntryHead::Bootstrap { members, .. }) = head {
+            if let [only] = members.as_slice() {
+                self.alone.insert(LogIndex(0), Some(only.id));
+            }
             for member in members {
                 self.bind(member)?;
                 self.may_join.insert(member.id);
             }
         }
-        self.formed |= head == Some(EntryHead::Formed);
+        self.formed |= head == Some(&EntryHead::Formed);
         let Some(change) = change(entry) else {
             return Ok(());
         };
-        if let Some(EntryHead::Join { member, .. }) = &head {
+        if let Some(EntryHead::Join { member, .. }) = head {
             self.bind(member)?;
         }
         self.voters_before = self.voters.clone();
@@ -208,6 +231,8 @@ mod tests {
     use super::super::canon::tests::{batch, member_change, node};
     use super::*;
     use bytes::Bytes;
+    use corgi_base::ClusterId;
+    use corgi_consensus::storage::EntryType;
 
     fn member(id: u64) -> Member {
         Member {
@@ -254,6 +279,41 @@ mod tests {
         assert!(members.has_left(node(1)));
         members.removed(node(1)).unwrap();
         assert!(members.removed(node(2)).is_err());
+    }
+
+    #[test]
+    fn who_votes_alone_is_known_for_each_entry() {
+        let at = |index: u64, entry: LogEntry| LogEntry {
+            index: LogIndex(index),
+            ..entry
+        };
+        let head = |head: EntryHead| LogEntry {
+            entry_type: EntryType::Normal,
+            context: head.encode(),
+            ..join(1)
+        };
+        let bootstrap = |ids: &[u64]| {
+            head(EntryHead::Bootstrap {
+                cluster: ClusterId(7),
+                members: ids.iter().copied().map(member).collect(),
+            })
+        };
+        let grows = |first: &[u64]| {
+            let mut members = Members::default();
+            members.asked(None, Some(node(2)));
+            members.appeared(&at(2, bootstrap(first))).unwrap();
+            let mut tail = vec![head(EntryHead::Formed), join(2), vote(2)];
+            if first.len() > 1 {
+                tail.rotate_left(1);
+            }
+            for (index, entry) in (3..).zip(tail) {
+                members.appeared(&at(index, entry)).unwrap();
+            }
+            let alone = |index: &u64| members.votes_alone(node(1), LogIndex(*index));
+            (0..=6).filter(alone).collect::<Vec<u64>>()
+        };
+        assert_eq!(grows(&[1]), [0, 1, 2, 3, 4], "it has always led alone");
+        assert_eq!(grows(&[1, 2]), [0; 0], "it waits for the other");
     }
 
     #[test]
