@@ -28,6 +28,7 @@
 //! | `agreement` | whether all nodes have the same state (I16) |
 //! | `quorum` | whether a majority answers this node (P8) |
 //! | `birth` | how a cluster is founded, who may talk to whom |
+//! | `alone` | whom a node that votes alone asks before it leads |
 //! | `running` | how these are driven by Raft: route to the leader, apply, birth of the cluster |
 //! | `shared`, `clients` | what each connection is told, in which order (P2, P4) |
 //! | `queued`, `feed`, `cursors` | when a connection lags, and how it is fed from the log until it is live again (P10) |
