@@ -1,11 +1,11 @@
 //! A node that votes alone asks those whom it knows before it leads.
 //!
 //! The others tell a node that its folder is an old copy before they vote for it ([`crate::birth::check_peer`]). Nobody
-//! tells a node that needs no other vote: started on a copy from before the others voted, it would lead and write beside
-//! the cluster that grew from it. So it holds back until each of the others that it knows has let it in.
+//! tells a node that needs no other vote: started on a copy from before the others voted, it would lead and write
+//! beside the cluster that grew from it. So it holds back until each of the others that it knows has let it in.
 //!
-//! While a cluster is born this takes nothing away: it cannot be completed before all its first members are there. Later
-//! a learner may be gone for good, and must not keep its cluster from being led; then the wait has an end.
+//! While a cluster is born this takes nothing away: it cannot be completed before all its first members are there.
+//! Later a learner may be gone for good, and must not keep its cluster from being led; then the wait has an end.
 
 use crate::birth;
 use crate::running::Running;

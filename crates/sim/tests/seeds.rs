@@ -2,9 +2,9 @@
 
 use corgi_sim::{Options, run};
 
-/// Seeds that break a promise today if what they once found is taken back, whether they are run with `--light`, and what
-/// they found. Seeds name other runs
-/// when the simulator draws differently: what else was found is kept by the tests that `docs/simulation.md` names.
+/// Seeds that break a promise today if what they once found is taken back, whether they are run with `--light`, and
+/// what that was. Seeds name other runs when the simulator draws differently: what else was found is kept by the tests
+/// that `docs/simulation.md` names.
 const REGRESSIONS: [(u64, bool, &str); 3] = [
     (
         4,
