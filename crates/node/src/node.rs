@@ -19,6 +19,7 @@ use corgi_base::{
 use corgi_consensus::storage::{LogReader, Truncated};
 use corgi_consensus::{PersistToken, Role, StartError};
 use corgi_session::{Ask, Reply};
+use corgi_state::State;
 use slog::{Logger, debug, info, o, warn};
 
 /// Why a node cannot start from what is on its disk.
@@ -178,7 +179,7 @@ impl<R: LogReader> Node<R> {
         }
     }
 
-    fn state(&self) -> Option<&corgi_state::State> {
+    fn state(&self) -> Option<&State> {
         self.running().map(|running| &running.state)
     }
 
@@ -397,19 +398,27 @@ impl<R: LogReader> Node<R> {
         self.pump(now);
     }
 
-    /// Takes note that log and applied state have been replaced as a [`DiskJob::Install`] says, for good, and of the
-    /// rows of the new state.
-    pub fn installed(&mut self, now: Now, token: PersistToken, rows: &[(Bytes, Bytes)]) {
-        match &mut self.stage {
-            Stage::Running(running) => running.installed(&mut self.shared, now, token, rows),
+    /// Takes note that log and applied state have been replaced as a [`DiskJob::Install`] says, for good, and takes on
+    /// the new state, or fails with the reason why its rows cannot be read. Reading them, and dropping what is returned,
+    /// takes as long as the state is large: the caller does it where nobody waits.
+    pub fn installed(
+        &mut self,
+        now: Now,
+        token: PersistToken,
+        restored: Result<State, DecodeError>,
+    ) -> Option<State> {
+        let replaced = match &mut self.stage {
+            Stage::Running(running) => running.installed(&mut self.shared, now, token, restored),
             Stage::Unformed(_) => {
                 warn!(
                     self.shared.log,
                     "a snapshot was installed before there was a log"
                 );
+                None
             }
-        }
+        };
         self.pump(now);
+        replaced
     }
 
     /// Takes what became of one of [`Outputs::snapshots`].
@@ -576,7 +585,7 @@ impl<R: LogReader> Node<R> {
 
     /// Returns who votes as far as this node has applied the log, ascending; nobody before it has a cluster.
     pub fn voters(&self) -> &[NodeId] {
-        self.state().map_or(&[], corgi_state::State::voters)
+        self.state().map_or(&[], State::voters)
     }
 
     /// Returns the names of a kind that somebody listens to, as far as this node knows, ascending: how many clients of

@@ -26,6 +26,7 @@ use crate::peer::PeerMessage;
 use crate::running::{Running, own_session, send_raft};
 use crate::shared::Shared;
 use bytes::Bytes;
+use corgi_base::codec::DecodeError;
 use corgi_base::{ClientId, LogIndex, NodeId, Now, SnapshotFile};
 use corgi_consensus::storage::LogReader;
 use corgi_consensus::{Install, PersistToken, SnapshotOffer};
@@ -410,21 +411,22 @@ impl<R: LogReader> Running<R> {
         shared.out.disk.push(DiskJob::Install(install));
     }
 
-    /// Takes on the state that has replaced this node's own.
+    /// Takes on the state that has replaced this node's own, which is returned.
     pub(crate) fn installed(
         &mut self,
         shared: &mut Shared,
         now: Now,
         token: PersistToken,
-        rows: &[(Bytes, Bytes)],
-    ) {
-        let state = match State::restore(self.formation.founder, rows) {
+        restored: Result<State, DecodeError>,
+    ) -> Option<State> {
+        let state = match restored {
             Ok(state) => state,
             Err(error) => {
-                return shared.fail(format!(
+                shared.fail(format!(
                     "the snapshot holds a row that cannot be read: {error}. If a newer version of Corgi made it, start that \
                      version here."
                 ));
+                return None;
             }
         };
         let installing = self.snapshots.installing.take();
@@ -435,24 +437,25 @@ impl<R: LogReader> Running<R> {
         );
         let (index, hash) = (state.applied(), state.hash());
         info!(shared.log, "installed a snapshot"; "index" => index.0, "skipped" => index.0 - self.state.applied().0);
-        self.state = state;
+        let replaced = std::mem::replace(&mut self.state, state);
         self.agreement = Agreement::new(index, hash);
         self.snapshots.counters.installed += 1;
         shared.skip_to(index, self.state.last_id());
         self.take_own_session(shared);
         // After that: what is left under way comes behind all that was skipped.
         shared.users_restored(&self.state);
-        if shared.out.fatal.is_some() {
-            return;
-        }
         let (level, known) = (self.state.feature_level(), shared.config.feature_level);
-        if level > known {
-            return shared.fail(errors::unknown_level(level, known));
+        if shared.out.fatal.is_none() && level > known {
+            shared.fail(errors::unknown_level(level, known));
+        }
+        if shared.out.fatal.is_some() {
+            return Some(replaced);
         }
         self.members_changed(shared);
         self.leadership.disk.synced(now.mono_ms);
         let messages = self.group.installed(token);
         send_raft(shared, messages);
+        Some(replaced)
     }
 
     /// Finds out from the state whose session this node's is, and which of its batches are in it.

@@ -18,6 +18,7 @@ use corgi_log::{DataDir, RocksLogReader, SnapshotFolder, Stores};
 use corgi_node::{Node, NodeConfig, NodeStart};
 use corgi_resp::Limits;
 use corgi_session::{Env, Secret, Users};
+use corgi_state::State;
 use corgi_state::store::StateStore;
 use slog::{Logger, crit, info, o, warn};
 use tokio::runtime::{Builder, Runtime};
@@ -435,7 +436,8 @@ fn disk_thread(
                 }
             }),
             Event::Installed(token, rows) => {
-                core.enter(|node, now| node.installed(now, token, &rows));
+                let restored = State::of_snapshot(&rows);
+                drop(core.enter(|node, now| node.installed(now, token, restored)));
             }
             Event::Truncated(truncated) => core.enter(|node, now| node.truncated(now, truncated)),
         };

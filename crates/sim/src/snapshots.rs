@@ -19,6 +19,7 @@ use corgi_base::{FlushedIndex, LogIndex, NodeId};
 use corgi_consensus::Install;
 use corgi_consensus::storage::{LogInstall, LogWriter as _, TruncateLimits};
 use corgi_node::{SnapshotDone, SnapshotJob};
+use corgi_state::State;
 use corgi_state::store::{StateStore as _, StateStoreError};
 
 /// How long to wait for a state in which nothing is applied yet.
@@ -230,7 +231,8 @@ impl World {
             return Ok(());
         }
         if let Some(process) = &mut self.machines[node].process {
-            process.node.installed(now, install.token, &rows);
+            let restored = State::of_snapshot(&rows);
+            process.node.installed(now, install.token, restored);
         }
         self.drain(node)
     }

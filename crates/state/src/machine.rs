@@ -84,8 +84,12 @@ pub struct State {
 impl State {
     /// Returns the state before the first entry: the founder alone votes.
     pub fn new(founder: NodeId) -> Self {
+        Self::with_meta(Meta::new(founder))
+    }
+
+    fn with_meta(meta: Meta) -> Self {
         Self {
-            meta: Meta::new(founder),
+            meta,
             origins: BTreeMap::new(),
             members: BTreeMap::new(),
             gone: BTreeMap::new(),
@@ -102,10 +106,26 @@ impl State {
     /// # Errors
     /// [`DecodeError`] if a row does not hold what it should.
     pub fn restore(founder: NodeId, stored: &[(Bytes, Bytes)]) -> Result<Self, DecodeError> {
-        let mut state = Self::new(founder);
+        if stored.is_empty() {
+            return Ok(Self::new(founder));
+        }
+        Self::of_snapshot(stored)
+    }
+
+    /// Reads the state from the rows of one that has applied something.
+    ///
+    /// # Errors
+    /// [`DecodeError`] if a row does not hold what it should, or the one that says how far it is applied is not there.
+    pub fn of_snapshot(stored: &[(Bytes, Bytes)]) -> Result<Self, DecodeError> {
+        let meta = rows::Key::Meta.encode();
+        let found = stored.iter().find(|(key, _)| *key == meta);
+        let (_, meta) = found.ok_or(DecodeError::Invalid {
+            field: "state without its first row",
+        })?;
+        let mut state = Self::with_meta(Meta::decode(meta.clone())?);
         for (key, value) in stored {
             match rows::Key::decode(key)? {
-                rows::Key::Meta => state.meta = Meta::decode(value.clone())?,
+                rows::Key::Meta => {}
                 rows::Key::Origin(node) => {
                     state
                         .origins

@@ -307,6 +307,21 @@ fn users_change_in_log_order_and_survive() {
     assert!(deleted.iter().any(|key| key.ends_with(b"carol")));
 }
 
+#[test]
+fn the_state_of_a_snapshot_says_how_far_it_is_applied() {
+    let state = with_session();
+    let mut rows = state.rows();
+    let restored = State::of_snapshot(&rows).expect("its own rows");
+    assert_eq!(
+        (restored.applied(), restored.rows()),
+        (state.applied(), rows.clone())
+    );
+    rows.retain(|(key, _)| key.len() > 1);
+    assert!(!rows.is_empty(), "the rest is there");
+    assert!(State::of_snapshot(&rows).is_err());
+    assert!(State::of_snapshot(&[]).is_err());
+}
+
 /// SEC-11.
 #[test]
 fn a_batch_checked_against_older_users_has_no_effect() {

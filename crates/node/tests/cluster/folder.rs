@@ -8,6 +8,7 @@ use corgi_consensus::storage::{
     LogEntry, LogReader as _, LogWrite, LogWriter as _, TruncateLimits,
 };
 use corgi_node::{DiskJob, Node, NodeStart, SnapshotDone, SnapshotJob};
+use corgi_state::State;
 use corgi_state::mem::{MemState, MemStateStore};
 use corgi_state::mem_snapshots::MemSnapshots;
 use corgi_state::store::{StateStore as _, StateWrite};
@@ -237,7 +238,7 @@ impl Disk {
                 folder.finish_install();
                 let done = self.writer.installed();
                 done.expect("a disk in memory does not fail");
-                node.installed(now, token, &folder.rows());
+                node.installed(now, token, State::of_snapshot(&folder.rows()));
             }
             DiskJob::Hold(hold) => self.hold = hold,
         }
