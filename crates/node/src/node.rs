@@ -399,8 +399,8 @@ impl<R: LogReader> Node<R> {
     }
 
     /// Takes note that log and applied state have been replaced as a [`DiskJob::Install`] says, for good, and takes on
-    /// the new state, or fails with the reason why its rows cannot be read. Reading them, and dropping what is returned,
-    /// takes as long as the state is large: the caller does it where nobody waits.
+    /// the new state, or fails with the reason why its rows cannot be read. Reading them, and dropping what is
+    /// returned, takes as long as the state is large: the caller does it where nobody waits.
     pub fn installed(
         &mut self,
         now: Now,
