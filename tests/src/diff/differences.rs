@@ -83,11 +83,29 @@ pub fn known(script: &Script) -> Option<&'static str> {
             b"CLIENT" if line.subcommand() == b"REPLY" && state.is_some() => {
                 return Some("replies are switched off within a transaction: Valkey refuses it");
             }
+            b"AUTH" | b"HELLO" if state.is_some() && shows_other_user(line) => {
+                return Some("Redis 8.2 loses the error of a user that is refused within EXEC");
+            }
             _ if listens(line) && state.is_some() => *state = Some(true),
             _ => {}
         }
     }
     None
+}
+
+/// Whether a line shows a password for another user than `default`, whose password is any.
+fn shows_other_user(line: &Line) -> bool {
+    let user = match line.name().as_slice() {
+        b"AUTH" if line.args.len() == 3 => Some(1),
+        b"HELLO" => {
+            let mut args = line.args.iter();
+            let auth = args.position(|arg| arg.eq_ignore_ascii_case(b"AUTH"));
+            auth.map(|at| at + 1)
+        }
+        _ => None,
+    };
+    user.and_then(|at| line.args.get(at))
+        .is_some_and(|name| name != b"default")
 }
 
 fn mask_connection(items: &[Item]) -> Vec<String> {
@@ -411,6 +429,16 @@ mod tests {
         assert!(compare(&pong(b"+PONG\r\n"), &pong(b"$4\r\nPONG\r\n")).is_some());
         let twice = transcript("0> PING", &[b"+PONG\r\n", b"+PONG\r\n"]);
         assert!(compare(&pong(b"+PONG\r\n"), &twice).is_some());
+    }
+
+    #[test]
+    fn only_users_who_may_be_refused_within_a_transaction_are_left_out() {
+        let is_known = |text: &str| known(&Script::parse(text)).is_some();
+        assert!(is_known("0> MULTI\n0> AUTH nobody x\n0> EXEC"));
+        assert!(is_known("0> MULTI\n0> HELLO 3 auth nobody x\n0> EXEC"));
+        assert!(!is_known("0> MULTI\n0> AUTH default x\n0> AUTH x\n0> EXEC"));
+        assert!(!is_known("0> MULTI\n1> AUTH nobody x\n0> EXEC"));
+        assert!(!is_known("0> MULTI\n0> EXEC\n0> AUTH nobody x"));
     }
 
     #[test]
