@@ -433,6 +433,9 @@ impl Session {
                 self.groups.insert(seq, Group::Script);
             }
             Step::Barrier(ask) => {
+                // RESET switches replies on before it is answered.
+                let off = matches!(self.conn.replies, ReplyMode::Off);
+                let silent = silent && !(off && matches!(ask, Ask::Reset { .. }));
                 self.tally.wait(seq, begun);
                 self.replies.wait(seq, cost, silent);
                 self.set_barrier(seq, Question::Node(ask), None, None);

@@ -73,7 +73,8 @@ pub fn known(script: &Script) -> Option<&'static str> {
     for line in &script.0 {
         let state = &mut queuing[line.connection];
         match line.name().as_slice() {
-            b"MULTI" => *state = Some(false),
+            // Within a transaction it is an error, and changes nothing.
+            b"MULTI" => *state = state.or(Some(false)),
             name if ENDS.contains(&name) => *state = None,
             b"PUBLISH" | b"SPUBLISH" | b"EVAL" if *state == Some(true) => {
                 return Some(
@@ -432,8 +433,14 @@ mod tests {
     }
 
     #[test]
-    fn only_users_who_may_be_refused_within_a_transaction_are_left_out() {
+    fn what_transactions_do_differently_is_left_out_and_nothing_else() {
         let is_known = |text: &str| known(&Script::parse(text)).is_some();
+        assert!(is_known(
+            "0> MULTI\n0> SUBSCRIBE a\n0> MULTI\n0> PUBLISH a x"
+        ));
+        assert!(!is_known(
+            "0> MULTI\n0> SUBSCRIBE a\n0> EXEC\n0> MULTI\n0> PUBLISH a x"
+        ));
         assert!(is_known("0> MULTI\n0> AUTH nobody x\n0> EXEC"));
         assert!(is_known("0> MULTI\n0> HELLO 3 auth nobody x\n0> EXEC"));
         assert!(!is_known("0> MULTI\n0> AUTH default x\n0> AUTH x\n0> EXEC"));

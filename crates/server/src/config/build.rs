@@ -1,7 +1,7 @@
 //! From what was written to what it means: values, defaults and relations.
 
 use super::options::{self, Value};
-use super::raw::{Origin, Problem, RawConfig};
+use super::raw::{OneLine, Origin, Problem, RawConfig};
 use super::values::{OutputLimit, OutputLimits, PubsubOutput, bare, member, output_limits, shown};
 use super::{Allowed, BindAddr, Config, LogFormat, Secret};
 use crate::secret_file;
@@ -33,7 +33,7 @@ impl ConfigError {
     pub fn first(&self) -> String {
         self.problems
             .first()
-            .map_or_else(String::new, |problem| problem.text.clone())
+            .map_or_else(String::new, |problem| OneLine(&problem.text).to_string())
     }
 }
 

@@ -24,6 +24,8 @@
 //!
 //! Tests: each module's own, and `tests` for whole configurations and command lines.
 
+#[cfg(test)]
+mod any_text_tests;
 mod build;
 mod command_line;
 pub mod options;

@@ -8,7 +8,7 @@ use super::options::{self, Kind, OptionSpec};
 use super::split::split_args;
 use crate::secret_file;
 use std::collections::BTreeMap;
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::fs::File;
 use std::io::{self, Read as _};
 use std::path::Path;
@@ -42,7 +42,7 @@ impl fmt::Display for Origin {
     }
 }
 
-/// One thing that is wrong, in the user's words.
+/// One thing that is wrong, in the user's words. Shown on one line, whatever those are.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
     /// Where it was written, if at one place.
@@ -54,9 +54,32 @@ pub struct Problem {
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.origin {
-            Some(origin) => write!(f, "{origin}: {}", self.text),
-            None => f.write_str(&self.text),
+            Some(origin) => write!(f, "{}: {}", OneLine(origin), OneLine(&self.text)),
+            None => OneLine(&self.text).fmt(f),
         }
+    }
+}
+
+/// Shows control characters as the escapes by which quotes in a file may name them.
+pub(crate) struct OneLine<T>(pub(crate) T);
+
+impl<T: fmt::Display> fmt::Display for OneLine<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut bytes = [0; 4];
+        for char in self.0.to_string().chars() {
+            match char {
+                '\n' => f.write_str("\\n")?,
+                '\r' => f.write_str("\\r")?,
+                '\t' => f.write_str("\\t")?,
+                char if char.is_control() => {
+                    for byte in char.encode_utf8(&mut bytes).bytes() {
+                        write!(f, "\\x{byte:02x}")?;
+                    }
+                }
+                char => f.write_char(char)?,
+            }
+        }
+        Ok(())
     }
 }
 
