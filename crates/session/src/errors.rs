@@ -40,6 +40,7 @@ pub(crate) const TRACKING: &[u8] =
     b"ERR CLIENT TRACKING ON is not possible: this server has no tracking of keys";
 pub(crate) const SLOWLOG_COUNT: &[u8] = b"ERR count should be greater than or equal to -1";
 pub(crate) const LOCAL_COUNT: &[u8] = b"ERR value is out of range, value must between 0 and 1";
+pub(crate) const NOT_POSITIVE: &[u8] = b"ERR value is out of range, must be positive";
 pub(crate) const NO_MODULES: &[u8] = b"ERR MODULE command not allowed: this server has no modules";
 pub(crate) const REPLICAOF: &[u8] =
     b"ERR REPLICAOF is not possible: the nodes of a cluster copy each other by \

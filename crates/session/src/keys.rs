@@ -153,6 +153,8 @@ impl KeySpec {
                     .get(begin + number)
                     .and_then(|arg| std::str::from_utf8(arg).ok()?.parse::<usize>().ok());
                 let keys = (begin + first..args.len()).step_by(step.max(1));
+                // A number that is too large is refused, so that nothing is done with any.
+                let count = count.filter(|count| *count <= keys.len());
                 keys.take(count.unwrap_or(0)).collect()
             }
         }

@@ -124,7 +124,9 @@ pub(crate) fn parse_waitaof(args: &mut Args) -> Result<Command, ErrorText> {
     if !(0..=1).contains(&local) {
         return Err(Bytes::from_static(errors::LOCAL_COUNT));
     }
-    count(&required(args))?;
+    if count(&required(args))? < 0 {
+        return Err(Bytes::from_static(errors::NOT_POSITIVE));
+    }
     timeout(&required(args))?;
     // It is on this node's disk too, or a majority of others vouches for it.
     Ok(Command::Cluster(ClusterAsk::Wait { local: Some(1) }))

@@ -81,18 +81,16 @@ fn keys(args: &mut Args) -> Result<Vec<(Bytes, KeyFlags)>, ErrorText> {
     let error = |text: &'static [u8]| Bytes::from_static(text);
     let args: Vec<Bytes> = args.collect();
     let (spec, _) = lookup(&args).map_err(|_unknown| error(errors::INVALID_COMMAND))?;
-    if spec.keys.is_empty() {
+    let real = |keys: &&KeySpec| !keys.flags.contains(KeyFlags::NOT_KEY);
+    let mut specs = spec.keys.iter().filter(real).peekable();
+    if specs.peek().is_none() {
         return Err(error(errors::NO_KEY_ARGUMENTS));
     }
     if !spec.accepts(args.len()) {
         return Err(error(errors::INVALID_ARGUMENT_COUNT));
     }
     let mut found = Vec::new();
-    for keys in spec
-        .keys
-        .iter()
-        .filter(|keys| !keys.flags.contains(KeyFlags::NOT_KEY))
-    {
+    for keys in specs {
         let places = keys.find(&args);
         found.extend(places.into_iter().map(|at| (args[at].clone(), keys.flags)));
     }

@@ -201,7 +201,7 @@ impl Command {
 /// Returns the array of lines that Redis' `HELP` subcommands give: a head, the lines, and `HELP`
 /// itself.
 fn help(lines: &[&'static str]) -> Reply {
-    let last = ["HELP", "    Prints this help."];
+    let last = ["HELP", "    Print this help."];
     let line = |text: &&'static str| Reply::Simple(Bytes::from_static(text.as_bytes()));
     Reply::Array(lines.iter().chain(&last).map(line).collect())
 }
