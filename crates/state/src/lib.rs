@@ -27,6 +27,7 @@
 
 #[cfg(any(test, feature = "testing"))]
 pub mod conformance;
+pub mod history;
 mod machine;
 #[cfg(any(test, feature = "testing"))]
 pub mod mem;
