@@ -2,7 +2,7 @@
 //!
 //! | command | does |
 //! |---|---|
-//! | `nodes N [write= quorum= batch= inflight= pending= queue= low= total= counts= block= cache= reads= feed= chunk=]` | prepares empty folders; limits in bytes, `write` and `quorum` in ms |
+//! | `nodes N [write= quorum= batch= inflight= pending= queue= low= total= append= counts= block= cache= reads= feed= chunk=]` | prepares empty folders; limits in bytes, `write` and `quorum` in ms |
 //! | `cluster N […]` | the same, then starts all and waits until they serve, without a word |
 //! | `start NAME… [initial=1,2] [at=N]` | starts a process; `at` another node's address |
 //! | `wait NAME…` | starts a node on an empty folder that waits to be let into a cluster |
@@ -119,7 +119,7 @@ fn prepare(args: &mut ArgumentConsumer<'_>) -> Result<World> {
             feed_bytes_max: number(args, "feed", 1 << 20)?,
         },
         counts_bytes_max: number(args, "counts", 1 << 20)?,
-        append_bytes_max: 1 << 20,
+        append_bytes_max: number(args, "append", 1 << 20)?,
         inflight_appends_max: 64,
         uncommitted_bytes_max: 1 << 26,
         committed_bytes_max: 1 << 22,
@@ -535,6 +535,8 @@ scripts! {
     a_disk_that_is_almost_full_refuses_new_writes
     a_lone_voter_asks_its_learner_before_it_leads
     a_node_alone_never_loses_its_majority
+    a_node_of_an_older_release_gets_no_vote
+    a_node_that_joined_goes_on_when_an_emptied_one_refuses_it
     a_state_that_differs_from_a_majority_stops_its_node
     an_old_copy_of_a_folder_is_refused_before_it_votes
     an_old_copy_of_a_founder_asks_before_it_leads
