@@ -222,8 +222,8 @@ impl History {
         }
     }
 
-    /// Takes other rules, from the entry whose last id is `last` on. What they do not keep is dropped; what earlier ones
-    /// did not keep does not come back.
+    /// Takes other rules, from the entry whose last id is `last` on. What they do not keep is dropped; what earlier
+    /// ones did not keep does not come back.
     pub fn set_rules(&mut self, rules: Rules, last: MessageId) {
         self.rules = rules;
         // A channel that was not kept may have had something.
