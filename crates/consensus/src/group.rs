@@ -197,6 +197,14 @@ impl<R: LogReader> Group<R> {
         if message.get_msg_type() == MessageType::MsgSnapshot {
             return self.step_snapshot(peer, message);
         }
+        // A leader says in a heartbeat what is committed as far as it knows that this node has it; raft-rs panics here.
+        let (accepted, last) = (message.commit, self.raw.raft.raft_log.last_index());
+        let leads = message.get_msg_type() == MessageType::MsgHeartbeat
+            && message.term >= self.raw.raft.term;
+        if leads && accepted > last {
+            let (accepted, last) = (LogIndex(accepted), LogIndex(last));
+            return Err(StepError::EndLost { accepted, last });
+        }
         self.step_raft(message)
     }
 

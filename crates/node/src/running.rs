@@ -25,7 +25,7 @@ use crate::shared::Shared;
 use crate::snapshots::Snapshots;
 use corgi_base::{Formation, LogIndex, NodeId, Now, Term};
 use corgi_consensus::storage::LogReader;
-use corgi_consensus::{Envelope, Group, GroupConfig, GroupStart, PersistToken, Stepped};
+use corgi_consensus::{Envelope, Group, GroupConfig, GroupStart, PersistToken, StepError, Stepped};
 use corgi_state::State;
 use slog::{debug, warn};
 
@@ -143,6 +143,7 @@ impl<R: LogReader> Running<R> {
             PeerMessage::Raft { bytes, .. } => match self.group.step(from, &bytes) {
                 Ok(Stepped::Taken) => {}
                 Ok(Stepped::Offer(offer)) => self.offered(shared, now, offer),
+                Err(error @ StepError::EndLost { .. }) => shared.fail(error.to_string()),
                 Err(error) => debug!(shared.log, "did not take a Raft message";
                     "peer" => %from, "error" => %error),
             },

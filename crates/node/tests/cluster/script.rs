@@ -630,6 +630,7 @@ scripts! {
     failover_to_a_stalled_node_is_given_up
     users_that_come_with_the_log_end_who_was_let_in_before
     users_are_known_after_auth_in_exec
+    a_copy_of_before_the_last_writes_is_refused
     write_that_a_snapshot_jumps_over_is_indeterminate
     write_timeout_gives_indeterminate_and_batch_goes_on_empty
 }
