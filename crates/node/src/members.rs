@@ -114,8 +114,9 @@ impl<R: LogReader> Running<R> {
         match &self.orders.current {
             Some(order) if (order.from, order.number) == (from, number) => return,
             Some(_) => {
+                // Kept too: the same request may come again when this one is done, and its client has been told.
                 let busy = Err(errors::change_pending(None));
-                return self.send_answer(shared, from, number, busy);
+                return self.keep_answer(shared, from, number, busy);
             }
             None => {}
         }
@@ -137,12 +138,23 @@ impl<R: LogReader> Running<R> {
             info!(shared.log, "refused a change of the members"; "change" => ?order.change,
                 "error" => %String::from_utf8_lossy(text));
         }
+        self.keep_answer(shared, order.from, order.number, result);
+    }
+
+    /// Answers a request, and each copy of it that comes later with the same.
+    fn keep_answer(
+        &mut self,
+        shared: &mut Shared,
+        to: NodeId,
+        number: u64,
+        result: Result<(), Bytes>,
+    ) {
         let answers = &mut self.orders.answered;
-        answers.push_back((order.from, order.number, result.clone()));
+        answers.push_back((to, number, result.clone()));
         if answers.len() > ANSWERS_MAX {
             answers.pop_front();
         }
-        self.send_answer(shared, order.from, order.number, result);
+        self.send_answer(shared, to, number, result);
     }
 
     fn send_answer(

@@ -631,6 +631,7 @@ scripts! {
     users_that_come_with_the_log_end_who_was_let_in_before
     users_are_known_after_auth_in_exec
     a_copy_of_before_the_last_writes_is_refused
+    a_change_that_was_refused_is_not_made_later
     write_that_a_snapshot_jumps_over_is_indeterminate
     write_timeout_gives_indeterminate_and_batch_goes_on_empty
 }
