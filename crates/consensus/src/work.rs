@@ -205,8 +205,8 @@ pub enum StepError {
         /// This node.
         node: NodeId,
     },
-    /// The leader knows that this node has accepted entries which are not in its log: the log has lost its end, or is an
-    /// old copy. What else it has forgotten nobody can tell: the node must not go on under its id.
+    /// The leader knows that this node has accepted entries which are not in its log: the log has lost its end, or is
+    /// an old copy. What else it has forgotten nobody can tell: the node must not go on under its id.
     #[error(
         "the leader has seen this node accept entries up to {accepted}, but its log ends with entry {last}: the log has lost \
          its end, or the data folder is an old copy. Restore the latest folder, or replace this node by one with an empty \
