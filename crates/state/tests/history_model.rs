@@ -112,7 +112,7 @@ impl Model {
     fn trim(&mut self) {
         for channel in 0..CHANNELS.len() {
             let ids = self.ids(channel);
-            let maxlen = usize::try_from(self.rule(channel).maxlen).unwrap();
+            let maxlen = usize::try_from(self.rule(channel).maxlen).expect("a small one");
             if ids.len() > maxlen {
                 let last = ids[ids.len() - maxlen - 1];
                 self.skip(|message| message.channel == channel && message.id <= last);
@@ -123,7 +123,9 @@ impl Model {
                 .kept
                 .iter()
                 .min_by_key(|message| (message.index, CHANNELS[message.channel]));
-            let (channel, index) = oldest.map(|oldest| (oldest.channel, oldest.index)).unwrap();
+            let (channel, index) = oldest
+                .map(|oldest| (oldest.channel, oldest.index))
+                .expect("it takes bytes");
             self.skip(|message| (message.channel, message.index) == (channel, index));
         }
     }
@@ -297,8 +299,8 @@ impl Both {
         let mut history = History::default();
         history.set_rules(self.model.rules.clone(), MessageId::default());
         for (key, row) in &self.rows {
-            let key = RowKey::decode(&key.encode()).unwrap();
-            history.restore(key, row.clone()).unwrap();
+            let key = RowKey::decode(&key.encode()).expect("its own key");
+            history.restore(key, row.clone()).expect("its own row");
         }
         assert!(history.take_changed().is_empty());
         self.history = history;
