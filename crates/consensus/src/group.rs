@@ -232,6 +232,12 @@ impl<R: LogReader> Group<R> {
         self.append(entry)
     }
 
+    /// Whether a change of the members may be in the log that is not applied. A new leader may have one until it has
+    /// applied all that it found there.
+    pub fn change_pending(&self) -> bool {
+        self.raw.raft.has_pending_conf()
+    }
+
     /// Appends a change of the members if this node leads and no earlier change waits to be applied. A leader may
     /// remove itself: it steps down when the change is applied, and the others elect after a timeout (hand over first
     /// to spare them the wait). `context` goes with the change; it may be empty.
@@ -244,7 +250,7 @@ impl<R: LogReader> Group<R> {
         context: Bytes,
     ) -> Result<Position, ProposeError> {
         // raft-rs would replace the second change by an empty entry, and say that all is well.
-        if self.raw.raft.has_pending_conf() {
+        if self.change_pending() {
             return Err(ProposeError::ChangePending);
         }
         let (kind, node) = match change {

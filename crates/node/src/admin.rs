@@ -207,7 +207,11 @@ impl<R: LogReader> Running<R> {
             if leader == shared.config.id {
                 self.take_order(shared, now, leader, number, change);
             } else {
-                let message = PeerMessage::Change { number, change };
+                let message = PeerMessage::Change {
+                    term,
+                    number,
+                    change,
+                };
                 shared.out.send.push((leader, message));
             }
         }

@@ -186,6 +186,13 @@ impl<R: LogReader> Running<R> {
             let error = errors::no_failover(handing_over_ms(shared));
             return self.answer(shared, Err(error));
         }
+        if matches!(order.stage, Stage::New)
+            && change != Change::Lead
+            && self.group.change_pending()
+        {
+            // It may be this very one, from the leader before: not refused, and then made.
+            return;
+        }
         match (&order.stage, change) {
             (Stage::New, Change::Lead) => {
                 if let Err(text) = self.give_to(shared, now, from) {

@@ -8,7 +8,7 @@
 //! 0x04 open session  instance:u128 boot:u64 nonce:u128           (the sender asks to be an origin)
 //! 0x05 formed        cluster:u128 founder:u64                    (the cluster that the receiver belongs to)
 //! 0x06 contacts      count:u32 (node:u64 addr:bytes)*            (where the members are, as far as the sender knows)
-//! 0x07 change        number:u64 kind:u8 fields                   (asks the leader for a change)
+//! 0x07 change        term:u64 number:u64 kind:u8 fields          (asks the leader of a term for a change)
 //!                    kind 1 lead; 2 forget node:u64; 3 meet replaces:u64 addr:bytes
 //! 0x08 changed       number:u64 ok:u8 [text:bytes]               (its answer; a text unless ok)
 //! 0x09 forward       acl:u64 boot:u64 number:u64 ops:u32 data:rest  (the same, checked against users; acl is not 0)
@@ -117,6 +117,9 @@ pub enum PeerMessage {
     /// The sender's client asks the leader for a change. It is not forwarded again: a receiver that does not lead drops
     /// it, and the sender asks the next leader.
     Change {
+        /// The term of the leader that is asked. Another one is asked anew: one that got this late would make what its
+        /// successor has refused.
+        term: Term,
         /// Names the request: the sender's boot and a counter. The leader does what has the same name once.
         number: u64,
         /// What is asked for.
@@ -315,8 +318,13 @@ impl PeerMessage {
                     put_bytes(&mut head, &member.addr);
                 }
             }
-            Self::Change { number, change } => {
+            Self::Change {
+                term,
+                number,
+                change,
+            } => {
                 head.push(CHANGE);
+                head.extend_from_slice(&term.0.to_be_bytes());
                 head.extend_from_slice(&number.to_be_bytes());
                 put_change(&mut head, change);
             }
@@ -440,6 +448,7 @@ impl PeerMessage {
                 Self::Contacts(members)
             }
             CHANGE => Self::Change {
+                term: Term(r.u64("term")?),
                 number: r.u64("request")?,
                 change: read_change(&mut r)?,
             },

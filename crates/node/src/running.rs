@@ -189,8 +189,15 @@ impl<R: LogReader> Running<R> {
                     self.tell_peers(shared);
                 }
             }
-            PeerMessage::Change { number, change } => {
-                self.take_order(shared, now, from, number, change);
+            PeerMessage::Change {
+                term,
+                number,
+                change,
+            } => {
+                let asked = |leading: &Leading| leading.term == term;
+                if self.leading.as_ref().is_some_and(asked) {
+                    self.take_order(shared, now, from, number, change);
+                }
             }
             PeerMessage::Changed { number, result } => {
                 shared.admin.answered(&mut shared.clients, number, result);

@@ -408,7 +408,11 @@ fn text(message: &PeerMessage) -> String {
         PeerMessage::Expect { boot, number } => format!("Expect boot={boot} batch={number}"),
         PeerMessage::OpenSession { boot, .. } => format!("OpenSession boot={boot}"),
         PeerMessage::Contacts(members) => format!("Contacts of {}", members.len()),
-        PeerMessage::Change { number, change } => format!("Change {number} {change:?}"),
+        PeerMessage::Change {
+            term,
+            number,
+            change,
+        } => format!("Change {number} of term {term} {change:?}"),
         PeerMessage::Changed { number, result } => format!("Changed {number} {result:?}"),
         PeerMessage::Vitals(vitals) => format!("{vitals:?}"),
         PeerMessage::StateHash { index, hash } => format!("StateHash {index} {hash:016x}"),

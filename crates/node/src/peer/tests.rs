@@ -87,8 +87,13 @@ fn message() -> impl Strategy<Value = PeerMessage> {
             }
         }),
         file().prop_map(PeerMessage::SnapshotGone),
-        (any::<u64>(), change())
-            .prop_map(|(number, change)| PeerMessage::Change { number, change }),
+        (any::<u64>(), any::<u64>(), change()).prop_map(|(term, number, change)| {
+            PeerMessage::Change {
+                term: Term(term),
+                number,
+                change,
+            }
+        }),
         (any::<u64>(), prop::option::of(bytes())).prop_map(|(number, refused)| {
             PeerMessage::Changed {
                 number,

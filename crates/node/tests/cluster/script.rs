@@ -632,6 +632,8 @@ scripts! {
     users_are_known_after_auth_in_exec
     a_copy_of_before_the_last_writes_is_refused
     a_change_that_was_refused_is_not_made_later
+    a_change_that_was_refused_by_one_leader_is_not_made_by_another
+    a_change_under_way_when_its_leader_dies_is_not_refused
     write_that_a_snapshot_jumps_over_is_indeterminate
     write_timeout_gives_indeterminate_and_batch_goes_on_empty
 }
