@@ -3,6 +3,7 @@
 use crate::acl::{Acl, Denials, User};
 use crate::commands::client::ReplyMode;
 use crate::env::Env;
+use crate::pace::Pace;
 use crate::transaction::{Multi, Watched};
 use bytes::Bytes;
 use corgi_base::{ClientId, Protocol};
@@ -40,6 +41,10 @@ pub(crate) struct Connection {
     pub(crate) may_redirect: bool,
     /// What it may not do, and wanted to.
     pub(crate) denials: Denials,
+    /// What the time is.
+    pub(crate) now: u64,
+    /// How fast it publishes.
+    pub(crate) pace: Pace,
 }
 
 impl Connection {
@@ -68,6 +73,8 @@ impl Connection {
             no_touch: false,
             may_redirect: false,
             denials: Denials::default(),
+            now: 0,
+            pace: Pace::default(),
         }
     }
 

@@ -35,6 +35,10 @@ pub struct Env {
     pub mode: Bytes,
     /// What `HELLO` gives as `role`.
     pub role: Bytes,
+    /// To how many channels and patterns together one client may be subscribed; 0 for no limit.
+    pub max_subscriptions: u64,
+    /// How many messages one client may publish in a second; 0 for no limit.
+    pub max_publish_rate: u64,
     /// The request decoder's limits.
     pub limits: Limits,
     /// A session that waits for so many replies executes nothing more until some of them are in.
@@ -56,6 +60,8 @@ impl Default for Env {
             corgi_version: Bytes::from_static(env!("CARGO_PKG_VERSION").as_bytes()),
             mode: Bytes::from_static(b"standalone"),
             role: Bytes::from_static(b"master"),
+            max_subscriptions: 0,
+            max_publish_rate: 0,
             limits: Limits::default(),
             // Enough to fill several entries of the log from one connection, few enough that a
             // thousand such connections do not fill the machine.

@@ -353,6 +353,21 @@ pub(crate) fn too_many_watched(bytes_max: usize) -> ErrorText {
 }
 
 /// The replies of a transaction take more than one request may, so that a command of it did not run.
+pub(crate) fn too_many_subscriptions(wanted: u64, max: u64) -> ErrorText {
+    format!(
+        "ERR not subscribed: that could be {wanted} channels and patterns for this client, and \
+         client-subscriptions-limit is {max}"
+    )
+    .into()
+}
+
+pub(crate) fn publishes_too_fast(max: u64) -> ErrorText {
+    format!(
+        "TRYAGAIN not published: this client publishes faster than client-publish-rate-limit, which is {max} a second"
+    )
+    .into()
+}
+
 pub(crate) fn exec_replies_too_large(bytes_max: usize) -> ErrorText {
     format!(
         "ERR not run, because the replies of this EXEC take more than {bytes_max} bytes already"

@@ -36,6 +36,7 @@
 //! | `docs` | what people read about commands |
 //! | `table`, `dispatch` | one row a command; Redis' checks in Redis' order |
 //! | `acl` | users, and what they may do |
+//! | `pace` | how fast a client may publish |
 //! | `keys` | which arguments of a command are keys or channels |
 //! | `commands` | parsers and actions, one file a group |
 //! | `transaction` | `MULTI` to `EXEC` |
@@ -68,6 +69,7 @@ mod errors;
 mod keys;
 mod local;
 mod output;
+mod pace;
 mod parts;
 mod redact;
 mod replies;

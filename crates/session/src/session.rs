@@ -273,6 +273,7 @@ impl Session {
     /// Says what time it is, in microseconds of any clock: commands are measured with it.
     pub fn set_now(&mut self, micros: u64) {
         self.tally.now = micros;
+        self.conn.now = micros;
     }
 
     /// Says from how many microseconds on a command is slow, so that what was sent is kept for

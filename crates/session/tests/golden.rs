@@ -82,6 +82,7 @@ scripts! {
     multi_queues_and_discards
     multi_memory_is_bounded
     info_and_pubsub_see_earlier_commands
+    limits_of_subscriptions_and_publishing
     noauth_limits
     own_message_follows_publish_reply
     ping_and_echo_in_every_mode
@@ -162,6 +163,12 @@ impl Client {
         }
         if let Some(count) = args.take_key("request") {
             env.limits.max_request_bytes = count.parse()?;
+        }
+        if let Some(count) = args.take_key("subscriptions") {
+            env.max_subscriptions = count.parse()?;
+        }
+        if let Some(count) = args.take_key("rate") {
+            env.max_publish_rate = count.parse()?;
         }
         if let Some(count) = args.take_key("commands") {
             env.max_outstanding_commands = count.parse()?;

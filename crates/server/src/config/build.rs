@@ -242,6 +242,8 @@ impl Builder {
             disk_stall_timeout_ms: self.number("disk-stall-timeout"),
             quorum_loss_timeout_ms: self.number("quorum-loss-timeout"),
             slowlog_micros: u64::try_from(self.signed("slowlog-log-slower-than")).ok(),
+            client_subscriptions_max: self.number("client-subscriptions-limit"),
+            client_publish_rate_max: self.number("client-publish-rate-limit"),
             acl_log_len: self.small("acllog-max-len"),
             slowlog_len: self.small("slowlog-max-len"),
             latency_threshold_ms: self.number("latency-monitor-threshold"),

@@ -214,6 +214,10 @@ pub struct Config {
     pub quorum_loss_timeout_ms: u64,
     /// From how many microseconds on a command is slow, if any is.
     pub slowlog_micros: Option<u64>,
+    /// To how many channels and patterns a client may be subscribed; 0 for no limit.
+    pub client_subscriptions_max: u64,
+    /// How many messages a client may publish in a second; 0 for no limit.
+    pub client_publish_rate_max: u64,
     /// How many denials are kept.
     pub acl_log_len: usize,
     /// How many slow commands are kept.

@@ -358,6 +358,30 @@ pub static OPTIONS: &[OptionSpec] = &[
          sent and is not executed yet; beyond that those that hold most of it are closed, but for those with \
          `CLIENT NO-EVICT ON`.",
     ),
+    option(
+        "client-subscriptions-limit",
+        Kind::Integer {
+            min: 0,
+            max: u64::MAX,
+        },
+        "0",
+    )
+    .doc(
+        "To how many channels and patterns together one client may be subscribed; 0 is no limit. A `SUBSCRIBE` that \
+         could pass it is an error and subscribes to nothing.",
+    ),
+    option(
+        "client-publish-rate-limit",
+        Kind::Integer {
+            min: 0,
+            max: 1_000_000,
+        },
+        "0",
+    )
+    .doc(
+        "How many messages one client may publish in a second, all at once if it likes; 0 is no limit. What comes \
+         faster gets `-TRYAGAIN` and is not published.",
+    ),
     option("slowlog-log-slower-than", Kind::Signed { min: -1, max: i64::MAX }, "10000")
         .mutable()
         .doc(

@@ -159,7 +159,10 @@ impl Command {
             Self::Discard => transaction::discard(conn).into(),
             Self::Docs(names) => Step::Answer(docs::reply(&names)),
             Self::Echo(text) => Step::Answer(Reply::Bulk(text)),
-            Self::Eval { script, arguments } => scripting::eval(conn, env, &script, arguments),
+            Self::Eval { script, arguments } => {
+                let step = scripting::eval(conn, env, &script, arguments);
+                pubsub::paced(conn, env, step)
+            }
             // With a `MULTI` before it, it is a matter of the session.
             Self::Exec => Step::Answer(Reply::error(errors::EXEC_WITHOUT_MULTI)),
             Self::Hello(hello) => connection::hello(seq, conn, env, hello),
@@ -186,14 +189,14 @@ impl Command {
             }
             Self::ScriptLoad(script) => scripting::load(env, &script).into(),
             Self::Select(database) => connection::select(conn, env, database).into(),
-            Self::Subscribe { kind, names } => Step::Barrier(Ask::Subscribe { seq, kind, names }),
+            Self::Subscribe { kind, names } => pubsub::subscribe(seq, conn, env, kind, names),
             Self::Unsubscribe { kind, names } => {
                 Step::Barrier(Ask::Unsubscribe { seq, kind, names })
             }
             Self::Users(ask) => Step::Barrier(Ask::Users { seq, ask }),
             Self::Unwatch => Step::Answer(transaction::unwatch(conn)),
             Self::Watch(keys) => transaction::watch(conn, env, keys).into(),
-            Self::Write(op) => Step::Write(op),
+            Self::Write(op) => pubsub::paced(conn, env, Step::Write(op)),
         }
     }
 }

@@ -1,11 +1,15 @@
 //! Channels: `SUBSCRIBE` and its kin, `PUBLISH`, `PUBSUB`
 //! (<https://redis.io/docs/latest/develop/pubsub/>).
 
-use super::{Args, Command, owned, required};
-use crate::ask::PubSubQuery;
+use super::{Args, Command, Step, owned, required};
+use crate::ask::{Ask, PubSubQuery, Seq};
+use crate::connection::Connection;
+use crate::env::Env;
 use crate::errors::{self, ErrorText};
 use bytes::Bytes;
 use corgi_base::{Op, SubscriptionKind};
+use corgi_resp::Reply;
+use std::slice;
 
 const HELP: &[&str] = &[
     "PUBSUB <subcommand> [<arg> [value] [opt] ...]. Subcommands are:",
@@ -89,6 +93,36 @@ pub(crate) fn parse_shardchannels(args: &mut Args) -> Result<Command, ErrorText>
 /// `PUBSUB SHARDNUMSUB [channel …]`.
 pub(crate) fn parse_shardnumsub(args: &mut Args) -> Result<Command, ErrorText> {
     Ok(Command::PubSub(PubSubQuery::ShardNumSub(args.collect())))
+}
+
+/// Subscribes, unless that could be more than a client may be subscribed to: then to nothing.
+pub(crate) fn subscribe(
+    seq: Seq,
+    conn: &Connection,
+    env: &Env,
+    kind: SubscriptionKind,
+    names: Vec<Bytes>,
+) -> Step {
+    let all = conn.subscriptions + conn.shard_subscriptions + names.len() as u64;
+    if env.max_subscriptions > 0 && all > env.max_subscriptions {
+        let text = errors::too_many_subscriptions(all, env.max_subscriptions);
+        return Step::Answer(Reply::Error(text));
+    }
+    Step::Barrier(Ask::Subscribe { seq, kind, names })
+}
+
+/// Lets a step write its messages, unless they come faster than a client may publish: then none of them.
+pub(crate) fn paced(conn: &mut Connection, env: &Env, step: Step) -> Step {
+    let ops = match &step {
+        Step::Write(op) => slice::from_ref(op),
+        Step::Script(ops) => &ops[..],
+        _ => return step,
+    };
+    if conn.pace.allows(ops, env.max_publish_rate, conn.now) {
+        return step;
+    }
+    let text = errors::publishes_too_fast(env.max_publish_rate);
+    Step::Answer(Reply::Error(text))
 }
 
 fn optional_pattern(args: &mut Args, subcommand: &[u8]) -> Result<Option<Bytes>, ErrorText> {
