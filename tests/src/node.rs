@@ -289,15 +289,22 @@ pub fn has_all(line: &str, words: &[&str]) -> bool {
     words.iter().all(|word| line.contains(&word.to_lowercase()))
 }
 
+/// Returns redis-rs' settings for a port of this machine.
+///
+/// # Errors
+/// None are known: the address is one.
+pub fn client(port: u16, protocol: ProtocolVersion) -> RedisResult<Client> {
+    let settings = RedisConnectionInfo::default().set_protocol(protocol);
+    let address = ConnectionAddr::Tcp("127.0.0.1".to_owned(), port);
+    Client::open(address.into_connection_info()?.set_redis_settings(settings))
+}
+
 /// Connects to a port of this machine with redis-rs.
 ///
 /// # Errors
 /// If nobody takes the connection.
 pub fn connect(port: u16, protocol: ProtocolVersion) -> RedisResult<Connection> {
-    let settings = RedisConnectionInfo::default().set_protocol(protocol);
-    let address = ConnectionAddr::Tcp("127.0.0.1".to_owned(), port);
-    let client = Client::open(address.into_connection_info()?.set_redis_settings(settings))?;
-    let connection = client.get_connection_with_timeout(REPLY_TIMEOUT)?;
+    let connection = client(port, protocol)?.get_connection_with_timeout(REPLY_TIMEOUT)?;
     connection.set_read_timeout(Some(REPLY_TIMEOUT))?;
     connection.set_write_timeout(Some(REPLY_TIMEOUT))?;
     Ok(connection)

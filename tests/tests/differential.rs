@@ -174,16 +174,17 @@ fn commands(port: u16) -> BTreeSet<String> {
 }
 
 #[test]
-fn every_command_of_redis_is_here_or_is_absent_for_a_reason() {
-    let redis = Peer::start(Reference::Redis);
+fn every_command_of_redis_and_valkey_is_here_or_is_absent_for_a_reason() {
     let corgi = starts_corgi();
     let here = commands(corgi.port);
+    let theirs = Reference::ALL
+        .into_iter()
+        .flat_map(|reference| commands(Peer::start(reference).port));
     let page = binary::repository().join("docs/compatibility.md");
     let page = fs::read_to_string(page).expect("the page");
     let (_, absent) = page.split_once("## Not there").expect("the last part");
     let is_absent = |name: &str| absent.contains(&format!("`{}`", name.replace('|', " ")));
-    let unexplained: Vec<_> = commands(redis.port)
-        .into_iter()
+    let unexplained: BTreeSet<_> = theirs
         .filter(|name| {
             let container = name.split('|').next().unwrap_or_default();
             !here.contains(name) && !is_absent(name) && !is_absent(container)

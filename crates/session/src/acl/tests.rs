@@ -75,6 +75,15 @@ fn definitions_are_written_as_redis_writes_them() {
             "(+get) clearselectors ( +get  ~a  )",
             "off resetchannels -@all (~a resetchannels -@all +get)",
         ),
+        // What is in a selector stays there: its own parenthesis comes last.
+        (
+            "(+@all -get ~a)) &x)",
+            "off resetchannels &x) -@all (resetchannels +@all -get ~a))",
+        ),
+        (
+            "(%R~b &n)) (+select|0))",
+            "off resetchannels -@all (%R~b resetchannels -@all &n)) (resetchannels -@all +select|0))",
+        ),
         ("nopass >pw", &format!("off {pw} resetchannels -@all")),
         (">pw >pw nopass", "off nopass resetchannels -@all"),
         (">pw <pw", "off resetchannels -@all"),
@@ -342,6 +351,8 @@ fn rule() -> impl Strategy<Value = String> {
         ">b",
         "(~a +get)",
         "(&b +@pubsub -publish)",
+        "(+@all -get ~b))",
+        "(%R~a &b))",
     ]);
     prop_oneof![
         4 => fixed.prop_map(str::to_owned),

@@ -332,11 +332,22 @@ impl User {
             let rules = selector.describe();
             parts.push(match k {
                 0 => rules,
-                _ => [b"(", &rules[..], b")"].concat(),
+                _ => in_parentheses(&rules),
             });
         }
         parts.join(&b' ').into()
     }
+}
+
+/// Returns the rules of a selector as one rule. The first word that ends with a parenthesis ends it, so that a pattern
+/// which does must come last: it was last when the selector was made, for the same reason. Redis writes it where it
+/// writes patterns, and reads back something else.
+fn in_parentheses(rules: &[u8]) -> Vec<u8> {
+    let closes = |word: &&[u8]| matches!(word, [b'~' | b'&' | b'%', .., b')']);
+    let (last, mut words): (Vec<&[u8]>, Vec<&[u8]>) =
+        rules.split(|byte| *byte == b' ').partition(closes);
+    words.extend(last);
+    [b"(", &words.join(&b' ')[..], b")"].concat()
 }
 
 /// Returns whether a user can have this name.
