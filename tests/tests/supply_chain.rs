@@ -1,6 +1,6 @@
-//! deny.toml holds: what `cargo deny check licenses bans sources` says, without that tool and without a network, so that
-//! it is looked at with every change. Advisories need the database of `cargo deny check advisories`; here only those
-//! that are excused are looked at.
+//! deny.toml holds: what `cargo deny check licenses bans sources` says, without that tool and without a network, for
+//! every change. Advisories need the database of `cargo deny check advisories`; here only those that are excused are
+//! looked at.
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests")]
 
