@@ -41,7 +41,11 @@ fn sequences() -> u32 {
 /// What outlives connections, and so must be the same before every script.
 fn clean(port: u16) {
     let mut client = RawClient::connect(port, node::REPLY_TIMEOUT);
-    for command in [&[&b"ACL"[..], b"DELUSER", b"u"][..], &[b"SCRIPT", b"FLUSH"]] {
+    for command in [
+        &[&b"ACL"[..], b"DELUSER", b"u"][..],
+        &[b"SCRIPT", b"FLUSH"],
+        &[b"FLUSHALL"],
+    ] {
         client
             .send(&encode(command))
             .expect("the server takes commands");
@@ -119,6 +123,11 @@ fn random_introspection_is_answered_as_redis_answers_it() {
 #[test]
 fn random_access_control_is_answered_as_redis_answers_it() {
     compare_on(Surface::Access);
+}
+
+#[test]
+fn random_commands_on_keys_are_answered_as_redis_answers_them() {
+    compare_on(Surface::Keys);
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! What applying an entry means to the rest of the node: data, and no callbacks.
 
+use crate::answer::Answer;
 use crate::ids::{BatchNumber, Boot, LogIndex, MessageId, NodeId, Nonce};
 use crate::op::Op;
 use crate::users::UserChanges;
@@ -19,6 +20,41 @@ pub struct AppliedBatch {
     pub first: MessageId,
     /// The operations in the order sent, slices of the entry's bytes.
     pub ops: Vec<Op>,
+    /// What came of each of them; empty if all were published.
+    pub outcomes: Vec<Outcome>,
+}
+
+impl AppliedBatch {
+    /// Returns what came of the guard at a place, if there is one.
+    pub fn guard(&self, k: u32) -> Option<&Outcome> {
+        let guard = matches!(self.ops.get(k as usize), Some(Op::Guard { .. }));
+        self.outcomes.get(k as usize).filter(|_| guard)
+    }
+
+    /// Returns how many messages were published.
+    pub fn published(&self) -> u64 {
+        let message = |op: &&Op| matches!(op, Op::Publish { .. } | Op::ShardPublish { .. });
+        let messages = self.ops.iter().filter(message).count();
+        let void = self.void().filter_map(|k| self.ops.get(k as usize));
+        (messages - void.filter(message).count()) as u64
+    }
+
+    /// Returns the operations that had no effect, because a key had changed that was watched: their places.
+    pub fn void(&self) -> impl Iterator<Item = u32> {
+        let outcomes = (0u32..).zip(&self.outcomes);
+        outcomes.filter_map(|(k, outcome)| matches!(outcome, Outcome::Void).then_some(k))
+    }
+}
+
+/// What came of an operation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// It is for those who listen.
+    Published,
+    /// This is its answer.
+    Answered(Answer),
+    /// Nothing: a key had changed that was watched.
+    Void,
 }
 
 /// Which batch of which origin an entry holds.

@@ -11,6 +11,7 @@
 //! 0x04 formed
 //! 0x05 join          node:u64 instance:u128 addr:bytes replaces:u64    (0 for nobody)
 //! 0x06 leave         node:u64
+//! 0x07 time          ms:u64 seq:u64
 //! 0x10 feature       level:u32
 //! 0x11 users         changes                                           (the users that a cluster begins with)
 //! 0x12 checked batch acl:u64, then as in batch                         (acl is not 0)
@@ -30,13 +31,18 @@ const BOOTSTRAP: u8 = 0x03;
 const FORMED: u8 = 0x04;
 const JOIN: u8 = 0x05;
 const LEAVE: u8 = 0x06;
+const TIME: u8 = 0x07;
 const FEATURE: u8 = 0x10;
 const USERS: u8 = 0x11;
 const CHECKED_BATCH: u8 = 0x12;
 
 /// What this build can apply. Raised when apply is to do something that an older build would do
 /// otherwise; a cluster takes a level on when all its members have said that they can apply it.
-pub const FEATURE_LEVEL: u32 = 1;
+///
+/// | level | adds |
+/// |---|---|
+/// | 2 | operations on keys, guards, time entries |
+pub const FEATURE_LEVEL: u32 = 2;
 
 /// The leader's stamp on a batch: the id of its first operation.
 pub type Stamp = MessageId;
@@ -117,6 +123,11 @@ pub enum EntryHead {
         /// Its id, which is not used again.
         node: NodeId,
     },
+    /// Time has passed, and something is due by it although nobody writes. It takes an id as an operation does.
+    Time {
+        /// Up to when.
+        stamp: Stamp,
+    },
     /// All members can apply this level: from here on apply may go by it.
     Feature {
         /// The level.
@@ -175,6 +186,11 @@ impl EntryHead {
             Self::Leave { node } => {
                 out.push(LEAVE);
                 out.extend_from_slice(&node.get().to_be_bytes());
+            }
+            Self::Time { stamp } => {
+                out.push(TIME);
+                out.extend_from_slice(&stamp.ms.to_be_bytes());
+                out.extend_from_slice(&stamp.seq.to_be_bytes());
             }
             Self::Feature { level } => {
                 out.push(FEATURE);
@@ -237,6 +253,12 @@ impl EntryHead {
             },
             LEAVE => Self::Leave {
                 node: r.node_id("node")?,
+            },
+            TIME => Self::Time {
+                stamp: MessageId {
+                    ms: r.u64("time ms")?,
+                    seq: r.u64("time seq")?,
+                },
             },
             FEATURE => Self::Feature {
                 level: r.u32("feature level")?,

@@ -11,6 +11,8 @@
 //! | module | holds |
 //! |---|---|
 //! | [`ids`] | newtypes for everything countable that could be swapped by mistake |
+//! | [`keys`] | what a client can ask about keys, and its bytes |
+//! | [`answer`] | what it is answered |
 //! | [`op`] | what a client can ask the log to record, and its bytes |
 //! | [`entry`] | the head of a log entry: who sent it, in which order, with which stamp |
 //! | [`effects`] | what applying an entry means to the rest of the node |
@@ -29,6 +31,7 @@ pub mod effects;
 pub mod entry;
 pub mod glob;
 pub mod ids;
+pub mod keys;
 pub mod op;
 pub mod snapshot;
 pub mod streams;
@@ -36,11 +39,12 @@ pub mod time;
 pub mod users;
 
 pub use answer::{Answer, KeyError};
-pub use effects::{AppliedBatch, BatchName, Effects};
+pub use effects::{AppliedBatch, BatchName, Effects, Outcome};
 pub use entry::{BatchHead, EntryHead, FEATURE_LEVEL, Formation, Member, Stamp};
 pub use ids::{
     BatchNumber, Boot, ClientId, ClusterId, InstanceId, LogIndex, MessageId, NodeId, Nonce, Term,
 };
+pub use keys::{KeyOp, Watch};
 pub use op::Op;
 pub use snapshot::{FlushedIndex, SnapshotFile, SnapshotMeta};
 pub use time::Now;

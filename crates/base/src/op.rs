@@ -6,15 +6,21 @@
 //! operation = tag:u8 fields
 //! 0x01 publish        channel:bytes payload:bytes   (bytes = len:u32 then as many)
 //! 0x02 shard publish  channel:bytes payload:bytes
+//! 0x10 key            db:u8 key operation           (see `keys`)
+//! 0x11 guard          ops:u32 count:u32 (db:u8 key:bytes ms:u64 seq:u64)*
 //! 0x20 users          changes                       (alone in its batch)
 //! ```
 
-use crate::codec::{DecodeError, Reader, put_bytes};
+use crate::codec::{DecodeError, Length, Out, Put, Reader, put_bytes};
+use crate::ids::MessageId;
+use crate::keys::{KeyOp, Watch, database};
 use crate::users::UserChanges;
 use bytes::{BufMut, Bytes};
 
 const PUBLISH: u8 = 0x01;
 const SHARD_PUBLISH: u8 = 0x02;
+const KEY: u8 = 0x10;
+const GUARD: u8 = 0x11;
 const USERS: u8 = 0x20;
 
 /// One operation of a batch.
@@ -34,6 +40,20 @@ pub enum Op {
         /// Any bytes, also none.
         payload: Bytes,
     },
+    /// An operation on the keys of a database.
+    Key {
+        /// 0 to 15.
+        db: u8,
+        /// What is done.
+        op: KeyOp,
+    },
+    /// `WATCH`: the operations that follow have an effect only if keys have not changed.
+    Guard {
+        /// How many operations it is about.
+        ops: u32,
+        /// The keys.
+        watched: Vec<Watch>,
+    },
     /// `ACL SETUSER`, `DELUSER`, `LOAD`: a change of the cluster's users.
     Users(UserChanges),
 }
@@ -44,7 +64,10 @@ impl Op {
     pub fn is_alone(&self) -> bool {
         match self {
             Self::Users(_) => true,
-            Self::Publish { .. } | Self::ShardPublish { .. } => false,
+            Self::Publish { .. }
+            | Self::ShardPublish { .. }
+            | Self::Key { .. }
+            | Self::Guard { .. } => false,
         }
     }
 
@@ -61,6 +84,11 @@ impl Op {
                 put_bytes(out, channel);
                 put_bytes(out, payload);
             }
+            Self::Key { db, op } => {
+                out.put_slice(&[KEY, *db]);
+                op.put(&mut Out(out));
+            }
+            Self::Guard { ops, watched } => put_guard(&mut Out(out), *ops, watched),
             Self::Users(changes) => {
                 out.put_u8(USERS);
                 changes.encode(out);
@@ -73,6 +101,16 @@ impl Op {
         match self {
             Self::Publish { channel, payload } | Self::ShardPublish { channel, payload } => {
                 1 + 4 + channel.len() + 4 + payload.len()
+            }
+            Self::Key { op, .. } => {
+                let mut length = Length(2);
+                op.put(&mut length);
+                length.0
+            }
+            Self::Guard { ops, watched } => {
+                let mut length = Length::default();
+                put_guard(&mut length, *ops, watched);
+                length.0
             }
             Self::Users(changes) => 1 + changes.encoded_len(),
         }
@@ -88,6 +126,11 @@ impl Op {
                 channel: reader.bytes("channel")?,
                 payload: reader.bytes("payload")?,
             }),
+            KEY => Ok(Self::Key {
+                db: database(reader)?,
+                op: KeyOp::decode(reader)?,
+            }),
+            GUARD => guard(reader),
             USERS => Ok(Self::Users(UserChanges::decode(reader)?)),
             tag => Err(DecodeError::Unknown {
                 field: "operation tag",
@@ -95,6 +138,34 @@ impl Op {
             }),
         }
     }
+}
+
+fn put_guard(out: &mut impl Put, ops: u32, watched: &[Watch]) {
+    out.u8(GUARD);
+    out.u32(ops);
+    out.u32(u32::try_from(watched.len()).expect("limits keep every list below 4 billion"));
+    for Watch { db, key, version } in watched {
+        out.u8(*db);
+        out.bytes(key);
+        out.u64(version.ms);
+        out.u64(version.seq);
+    }
+}
+
+fn guard(reader: &mut Reader) -> Result<Op, DecodeError> {
+    let ops = reader.u32("guarded operations")?;
+    let mut watched = Vec::new();
+    for _ in 0..reader.u32("watched keys")? {
+        watched.push(Watch {
+            db: database(reader)?,
+            key: reader.bytes("watched key")?,
+            version: MessageId {
+                ms: reader.u64("version ms")?,
+                seq: reader.u64("version seq")?,
+            },
+        });
+    }
+    Ok(Op::Guard { ops, watched })
 }
 
 /// Reads `count` operations; channels and payloads share the buffer of `data`.

@@ -262,6 +262,28 @@ fn write_batch(out: &mut impl Write, head: &BatchHead, ops: &[Op]) -> io::Result
         let (name, channel, payload) = match op {
             Op::Publish { channel, payload } => ("publish", channel, payload),
             Op::ShardPublish { channel, payload } => ("spublish", channel, payload),
+            Op::Key { db, op } => {
+                write!(out, "{ms}-{seq} db={db}")?;
+                for arg in op.request() {
+                    write!(out, " {}", quoted(&arg))?;
+                }
+                writeln!(out)?;
+                continue;
+            }
+            Op::Guard { ops, watched } => {
+                write!(out, "{ms}-{seq} guard ops={ops}")?;
+                for watch in watched {
+                    write!(
+                        out,
+                        " {}:{}@{}",
+                        watch.db,
+                        quoted(&watch.key),
+                        watch.version
+                    )?;
+                }
+                writeln!(out)?;
+                continue;
+            }
             Op::Users(changes) => {
                 write!(out, "{ms}-{seq} ")?;
                 write_users(out, changes)?;
@@ -312,6 +334,7 @@ fn write_other(out: &mut impl Write, head: &EntryHead) -> io::Result<()> {
             )
         }
         EntryHead::Leave { node } => writeln!(out, "leave node={node}"),
+        EntryHead::Time { stamp } => writeln!(out, "time stamp={stamp}"),
         EntryHead::Feature { level } => writeln!(out, "feature level={level}"),
         EntryHead::Users(changes) => write_users(out, changes),
         EntryHead::Batch(head) => write_batch(out, head, &[]),

@@ -64,6 +64,8 @@ pub struct Limits {
     pub tail_bytes_max: u64,
     /// Bytes of a snapshot that are sent at once.
     pub snapshot_chunk_bytes: u32,
+    /// Bytes that the keys of all databases may take; beyond this writes that add something get `-OOM`. 0 for no bound.
+    pub keys_bytes_max: u64,
     /// Bytes that must be free on the disk; with less, new writes get `-MISCONF`.
     pub disk_free_bytes_min: u64,
     /// The same in percent of the disk; the larger of the two counts.
@@ -123,6 +125,8 @@ pub struct NodeConfig {
     pub users: Users,
     /// Whether new users may use all channels: `acl-pubsub-default`.
     pub all_channels: bool,
+    /// Whether keys are read as they are here, without asking a majority: `read-consistency local`.
+    pub local_reads: bool,
     /// Timeouts.
     pub timeouts: Timeouts,
     /// Bounds.

@@ -23,6 +23,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::ops::Bound;
 
+use blocks::Void;
 pub(crate) use blocks::{Batch, Block, Blocks};
 
 /// A read of the log, to be run off the node's lock.
@@ -153,8 +154,8 @@ pub(crate) struct Cursors {
     /// Reads under way: from, and to exclusively.
     reading: BTreeMap<LogIndex, LogIndex>,
     pub(crate) lost: Option<Lost>,
-    /// Batches that had no effect since somebody lags. The log does not tell them from others.
-    void: BTreeSet<LogIndex>,
+    /// What had no effect since somebody lags. The log does not tell it from other operations.
+    void: BTreeMap<LogIndex, Void>,
     applied: LogIndex,
     /// The last id that was delivered.
     last_id: MessageId,
@@ -169,7 +170,7 @@ impl Cursors {
             blocks,
             reading: BTreeMap::new(),
             lost: None,
-            void: BTreeSet::new(),
+            void: BTreeMap::new(),
             applied: LogIndex(0),
             last_id: MessageId::default(),
         }
@@ -184,15 +185,21 @@ impl Cursors {
             self.last_id.seq += batch.ops.len() as u64 - 1;
         }
         if !self.cursors.is_empty() {
-            self.blocks
-                .append(index, batch.map(|it| Batch::new(it.first, it.ops)));
+            let void = batch.as_ref().map(|batch| batch.void().collect());
+            let void: Vec<u32> = void.unwrap_or_default();
+            let mut batch = batch.map(|it| Batch::new(it.first, it.ops));
+            if let Some(batch) = batch.as_mut().filter(|_| !void.is_empty()) {
+                batch.leave_out(&void);
+                self.void.insert(index, Void::Ops(void));
+            }
+            self.blocks.append(index, batch);
         }
     }
 
     /// Takes note that a batch had no effect. Nobody who begins to lag later needs it.
     pub(crate) fn void(&mut self, index: LogIndex) {
         if !self.cursors.is_empty() {
-            self.void.insert(index);
+            self.void.insert(index, Void::Batch);
         }
     }
 

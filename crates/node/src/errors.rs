@@ -57,6 +57,18 @@ pub(crate) fn disk_low(node: NodeId, space: Option<(u64, u64)>) -> Bytes {
     .into()
 }
 
+/// Redis' text for more keys than may be.
+pub(crate) const OUT_OF_MEMORY: &[u8] = b"OOM command not allowed when used memory > 'maxmemory'.";
+
+/// Keys need that all members know them.
+pub(crate) fn no_keys_yet(level: u32, needed: u32) -> Bytes {
+    format!(
+        "TRYAGAIN The cluster has feature level {level}, keys need {needed}: nothing was written. The level rises when all \
+         members are up and know it"
+    )
+    .into()
+}
+
 /// Too much waits.
 pub(crate) fn try_again(pending_bytes: usize) -> Bytes {
     format!(

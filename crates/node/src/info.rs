@@ -62,6 +62,10 @@ pub(crate) struct NodeFacts {
     pub(crate) delivered: u64,
     pub(crate) lagging: usize,
     pub(crate) feed: FeedCounters,
+    /// What all keys take.
+    pub(crate) key_bytes: u64,
+    /// The databases that have keys: how many, and how many of them expire.
+    pub(crate) keyspace: Vec<(u8, usize, usize)>,
 }
 
 /// The sections in Redis' order, and whether they are shown when none is asked for. `Raft` comes last, because Redis
@@ -115,11 +119,15 @@ pub(crate) fn render(facts: &Facts, node: &NodeFacts, asked: &[Bytes]) -> Bytes 
     out.into()
 }
 
+fn memory(node: &NodeFacts) -> Vec<String> {
+    vec![format!("used_memory_dataset:{}", node.key_bytes)]
+}
+
 fn lines(section: &str, facts: &Facts, node: &NodeFacts) -> Vec<String> {
     match section {
         "server" => facts.server.clone(),
         "clients" => facts.clients.clone(),
-        "memory" => facts.memory.clone(),
+        "memory" => [facts.memory.clone(), memory(node)].concat(),
         "persistence" => facts.persistence.clone(),
         "stats" => [facts.stats.clone(), stats(node)].concat(),
         "cpu" => facts.cpu.clone(),
@@ -128,7 +136,13 @@ fn lines(section: &str, facts: &Facts, node: &NodeFacts) -> Vec<String> {
         "latencystats" => facts.latencystats.clone(),
         // On the port that looks like one Redis it is none of a Redis Cluster, and modules there are none.
         "cluster" => vec!["cluster_enabled:0".to_owned()],
-        "modules" | "keyspace" => Vec::new(),
+        "modules" => Vec::new(),
+        "keyspace" => {
+            let line = |(db, keys, expires): &(u8, usize, usize)| {
+                format!("db{db}:keys={keys},expires={expires},avg_ttl=0")
+            };
+            node.keyspace.iter().map(line).collect()
+        }
         // On this surface every node looks like the one Redis that there is.
         "replication" => vec![
             "role:master".to_owned(),

@@ -85,6 +85,7 @@ impl Leading {
                 Ok(EntryHead::Bootstrap { members, .. }) => leading.bind(state, members),
                 Ok(EntryHead::Join { member, .. }) => leading.appended_join(&member),
                 Ok(EntryHead::Leave { node }) => leading.appended_leave(node),
+                Ok(EntryHead::Time { stamp }) => leading.appended_id(stamp),
                 Ok(EntryHead::Formed | EntryHead::Feature { .. } | EntryHead::Users(_))
                 | Err(_) => {}
             }
@@ -175,11 +176,21 @@ impl Leading {
         self.sessions.insert(head.origin, (head.boot, head.number));
         if head.ops > 0 {
             let seq = head.stamp.seq + u64::from(head.ops - 1);
-            self.last_id = self.last_id.max(MessageId {
+            self.appended_id(MessageId {
                 ms: head.stamp.ms,
                 seq,
             });
         }
+    }
+
+    /// Notes that an id is in the log.
+    pub(crate) fn appended_id(&mut self, id: MessageId) {
+        self.last_id = self.last_id.max(id);
+    }
+
+    /// Returns the last id in the log.
+    pub(crate) fn last_id(&self) -> MessageId {
+        self.last_id
     }
 }
 

@@ -21,6 +21,7 @@
 //! | `access` | who clients are; what becomes of what is under way when the users change |
 //! | `admin` | what clients ask about the cluster, and how a change reaches the leader |
 //! | `vitals` | what nodes know of each other's clocks, disks and versions |
+//! | `keys` | how keys are read, when they expire, what is refused |
 //! | `log_time` | which time a leader stamps on batches |
 //! | `room` | when the disk is too full for new writes (P10) |
 //! | `counts` | who listens on all nodes together (P6) |
@@ -59,6 +60,7 @@ mod cursors;
 mod errors;
 mod feed;
 mod info;
+mod keys;
 mod leadership;
 mod leading;
 mod log_time;

@@ -286,7 +286,8 @@ impl<R: LogReader> Running<R> {
                 | EntryHead::Bootstrap { .. }
                 | EntryHead::Formed
                 | EntryHead::Users(_)
-                | EntryHead::Feature { .. } => {}
+                | EntryHead::Feature { .. }
+                | EntryHead::Time { .. } => {}
             }
         }
         Ok(position.index)

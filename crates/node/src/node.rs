@@ -460,6 +460,11 @@ impl<R: LogReader> Node<R> {
                     let clients = &mut self.shared.clients;
                     clients.reply(client, seq, Reply::Verbatim(text));
                 }
+                Some(AboutCluster::Keys(read)) => {
+                    if let Stage::Running(running) = &mut self.stage {
+                        running.answer_keys(&mut self.shared, now, read);
+                    }
+                }
                 Some(AboutCluster::Ask { seq, ask }) => match &mut self.stage {
                     Stage::Running(running) => {
                         running.cluster_asked(&mut self.shared, now, client, seq, &ask);
@@ -640,6 +645,8 @@ impl NodeFacts {
             delivered: shared.counters.delivered,
             lagging: shared.cursors.len(),
             feed: shared.feed_counters,
+            key_bytes: shared.keys.bytes,
+            keyspace: Vec::new(),
         }
     }
 }

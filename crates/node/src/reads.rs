@@ -11,7 +11,7 @@ use crate::counts::Until;
 use bytes::Bytes;
 use corgi_base::{Boot, ClientId, LogIndex, NodeId, SubscriptionKind};
 use corgi_consensus::{ReadGrant, ReadId};
-use corgi_session::Seq;
+use corgi_session::{KeyQuery, Seq};
 use std::collections::VecDeque;
 
 /// An answer that comes after so many further questions is of no use.
@@ -31,11 +31,43 @@ pub(crate) struct Read {
     pub(crate) told: Until,
 }
 
+/// A read of keys.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct KeyRead {
+    pub(crate) client: ClientId,
+    pub(crate) seq: Seq,
+    pub(crate) query: KeyQuery,
+    pub(crate) deadline_ms: u64,
+}
+
+/// What waits for its position.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Waiting {
+    Subscription(Read),
+    Keys(KeyRead),
+}
+
+impl Waiting {
+    pub(crate) fn client(&self) -> ClientId {
+        match self {
+            Self::Subscription(read) => read.client,
+            Self::Keys(read) => read.client,
+        }
+    }
+
+    fn deadline_ms(&self) -> u64 {
+        match self {
+            Self::Subscription(read) => read.deadline_ms,
+            Self::Keys(read) => read.deadline_ms,
+        }
+    }
+}
+
 #[derive(Debug)]
 struct Question {
     /// The ids under which it was asked, and when; the last ones of many.
     asked: VecDeque<(ReadId, u64)>,
-    reads: Vec<Read>,
+    reads: Vec<Waiting>,
 }
 
 /// All reads of a node.
@@ -50,9 +82,9 @@ pub(crate) struct Reads {
     asked_ms: Option<u64>,
     confirmed_ms: Option<u64>,
     count: u64,
-    waiting: Vec<Read>,
+    waiting: Vec<Waiting>,
     question: Option<Question>,
-    granted: VecDeque<(LogIndex, Vec<Read>)>,
+    granted: VecDeque<(LogIndex, Vec<Waiting>)>,
 }
 
 impl Reads {
@@ -72,7 +104,7 @@ impl Reads {
     }
 
     /// Takes a read.
-    pub(crate) fn ask(&mut self, read: Read) {
+    pub(crate) fn ask(&mut self, read: Waiting) {
         self.waiting.push(read);
     }
 
@@ -133,7 +165,7 @@ impl Reads {
     }
 
     /// Removes and returns the reads that have no position yet: no majority answers.
-    pub(crate) fn give_up(&mut self) -> Vec<Read> {
+    pub(crate) fn give_up(&mut self) -> Vec<Waiting> {
         let mut reads = std::mem::take(&mut self.waiting);
         if let Some(question) = &mut self.question {
             reads.append(&mut question.reads);
@@ -142,7 +174,7 @@ impl Reads {
     }
 
     /// Returns the reads whose position is applied.
-    pub(crate) fn take_ready(&mut self, applied: LogIndex) -> Vec<Read> {
+    pub(crate) fn take_ready(&mut self, applied: LogIndex) -> Vec<Waiting> {
         let mut ready = Vec::new();
         while self
             .granted
@@ -160,17 +192,17 @@ impl Reads {
     }
 
     /// Removes and returns the reads that have waited for too long.
-    pub(crate) fn expire(&mut self, now_ms: u64) -> Vec<Read> {
-        self.extract(|read| now_ms >= read.deadline_ms)
+    pub(crate) fn expire(&mut self, now_ms: u64) -> Vec<Waiting> {
+        self.extract(|read| now_ms >= read.deadline_ms())
     }
 
     /// Removes and returns the reads of a client that is gone.
-    pub(crate) fn forget(&mut self, client: ClientId) -> Vec<Read> {
-        self.extract(|read| read.client == client)
+    pub(crate) fn forget(&mut self, client: ClientId) -> Vec<Waiting> {
+        self.extract(|read| read.client() == client)
     }
 
-    fn extract(&mut self, which: impl Fn(&Read) -> bool) -> Vec<Read> {
-        let mut reads: Vec<Read> = self.waiting.extract_if(.., |r| which(r)).collect();
+    fn extract(&mut self, which: impl Fn(&Waiting) -> bool) -> Vec<Waiting> {
+        let mut reads: Vec<Waiting> = self.waiting.extract_if(.., |r| which(r)).collect();
         if let Some(question) = &mut self.question {
             reads.extend(question.reads.extract_if(.., |r| which(r)));
         }

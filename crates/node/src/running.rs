@@ -21,6 +21,7 @@ use crate::node::NodeStartError;
 use crate::origin::Outgoing;
 use crate::outputs::DiskJob;
 use crate::peer::PeerMessage;
+use crate::reads::Waiting;
 use crate::shared::Shared;
 use crate::snapshots::Snapshots;
 use corgi_base::{Formation, LogIndex, NodeId, Now, Term};
@@ -230,6 +231,7 @@ impl<R: LogReader> Running<R> {
             self.work_on_order(shared, now);
             self.open_session(shared, now);
             self.raise_level(shared);
+            self.pass_time(shared, now);
             if self.state.formed() {
                 self.seed_users(shared);
                 self.send_batches(shared, now);
@@ -244,7 +246,10 @@ impl<R: LogReader> Running<R> {
         shared.starved = self.starved(shared);
         self.compare_states(shared, now);
         for read in shared.reads.take_ready(self.state.applied()) {
-            shared.counts.confirm_later(read);
+            match read {
+                Waiting::Subscription(read) => shared.counts.confirm_later(read),
+                Waiting::Keys(read) => self.answer_keys(shared, now, read),
+            }
         }
         shared.feed();
         if let Some(write) = self.state.take_write() {
@@ -289,6 +294,7 @@ impl<R: LogReader> Running<R> {
             state_hash: self.state.hash(),
             voters: self.state.voters().to_vec(),
             learners: self.state.learners().to_vec(),
+            keyspace: self.state.keys().counts(),
             ..NodeFacts::of(shared)
         }
     }

@@ -10,16 +10,17 @@ use crate::cursors::Cursors;
 use crate::errors;
 use crate::feed::{self, FeedCounters};
 use crate::info::Facts;
+use crate::keys::{self, KeyFacts};
 use crate::origin::{Origin, OriginLimits, Waiter, Wants};
 use crate::outputs::Outputs;
 use crate::peer::{self, PeerMessage};
 use crate::quorum::{self, Change, Quorum};
-use crate::reads::{Read, Reads};
+use crate::reads::{KeyRead, Read, Reads, Waiting};
 use crate::room::Room;
 use crate::vitals::Vitals;
 use bytes::{Bytes, BytesMut};
 use corgi_base::{
-    AppliedBatch, ClientId, LogIndex, NodeId, Now, Op, Protocol, SubscriptionKind, Via,
+    AppliedBatch, ClientId, LogIndex, NodeId, Now, Op, Outcome, Protocol, SubscriptionKind, Via,
 };
 use corgi_bus::{Bus, Delivery, Encoder, Options};
 use corgi_session::{Ask, ClusterAsk, PubSubQuery, Reply, Seq, Told, encode_message};
@@ -38,6 +39,7 @@ pub(crate) struct Counters {
 pub(crate) enum AboutCluster {
     Info { seq: Seq, sections: Vec<Bytes> },
     Ask { seq: Seq, ask: ClusterAsk },
+    Keys(KeyRead),
 }
 
 /// All of a node but its part in the cluster.
@@ -54,6 +56,7 @@ pub(crate) struct Shared {
     pub(crate) quorum: Quorum,
     pub(crate) room: Room,
     pub(crate) vitals: Vitals,
+    pub(crate) keys: KeyFacts,
     /// The node whose disk has no room for new writes.
     pub(crate) starved: Option<NodeId>,
     pub(crate) cursors: Cursors,
@@ -109,6 +112,7 @@ impl Shared {
                 config.limits.disk_free_percent_min,
             ),
             vitals: Vitals::default(),
+            keys: KeyFacts::default(),
             starved: None,
             quorum: Quorum::new(config.timeouts.quorum_loss_ms),
             cursors: feed::cursors(&config.limits.cursors),
@@ -146,9 +150,19 @@ impl Shared {
     /// Forgets the subscriptions of a client that wait: they must not begin for a connection that ends.
     pub(crate) fn forget_reads(&mut self, client: ClientId) {
         for read in self.reads.forget(client) {
-            self.counts.retract(&read);
+            if let Waiting::Subscription(read) = read {
+                self.counts.retract(&read);
+            }
         }
         self.counts.forget(client);
+    }
+
+    /// Refuses what waited for a position.
+    fn refuse(&mut self, waiting: &Waiting, error: Bytes) {
+        match waiting {
+            Waiting::Subscription(read) => self.refuse_read(read, error),
+            Waiting::Keys(read) => self.clients.error(read.client, read.seq, error),
+        }
     }
 
     /// Refuses a subscription that waited.
@@ -209,7 +223,7 @@ impl Shared {
                 let (announced, told) =
                     self.counts
                         .announce(now.mono_ms, &self.bus, client, kind, &names);
-                self.reads.ask(Read {
+                self.reads.ask(Waiting::Subscription(Read {
                     client,
                     seq,
                     kind,
@@ -217,7 +231,17 @@ impl Shared {
                     deadline_ms: now.mono_ms + self.config.timeouts.write_ms,
                     announced,
                     told,
-                });
+                }));
+            }
+            Ask::Read { seq, query } => {
+                let deadline_ms = now.mono_ms + self.config.timeouts.write_ms;
+                let read = KeyRead {
+                    client,
+                    seq,
+                    query,
+                    deadline_ms,
+                };
+                return self.ask_keys(read).map(AboutCluster::Keys);
             }
             Ask::Unsubscribe { seq, kind, names } => {
                 let told = self.unsubscribe(client, seq, kind, names);
@@ -255,6 +279,8 @@ impl Shared {
             self.no_room()
         } else if bytes > max {
             errors::too_large(bytes, max)
+        } else if let Some(text) = self.refuse_keys(ops) {
+            text
         } else if let Err(text) = self.access.check_write(waiter, ops) {
             text
         } else if !self.origin.write(now.mono_ms, waiter, ops) {
@@ -416,9 +442,13 @@ impl Shared {
                 slog::warn!(self.log, "no majority answers: subscribers are closed, and new ones refused";
                     "elapsed_ms" => loss_ms, "clients" => listeners.len());
                 let mut waiting = self.reads.give_up();
-                waiting.extend(self.counts.give_up());
-                for read in waiting {
-                    self.refuse_read(&read, errors::quorum_lost(loss_ms));
+                waiting.extend(self.counts.give_up().into_iter().map(Waiting::Subscription));
+                for waiting in waiting {
+                    let error = match waiting {
+                        Waiting::Subscription(_) => errors::quorum_lost(loss_ms),
+                        Waiting::Keys(_) => errors::cluster_down_read(loss_ms),
+                    };
+                    self.refuse(&waiting, error);
                 }
                 for client in listeners {
                     self.end_listening(client, errors::quorum_lost(loss_ms));
@@ -449,7 +479,7 @@ impl Shared {
         let wait_ms = admin::wait_ms(self);
         self.admin.expire(&mut self.clients, now, wait_ms);
         for read in self.reads.expire(now.mono_ms) {
-            self.refuse_read(&read, errors::cluster_down_read(write_ms));
+            self.refuse(&read, errors::cluster_down_read(write_ms));
         }
     }
 
@@ -480,25 +510,27 @@ impl Shared {
                 end += writes.next().unwrap_or(1);
             }
             counts.push(match op {
+                _ if matches!(batch.outcomes.get(k as usize), Some(Outcome::Void)) => 0,
                 Op::Publish { channel, payload } => fan.publish(place, channel, payload),
                 Op::ShardPublish { channel, payload } => fan.publish_shard(place, channel, payload),
                 // Has an effect of its own.
-                Op::Users(_) => 0,
+                Op::Key { .. } | Op::Guard { .. } | Op::Users(_) => 0,
             });
         }
         self.counters.delivered += fan.delivered();
         let deliveries = fan.finish();
 
-        self.counters.published += batch.ops.len() as u64;
+        self.counters.published += batch.published();
         let mut replies: BTreeMap<ClientId, VecDeque<(u32, Seq, Reply)>> = BTreeMap::new();
-        let integer = |count| Reply::Integer(i64::try_from(count).unwrap_or(i64::MAX));
-        let (mut place, mut counts) = (0, counts.into_iter());
+        let of_op = |k: u32, count| keys::reply(batch.outcomes.get(k as usize), count);
+        let (mut place, mut counts) = (0, (0u32..).zip(counts));
         for waiter in &waiters {
             let ops = waiter.wants.ops();
-            let mut replies_of_ops = counts.by_ref().take(ops as usize).map(integer);
+            let of_ops = counts.by_ref().take(ops as usize);
+            let mut replies_of_ops = of_ops.map(|(k, count)| of_op(k, count));
             let reply = match waiter.wants {
                 Wants::One => replies_of_ops.next().expect("a reply for each operation"),
-                Wants::All(_) => Reply::Array(replies_of_ops.collect()),
+                Wants::All(_) => keys::reply_all(batch.guard(place), replies_of_ops.collect()),
             };
             let k = place;
             place += ops;

@@ -26,6 +26,7 @@ pub(crate) fn config(id: u64) -> NodeConfig {
         seed: 0,
         users: corgi_session::Users::default(),
         all_channels: false,
+        local_reads: false,
         timeouts: Timeouts {
             tick_ms: 1,
             election_ms: 10,
@@ -51,6 +52,7 @@ pub(crate) fn config(id: u64) -> NodeConfig {
             snapshot_chunk_bytes: 1,
             disk_free_bytes_min: 1,
             disk_free_percent_min: 1,
+            keys_bytes_max: 0,
         },
     }
 }

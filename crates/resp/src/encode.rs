@@ -44,6 +44,16 @@ pub fn encode(reply: &Reply, protocol: Protocol, out: &mut BytesMut) {
         Reply::Array(items) => aggregate(b'*', items, protocol, out),
         Reply::Push(items) => aggregate(if resp3 { b'>' } else { b'*' }, items, protocol, out),
         Reply::Set(items) => aggregate(if resp3 { b'~' } else { b'*' }, items, protocol, out),
+        Reply::Keyed(pairs) => {
+            put_header(if resp3 { b'%' } else { b'*' }, pairs.len() as u64, out);
+            for (key, value) in pairs {
+                if !resp3 {
+                    put_header(b'*', 2, out);
+                }
+                encode(key, protocol, out);
+                encode(value, protocol, out);
+            }
+        }
         Reply::Map(pairs) => {
             let (kind, count) = if resp3 {
                 (b'%', pairs.len())

@@ -23,6 +23,8 @@ pub enum Reply {
     Array(Vec<Self>),
     /// `%len` and the pairs in RESP3.
     Map(Vec<(Self, Self)>),
+    /// Values by key: a map in RESP3, an array of pairs in RESP2.
+    Keyed(Vec<(Self, Self)>),
     /// `>len` and the elements in RESP3: out of band, not the answer to a request.
     Push(Vec<Self>),
     /// `~len` and the elements in RESP3.

@@ -93,6 +93,10 @@ fn resp2(reply: &Reply) -> Resp2 {
         Reply::Array(items) | Reply::Push(items) | Reply::Set(items) => {
             Resp2::Array(items.iter().map(resp2).collect())
         }
+        Reply::Keyed(pairs) => {
+            let pair = |(key, value): &(Reply, Reply)| Resp2::Array(vec![resp2(key), resp2(value)]);
+            Resp2::Array(pairs.iter().map(pair).collect())
+        }
         Reply::Map(pairs) => Resp2::Array(
             pairs
                 .iter()
@@ -150,7 +154,7 @@ fn resp3(reply: &Reply) -> Resp3 {
             data: items.iter().map(resp3).collect(),
             attributes,
         },
-        Reply::Map(pairs) => {
+        Reply::Map(pairs) | Reply::Keyed(pairs) => {
             let data = pairs
                 .iter()
                 .map(|(key, value)| (resp3(key), resp3(value)))

@@ -344,6 +344,7 @@ fn make_node(
         seed: getrandom::u64().context("draw a random number")?,
         users,
         all_channels: config.acl_all_channels,
+        local_reads: config.local_reads,
         timeouts: config.timeouts(),
         limits: config.limits(),
     };

@@ -5,7 +5,7 @@
 //! `SUBSCRIBE` a barrier (P4). Writes are pipelined.
 
 use bytes::Bytes;
-use corgi_base::{Op, Protocol, SubscriptionKind};
+use corgi_base::{KeyOp, MessageId, Op, Protocol, SubscriptionKind};
 use corgi_resp::Reply;
 
 /// The number of a command on its connection, counted from 0. Replies leave in this order.
@@ -56,6 +56,20 @@ pub enum ClusterAsk {
     },
 }
 
+/// What a session asks about keys without writing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum KeyQuery {
+    /// An operation that only reads. Answered by [`Told::Reply`].
+    Op {
+        /// The database.
+        db: u8,
+        /// What is read.
+        op: KeyOp,
+    },
+    /// `WATCH`: the versions of keys, each in its database. Answered by [`Told::Versions`].
+    Versions(Vec<(u8, Bytes)>),
+}
+
 /// A change of the cluster's users.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum UsersAsk {
@@ -98,12 +112,20 @@ pub enum Ask {
         op: Op,
     },
     /// Record several operations as one step: nothing comes between them, and all of them happen or none. Pipelined.
-    /// Answered by [`Told::Reply`] with an array of their replies, or with one error for all.
+    /// Answered by [`Told::Reply`] with an array of their replies, or with one error for all. The first may be an
+    /// [`Op::Guard`] for the others: that is not answered, but if it fails, null is the answer for all.
     WriteAll {
         /// The command.
         seq: Seq,
         /// What to record, in this order; at least one.
         ops: Vec<Op>,
+    },
+    /// Read keys as they are now, or later. A barrier.
+    Read {
+        /// The command.
+        seq: Seq,
+        /// What to read.
+        query: KeyQuery,
     },
     /// Listen. A barrier; answered by one [`Told::Subscription`] a name and [`Told::Done`], or by [`Told::Reply`] with
     /// an error and nothing else.
@@ -178,6 +200,13 @@ pub enum Told {
         seq: Seq,
         /// Its answer.
         reply: Reply,
+    },
+    /// The versions of watched keys, in the order asked.
+    Versions {
+        /// The command.
+        seq: Seq,
+        /// One for each key, 0-0 where there is none.
+        versions: Vec<MessageId>,
     },
     /// Whole messages, encoded in the connection's protocol version and shared with other subscribers.
     Deliver(Bytes),

@@ -21,7 +21,7 @@ pub(crate) struct Connection {
     pub(crate) acl: Arc<Acl>,
     acl_version: u64,
     pub(crate) user: Arc<User>,
-    pub(crate) database: u32,
+    pub(crate) database: u8,
     /// Channels and patterns, as the node last counted them.
     pub(crate) subscriptions: u64,
     /// Shard channels, likewise.

@@ -18,6 +18,15 @@ pub(crate) const SYNTAX: &[u8] = b"ERR syntax error";
 pub(crate) const NOT_AN_INTEGER: &[u8] = b"ERR value is not an integer or out of range";
 pub(crate) const OUT_OF_INT_RANGE: &[u8] =
     b"ERR value is out of range, value must between -2147483648 and 2147483647";
+pub(crate) const OFFSET: &[u8] = b"ERR offset is out of range";
+pub(crate) const CURSOR: &[u8] = b"ERR invalid cursor";
+pub(crate) const DECREMENT_OVERFLOW: &[u8] = b"ERR decrement would overflow";
+pub(crate) const SAME_OBJECT: &[u8] = b"ERR source and destination objects are the same";
+pub(crate) const FIRST_DATABASE: &[u8] = b"ERR invalid first DB index";
+pub(crate) const SECOND_DATABASE: &[u8] = b"ERR invalid second DB index";
+pub(crate) const EXPIRE_NX: &[u8] =
+    b"ERR NX and XX, GT or LT options at the same time are not compatible";
+pub(crate) const EXPIRE_GT_LT: &[u8] = b"ERR GT and LT options at the same time are not compatible";
 pub(crate) const DATABASE_OUT_OF_RANGE: &[u8] = b"ERR DB index is out of range";
 pub(crate) const NO_AUTH: &[u8] = b"NOAUTH Authentication required.";
 pub(crate) const HELLO_NO_AUTH: &[u8] = b"NOAUTH HELLO must be called with the client already \
@@ -151,6 +160,19 @@ pub(crate) fn invalid_address(host: &[u8], port: &[u8]) -> ErrorText {
 }
 
 /// Too few or too many arguments; `name` is the full one, as in `client|id`.
+/// A time that cannot be one of an expiry.
+pub(crate) fn invalid_expire(command: &str) -> ErrorText {
+    text(&[
+        b"ERR invalid expire time in '",
+        command.as_bytes(),
+        b"' command",
+    ])
+}
+
+pub(crate) fn unsupported_option(option: &[u8]) -> ErrorText {
+    text(&[b"ERR Unsupported option ", &quoted(option, QUOTED_MAX)])
+}
+
 pub(crate) fn wrong_arity(name: &str) -> ErrorText {
     text(&[
         b"ERR wrong number of arguments for '",

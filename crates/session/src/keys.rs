@@ -27,7 +27,10 @@ impl KeyFlags {
     /// Not a key, but routed like one.
     pub const NOT_KEY: Self = Self(1 << 8);
 
-    const NAMES: [(Self, &'static str); 9] = [
+    /// What it does depends on the other arguments.
+    pub const VARIABLE: Self = Self(1 << 9);
+
+    const NAMES: [(Self, &'static str); 10] = [
         (Self::RW, "RW"),
         (Self::RO, "RO"),
         (Self::OW, "OW"),
@@ -37,6 +40,7 @@ impl KeyFlags {
         (Self::INSERT, "insert"),
         (Self::DELETE, "delete"),
         (Self::NOT_KEY, "not_key"),
+        (Self::VARIABLE, "variable_flags"),
     ];
 
     /// Returns whether all of `other` are set.
@@ -48,6 +52,10 @@ impl KeyFlags {
     #[must_use]
     pub const fn with(self, other: Self) -> Self {
         Self(self.0 | other.0)
+    }
+
+    const fn without(self, other: Self) -> Self {
+        Self(self.0 & !other.0)
     }
 
     /// Returns the names that `COMMAND INFO` shows, in Redis' order.
@@ -125,6 +133,31 @@ impl KeySpec {
             begin: BeginSearch::Index(index),
             find,
         }
+    }
+
+    /// Returns a spec for the keys among the pairs from argument `index` to the last.
+    pub const fn pairs(flags: KeyFlags, index: usize) -> Self {
+        let find = FindKeys::Range {
+            last: -1,
+            step: 2,
+            limit: 0,
+        };
+        Self {
+            flags,
+            begin: BeginSearch::Index(index),
+            find,
+        }
+    }
+
+    /// Returns what is done with the keys of a request, the name counted. Where it depends on the arguments that is
+    /// `SET`, which reads only with `GET`.
+    pub fn flags_in(&self, args: &[Bytes]) -> KeyFlags {
+        let variable = self.flags.contains(KeyFlags::VARIABLE);
+        let mut options = args.iter().skip(3);
+        if variable && !options.any(|arg| arg.eq_ignore_ascii_case(b"get")) {
+            return KeyFlags::OW.with(KeyFlags::UPDATE);
+        }
+        self.flags.without(KeyFlags::VARIABLE)
     }
 
     /// Returns which of the arguments, the name counted, are keys. Arguments that do not fit give none.

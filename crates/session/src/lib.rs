@@ -59,6 +59,7 @@
 #![deny(clippy::iter_over_hash_type)]
 
 mod acl;
+mod answers;
 mod ask;
 mod commands;
 mod connection;
@@ -80,7 +81,8 @@ mod tally;
 mod transaction;
 
 pub use acl::{Acl, Context, Denial, Denied, Reason, User, Users, define, require_pass};
-pub use ask::{Ask, ClusterAsk, PubSubQuery, Seq, Told, UsersAsk};
+pub use answers::reply_of;
+pub use ask::{Ask, ClusterAsk, KeyQuery, PubSubQuery, Seq, Told, UsersAsk};
 // What the node needs to answer with: it knows sessions, not their wire format.
 pub use corgi_resp::{Reply, encode_message};
 pub use docs::markdown as compatibility;

@@ -1,7 +1,7 @@
 //! The state machine of one connection.
 
 use crate::acl::{Context, Denial};
-use crate::ask::{Ask, Seq, Told};
+use crate::ask::{Ask, KeyQuery, Seq, Told};
 use crate::commands::client::ReplyMode;
 use crate::commands::{Command, Step};
 use crate::connection::Connection;
@@ -17,7 +17,7 @@ use crate::table::{Flags, Spec};
 use crate::tally::{Finished, Shown, Tally};
 use crate::transaction::{Exec, Watched};
 use bytes::{Bytes, BytesMut};
-use corgi_base::{ClientId, Protocol, SubscriptionKind};
+use corgi_base::{ClientId, Op, Protocol, SubscriptionKind};
 use corgi_resp::{Decoder, ProtocolError, Reply, encode, encode_subscription};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -77,6 +77,7 @@ impl Then {
             Ask::Reset { .. } => Self::Reset,
             Ask::Write { .. }
             | Ask::WriteAll { .. }
+            | Ask::Read { .. }
             | Ask::Subscribe { .. }
             | Ask::Unsubscribe { .. }
             | Ask::PubSub { .. }
@@ -210,6 +211,10 @@ impl Session {
         }
         match told {
             Told::Reply { seq, reply } => self.replied(seq, reply),
+            Told::Versions { seq, versions } => {
+                self.conn.watched.versions(versions);
+                self.replied(seq, Reply::ok());
+            }
             Told::Deliver(bytes) => {
                 let exec = self.barrier.as_mut().and_then(|b| b.exec.as_mut());
                 let bytes = match exec {
@@ -379,7 +384,8 @@ impl Session {
         let kept = keeps.then(|| redact(spec, &request.args));
         // A monitor is none any more when its RESET is done.
         if !(self.conn.monitor && spec.name == "reset") {
-            self.tally.show(spec, self.conn.database, kept.as_ref());
+            self.tally
+                .show(spec, self.conn.database.into(), kept.as_ref());
         }
         if let Some(multi) = &mut self.conn.multi
             && !spec.flags.contains(Flags::NOT_QUEUED)
@@ -394,7 +400,6 @@ impl Session {
             Ok(Command::Exec) if self.conn.multi.is_some() => {
                 self.tally.wait(seq, begun);
                 let multi = self.conn.multi.take().unwrap_or_default();
-                self.conn.watched = Watched::default();
                 return self.exec(seq, multi, silent);
             }
             Ok(command) => command.run(seq, &mut self.conn, &self.env),
@@ -425,6 +430,18 @@ impl Session {
                 self.replies.wait(seq, cost, silent);
                 self.identify();
                 self.asks.push(Ask::Write { seq, op });
+            }
+            Step::Keys { db, op } => {
+                self.tally.wait(seq, begun);
+                self.replies.wait(seq, cost, silent);
+                if op.is_read() {
+                    let query = KeyQuery::Op { db, op };
+                    self.set_barrier(seq, Question::Node(Ask::Read { seq, query }), None, None);
+                } else {
+                    self.identify();
+                    let op = Op::Key { db, op };
+                    self.asks.push(Ask::Write { seq, op });
+                }
             }
             Step::Script(ops) => {
                 self.tally.wait(seq, begun);

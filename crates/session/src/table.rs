@@ -6,7 +6,9 @@
 //! and an action in `commands`.
 
 mod client;
+mod generic;
 mod groups;
+mod strings;
 mod subcommands;
 
 use crate::commands::{
@@ -51,6 +53,12 @@ impl Flags {
     pub const NOT_QUEUED: Self = Self(1 << 15);
     /// Also in RESP2's subscribed mode. Not shown by `COMMAND INFO`.
     pub const IN_SUBSCRIBED: Self = Self(1 << 7);
+    /// Changes data.
+    pub const WRITE: Self = Self(1 << 19);
+    /// Refused when there is too much data.
+    pub const DENYOOM: Self = Self(1 << 20);
+    /// Reads or changes keys: in a transaction part of its one step. Not shown by `COMMAND INFO`.
+    pub const KEYSPACE: Self = Self(1 << 21);
     /// Only reads data.
     pub const READONLY: Self = Self(1 << 10);
     /// May wait.
@@ -64,8 +72,10 @@ impl Flags {
 
     const NONE: Self = Self(0);
     /// In the order in which Redis lists them.
-    const NAMES: [(Self, &'static str); 16] = [
+    const NAMES: [(Self, &'static str); 18] = [
+        (Self::WRITE, "write"),
         (Self::READONLY, "readonly"),
+        (Self::DENYOOM, "denyoom"),
         (Self::ADMIN, "admin"),
         (Self::PUBSUB, "pubsub"),
         (Self::NOSCRIPT, "noscript"),
@@ -286,6 +296,7 @@ const PER_SHARD: &[&str] = &[
 
 static COMMANDS: &[Spec] = &[
     container("acl", &["@slow"], subcommands::ACL),
+    strings::APPEND,
     row(
         "auth",
         -2,
@@ -305,17 +316,12 @@ static COMMANDS: &[Spec] = &[
         )
     },
     container("config", &["@slow"], groups::CONFIG),
-    with_tips(
-        row(
-            "dbsize",
-            1,
-            Flags::READONLY.with(Flags::FAST),
-            &["@keyspace", "@read", "@fast"],
-            admin::parse_dbsize,
-        ),
-        &["request_policy:all_shards", "response_policy:agg_sum"],
-    ),
+    generic::COPY,
+    generic::DBSIZE,
     row("debug", -2, MANAGE, ADMIN, admin::parse_debug),
+    strings::DECR,
+    strings::DECRBY,
+    generic::DEL,
     row(
         "discard",
         1,
@@ -342,6 +348,17 @@ static COMMANDS: &[Spec] = &[
         &["@slow", "@transaction"],
         transaction::parse_exec,
     ),
+    generic::EXISTS,
+    generic::EXPIRE,
+    generic::EXPIREAT,
+    generic::EXPIRETIME,
+    generic::FLUSHALL,
+    generic::FLUSHDB,
+    strings::GET,
+    strings::GETDEL,
+    strings::GETEX,
+    strings::GETRANGE,
+    strings::GETSET,
     row(
         "hello",
         -1,
@@ -349,6 +366,9 @@ static COMMANDS: &[Spec] = &[
         FAST_CONNECTION,
         connection::parse_hello,
     ),
+    strings::INCR,
+    strings::INCRBY,
+    strings::INCRBYFLOAT,
     with_tips(
         row(
             "info",
@@ -359,6 +379,7 @@ static COMMANDS: &[Spec] = &[
         ),
         PER_SHARD,
     ),
+    generic::KEYS,
     with_tips(
         row(
             "lastsave",
@@ -378,8 +399,12 @@ static COMMANDS: &[Spec] = &[
         lolwut::parse,
     ),
     container("memory", &["@slow"], groups::MEMORY),
+    strings::MGET,
     container("module", &["@slow"], groups::MODULE),
     row("monitor", 1, MANAGE, ADMIN, server::parse_monitor),
+    generic::MOVE,
+    strings::MSET,
+    strings::MSETNX,
     row(
         "multi",
         1,
@@ -387,6 +412,11 @@ static COMMANDS: &[Spec] = &[
         FAST_TRANSACTION,
         transaction::parse_multi,
     ),
+    generic::OBJECT,
+    generic::PERSIST,
+    generic::PEXPIRE,
+    generic::PEXPIREAT,
+    generic::PEXPIRETIME,
     with_tips(
         row(
             "ping",
@@ -397,12 +427,14 @@ static COMMANDS: &[Spec] = &[
         ),
         ALL_SHARDS,
     ),
+    strings::PSETEX,
     with_channels(
         row("psubscribe", -2, LISTEN, SLOW_PUBSUB, |args| {
             pubsub::parse_subscribe(Pattern, args)
         }),
         ChannelSpec::PSUBSCRIBE,
     ),
+    generic::PTTL,
     with_channels(
         row(
             "publish",
@@ -424,6 +456,9 @@ static COMMANDS: &[Spec] = &[
         FAST_CONNECTION,
         connection::parse_quit,
     ),
+    generic::RANDOMKEY,
+    generic::RENAME,
+    generic::RENAMENX,
     row("replicaof", 3, FOLLOWS, ADMIN, admin::parse_replicaof),
     row(
         "reset",
@@ -446,6 +481,7 @@ static COMMANDS: &[Spec] = &[
         ADMIN,
         admin::parse_save,
     ),
+    generic::SCAN,
     container("script", &["@slow"], subcommands::SCRIPT),
     row(
         "select",
@@ -454,6 +490,10 @@ static COMMANDS: &[Spec] = &[
         FAST_CONNECTION,
         connection::parse_select,
     ),
+    strings::SET,
+    strings::SETEX,
+    strings::SETNX,
+    strings::SETRANGE,
     row(
         "shutdown",
         -1,
@@ -485,22 +525,29 @@ static COMMANDS: &[Spec] = &[
         ),
         ChannelSpec::SUBSCRIBE,
     ),
+    strings::STRLEN,
     with_channels(
         row("subscribe", -2, LISTEN, SLOW_PUBSUB, |args| {
             pubsub::parse_subscribe(Channel, args)
         }),
         ChannelSpec::SUBSCRIBE,
     ),
+    strings::SUBSTR,
     with_keys(
         row("sunsubscribe", -1, LISTEN, SLOW_PUBSUB, |args| {
             pubsub::parse_unsubscribe(Shard, args)
         }),
         SHARD_CHANNELS,
     ),
+    generic::SWAPDB,
     with_tips(
         row("time", 1, QUICK, &["@fast"], admin::parse_time),
         VARYING,
     ),
+    generic::TOUCH,
+    generic::TTL,
+    generic::TYPE,
+    generic::UNLINK,
     row("unsubscribe", -1, LISTEN, SLOW_PUBSUB, |args| {
         pubsub::parse_unsubscribe(Channel, args)
     }),

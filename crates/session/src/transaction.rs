@@ -2,7 +2,8 @@
 //!
 //! ```text
 //!   MULTI ─ QUEUED ─ QUEUED ─ EXEC ─▶ each command in its order ─┬─ the session's own: at once
-//!                                                                ├─ a write: part of one group, one entry of the log
+//!                                                                ├─ a write, or a command on keys: part of one group,
+//!                                                                │  one entry of the log
 //!                                                                └─ the node's: asked alone, EXEC waits
 //! ```
 //!
@@ -11,6 +12,9 @@
 //! answers itself; such an `EXEC` is pipelined as a single write is. One that holds a command for the node
 //! (`SUBSCRIBE`, `PUBSUB`, `HELLO` with another version, …) is a barrier. Its commands run in their order, but all
 //! its writes take effect in the place of the first one: to come in parts would be to not be a transaction.
+//!
+//! With watched keys the group comes first of all, and a guard before it: if one of the keys has changed, nothing of
+//! the transaction happens.
 //!
 //! The replies are gathered, and leave as one array, whatever protocol version each of them was written in. As in
 //! Redis a confirmation of a subscription is written where the reply would be, one for each name.
@@ -25,37 +29,58 @@ use crate::errors::{self, ErrorText};
 use crate::session::Question;
 use crate::table::{Flags, Spec};
 use bytes::{BufMut, Bytes, BytesMut};
-use corgi_base::{Op, Protocol, SubscriptionKind};
+use corgi_base::{MessageId, Op, Protocol, SubscriptionKind, Watch};
 use corgi_resp::{Reply, encode, request_bytes};
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::vec::IntoIter;
 
 /// What a queued command takes besides its arguments, and a watched key besides its name.
 const QUEUED_BYTES: usize = 64;
 
-/// The keys of `WATCH`. There are no keys yet that could change: an `EXEC` never fails for it.
+/// The keys of `WATCH`, each with the version that it must still have when `EXEC` is applied.
 #[derive(Debug, Default)]
 pub(crate) struct Watched {
-    keys: BTreeSet<Bytes>,
+    keys: BTreeMap<(u8, Bytes), MessageId>,
+    /// Those whose versions have been asked for.
+    asked: Vec<(u8, Bytes)>,
     bytes: usize,
 }
 
 impl Watched {
-    /// Adds keys; what was watched stays watched.
+    /// Takes keys to be watched. Returns those whose versions must be asked for: what is watched already stays so.
     ///
     /// # Errors
-    /// The text of the refusal if there are too many; those before it are watched then.
-    pub(crate) fn add(&mut self, keys: Vec<Bytes>, bytes_max: usize) -> Result<(), ErrorText> {
-        for key in keys {
-            let bytes = key.len() + QUEUED_BYTES;
-            if self.bytes + bytes > bytes_max {
-                return Err(errors::too_many_watched(bytes_max));
-            }
-            if self.keys.insert(key) {
-                self.bytes += bytes;
-            }
+    /// The text of the refusal if there are too many; none of these is watched then.
+    pub(crate) fn add(
+        &mut self,
+        db: u8,
+        keys: Vec<Bytes>,
+        bytes_max: usize,
+    ) -> Result<Vec<(u8, Bytes)>, ErrorText> {
+        let keys: BTreeSet<_> = keys.into_iter().map(|key| (db, key)).collect();
+        let new = keys.into_iter().filter(|key| !self.keys.contains_key(key));
+        let new: Vec<_> = new.collect();
+        let bytes: usize = new.iter().map(|(_, key)| key.len() + QUEUED_BYTES).sum();
+        if self.bytes + bytes > bytes_max {
+            return Err(errors::too_many_watched(bytes_max));
         }
-        Ok(())
+        self.asked.clone_from(&new);
+        Ok(new)
+    }
+
+    /// Takes the versions that were asked for.
+    pub(crate) fn versions(&mut self, versions: Vec<MessageId>) {
+        for (key, version) in std::mem::take(&mut self.asked).into_iter().zip(versions) {
+            self.bytes += key.1.len() + QUEUED_BYTES;
+            self.keys.insert(key, version);
+        }
+    }
+
+    /// Returns the keys as the log takes them.
+    fn into_guard(self) -> Vec<Watch> {
+        let keys = self.keys.into_iter();
+        keys.map(|((db, key), version)| Watch { db, key, version })
+            .collect()
     }
 
     /// Returns how many keys are watched.
@@ -129,7 +154,12 @@ impl Multi {
     ///
     /// # Errors
     /// The text with which `EXEC` fails; nothing has run then.
-    pub(crate) fn exec(self, bytes_max: usize) -> Result<Exec, ErrorText> {
+    pub(crate) fn exec(
+        self,
+        watched: Watched,
+        database: u8,
+        bytes_max: usize,
+    ) -> Result<Exec, ErrorText> {
         if self.aborted {
             return Err(Bytes::from_static(errors::EXEC_ABORTED));
         }
@@ -146,6 +176,8 @@ impl Multi {
                 bytes: 0,
             },
             due: false,
+            watched: watched.into_guard(),
+            database,
             held: Vec::new(),
             held_bytes: 0,
         })
@@ -154,7 +186,11 @@ impl Multi {
 
 /// Whether a command writes, if it does anything.
 fn writes(command: &Command) -> bool {
-    matches!(command, Command::Write(_) | Command::Eval { .. })
+    match command {
+        Command::Write(_) | Command::Eval { .. } | Command::Across(_) => true,
+        Command::Keys(op) => !op.is_read(),
+        _ => false,
+    }
 }
 
 /// Copies arguments into one allocation: as slices of the read buffer they would keep all of it alive.
@@ -253,6 +289,10 @@ pub(crate) struct Exec {
     group: Group,
     /// A write's place has been passed.
     due: bool,
+    /// What must not have changed.
+    watched: Vec<Watch>,
+    /// The client's database before it.
+    database: u8,
     /// Messages that came after the writes were decided: they follow the array.
     held: Vec<Bytes>,
     held_bytes: usize,
@@ -287,8 +327,14 @@ impl Exec {
     /// in the place of its first operation. They run as the user that the client is now.
     pub(crate) fn gather(&mut self, seq: Seq, conn: &mut Connection, env: &Env) {
         for item in std::mem::take(&mut self.items) {
-            let writes =
-                matches!(&item, Item::Queued(queued) if queued.spec.flags.contains(Flags::WRITES));
+            // What they write to is the database that is chosen by then.
+            let part = |spec: &Spec| {
+                let flags = spec.flags;
+                flags.contains(Flags::WRITES)
+                    || flags.contains(Flags::KEYSPACE)
+                    || spec.name == "select"
+            };
+            let writes = matches!(&item, Item::Queued(queued) if part(queued.spec));
             let item = match item {
                 item if !writes => item,
                 item => match item.checked(conn) {
@@ -309,6 +355,7 @@ impl Exec {
             // The array has a place for it.
             Step::Silent => Outcome::Answered(Reply::ok()),
             Step::Write(op) => self.add(vec![op], Written::One),
+            Step::Keys { db, op } => self.add(vec![Op::Key { db, op }], Written::One),
             Step::Script(ops) => {
                 let written = Written::Script(ops.len());
                 self.add(ops, written)
@@ -360,12 +407,36 @@ impl Exec {
         self.due && matches!(self.group, Group::Open { .. })
     }
 
+    /// Returns whether it depends on keys that must not have changed: then its group comes first.
+    pub(crate) fn is_guarded(&self) -> bool {
+        !self.watched.is_empty()
+    }
+
     /// Takes the operations to ask the node for them.
     pub(crate) fn take_group(&mut self) -> Vec<Op> {
-        match std::mem::replace(&mut self.group, Group::Asked) {
-            Group::Open { ops, .. } => ops,
-            Group::Asked | Group::Decided(_) => Vec::new(),
+        let Group::Open { mut ops, .. } = std::mem::replace(&mut self.group, Group::Asked) else {
+            return Vec::new();
+        };
+        if self.is_guarded() {
+            let count = u32::try_from(ops.len()).expect("a request holds far fewer than 4 billion");
+            let watched = std::mem::take(&mut self.watched);
+            let guard = Op::Guard {
+                ops: count,
+                watched,
+            };
+            ops.insert(0, guard);
         }
+        ops
+    }
+
+    /// Returns whether nothing has run before the group: then its fate is that of the whole transaction.
+    pub(crate) fn came_first(&self) -> bool {
+        self.parts.is_empty() && !self.due
+    }
+
+    /// Returns the client's database before it.
+    pub(crate) fn database(&self) -> u8 {
+        self.database
     }
 
     /// Returns whether the operations are with the node: their fate is not known.

@@ -20,7 +20,7 @@
 //! the session stops wanting input, wants it again, or wants to be closed.
 
 use bytes::{Bytes, BytesMut};
-use corgi_base::{ClientId, Op, SubscriptionKind, Via};
+use corgi_base::{ClientId, MessageId, Op, SubscriptionKind, Via};
 use corgi_resp::{Reply, encode_message};
 use corgi_session::{Acl, Ask, Env, Pause, Seq, Session, Told, Users, define, require_pass};
 use goldenscript::{Command, Context, Runner};
@@ -55,6 +55,8 @@ macro_rules! scripts {
 }
 
 scripts! {
+    keys_are_read_and_written
+    watch_guards_what_exec_writes
     acl_changes_are_made_by_the_node
     acl_describes_users
     admin_asks_the_process
@@ -229,6 +231,10 @@ impl Client {
                 count: count.parse()?,
             },
             ["done", number] => Told::Done { seq: seq(number)? },
+            ["versions", number, ref ids @ ..] => Told::Versions {
+                seq: seq(number)?,
+                versions: ids.iter().copied().map(version).collect::<Result<_>>()?,
+            },
             ["close"] => Told::Close { error: None },
             ["close", text] => Told::Close {
                 error: Some(bytes(text)),
@@ -354,12 +360,19 @@ fn reply(text: &str) -> Result<Reply> {
             let items = text[1..].split_whitespace().map(reply);
             Reply::Array(items.collect::<Result<_>>()?)
         }
+        b'0' => Reply::NullArray,
         b'+' => Reply::Simple(rest),
         b'-' => Reply::Error(rest),
         b'$' => Reply::Bulk(rest),
         b':' => Reply::Integer(text[1..].parse()?),
         _ => return Err("a reply starts with +, -, :, $ or *".into()),
     })
+}
+
+fn version(id: &str) -> Result<MessageId> {
+    let (ms, seq) = id.split_once('-').ok_or("an id is ms-seq")?;
+    let (ms, seq) = (ms.parse()?, seq.parse()?);
+    Ok(MessageId { ms, seq })
 }
 
 fn show(ask: &Ask) -> String {
@@ -376,6 +389,7 @@ fn show(ask: &Ask) -> String {
         } => format!("{} spublish {channel:?} {payload:?}", seq.0),
         Ask::WriteAll { seq, ops } => format!("{} all {ops:?}", seq.0),
         Ask::Write { seq, op } => format!("{} {op:?}", seq.0),
+        Ask::Read { seq, query } => format!("{} read {query:?}", seq.0),
         Ask::As { user, revision } => format!("as {user:?} at revision {revision}"),
         Ask::Users { seq, ask } => format!("{} {ask:?}", seq.0),
         Ask::Subscribe { seq, kind, names } => {

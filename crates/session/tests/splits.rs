@@ -8,7 +8,7 @@
 use bytes::{Bytes, BytesMut};
 use corgi_base::{ClientId, Op, SubscriptionKind, Via};
 use corgi_resp::{Reply, encode_message};
-use corgi_session::{Acl, Ask, Env, Session, Told, Users, require_pass};
+use corgi_session::{Acl, Ask, Env, KeyQuery, Session, Told, Users, require_pass};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use std::sync::Arc;
@@ -98,7 +98,11 @@ impl Run {
                     Op::ShardPublish { channel, payload } => {
                         (SubscriptionKind::Shard, Via::Shard, channel, payload)
                     }
-                    Op::Users(_) => return Vec::new(),
+                    Op::Key { .. } => {
+                        let (seq, reply) = (*seq, Reply::ok());
+                        return vec![Told::Reply { seq, reply }];
+                    }
+                    Op::Guard { .. } | Op::Users(_) => return Vec::new(),
                 };
                 let listens = self.subscribed.contains(&(kind, channel.clone()));
                 let mut told = vec![Told::Reply {
@@ -146,6 +150,19 @@ impl Run {
             Ask::Reset { seq } => {
                 self.subscribed.clear();
                 vec![Told::Done { seq: *seq }]
+            }
+            Ask::Read { seq, query } => {
+                let seq = *seq;
+                vec![match query {
+                    KeyQuery::Op { .. } => Told::Reply {
+                        seq,
+                        reply: Reply::bulk("answer"),
+                    },
+                    KeyQuery::Versions(keys) => Told::Versions {
+                        seq,
+                        versions: vec![Default::default(); keys.len()],
+                    },
+                }]
             }
             Ask::As { .. } => Vec::new(),
             Ask::Users { seq, .. } => vec![Told::Reply {

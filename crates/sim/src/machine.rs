@@ -275,6 +275,7 @@ impl Machine {
             seed: rng.draw(),
             users: Users::default(),
             all_channels: false,
+            local_reads: false,
             timeouts: scenario.timeouts,
             limits: scenario.limits,
         }

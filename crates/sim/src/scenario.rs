@@ -267,6 +267,7 @@ fn limits(rng: &mut Rng, tiny: bool) -> Limits {
             snapshot_chunk_bytes: 256 << 10,
             disk_free_bytes_min: 1 << 30,
             disk_free_percent_min: 5,
+            keys_bytes_max: 0,
         };
     }
     let client_queue_bytes_max = rng.pick(&[200, 2000, 20_000]);
@@ -295,5 +296,6 @@ fn limits(rng: &mut Rng, tiny: bool) -> Limits {
         snapshot_chunk_bytes: rng.pick(&[100, 500, 4000]),
         disk_free_bytes_min: 1 << 30,
         disk_free_percent_min: 5,
+        keys_bytes_max: 0,
     }
 }

@@ -47,6 +47,7 @@ impl Conn {
             Told::Deliver(bytes) => bytes.len(),
             Told::Reply { .. }
             | Told::Subscription { .. }
+            | Told::Versions { .. }
             | Told::Done { .. }
             | Told::Close { .. } => 0,
         });
@@ -247,7 +248,10 @@ impl World {
             Told::Done { seq } => {
                 server.subscribes.remove(seq);
             }
-            Told::Deliver(_) | Told::Subscription { .. } | Told::Close { .. } => {}
+            Told::Deliver(_)
+            | Told::Versions { .. }
+            | Told::Subscription { .. }
+            | Told::Close { .. } => {}
         }
         server.told.push_back(told);
         for record in records {
@@ -441,6 +445,7 @@ impl Server {
                 Told::Deliver(bytes) => Some(bytes.len() as u64),
                 Told::Reply { .. }
                 | Told::Subscription { .. }
+                | Told::Versions { .. }
                 | Told::Done { .. }
                 | Told::Close { .. } => None,
             };
@@ -466,7 +471,8 @@ impl Server {
                 let topics = names.iter().map(topic).collect();
                 self.subscribes.insert(*seq, topics);
             }
-            Ask::Unsubscribe { .. }
+            Ask::Read { .. }
+            | Ask::Unsubscribe { .. }
             | Ask::SetProtocol { .. }
             | Ask::Reset { .. }
             | Ask::PubSub { .. }
@@ -499,7 +505,7 @@ impl Server {
 fn payload(op: &Op) -> Bytes {
     match op {
         Op::Publish { payload, .. } | Op::ShardPublish { payload, .. } => payload.clone(),
-        Op::Users(_) => Bytes::new(),
+        Op::Key { .. } | Op::Guard { .. } | Op::Users(_) => Bytes::new(),
     }
 }
 

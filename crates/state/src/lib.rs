@@ -15,8 +15,8 @@
 //! - The changes of an entry and the applied index are one write.
 //!
 //! Part of the state, and so of a [`snapshot`]: the cluster's name, who votes and who receives, which data folder
-//! each node id is bound to, the session of each origin, the last id, the users. Not part of it: connections and
-//! subscriptions.
+//! each node id is bound to, the session of each origin, the last id, the users, the keys. Not part of it:
+//! connections and subscriptions.
 //!
 //! [`streams`] are pure code, which no entry reaches yet: no operation of the log is one on streams.
 //!
@@ -28,6 +28,7 @@
 #[cfg(any(test, feature = "testing"))]
 pub mod conformance;
 pub mod history;
+pub mod keys;
 mod machine;
 #[cfg(any(test, feature = "testing"))]
 pub mod mem;

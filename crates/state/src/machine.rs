@@ -1,5 +1,6 @@
 //! Applying entries.
 
+use crate::keys::{Keyspace, When};
 use crate::rows::{self, Meta, OriginRow};
 use crate::store::StateWrite;
 use bytes::Bytes;
@@ -7,7 +8,7 @@ use corgi_base::codec::DecodeError;
 use corgi_base::op::decode_ops;
 use corgi_base::{
     AppliedBatch, BatchHead, BatchName, BatchNumber, Boot, ClusterId, Effects, EntryHead,
-    InstanceId, LogIndex, Member, MessageId, NodeId, Nonce, Op, Stamp, Term, UserChanges,
+    InstanceId, LogIndex, Member, MessageId, NodeId, Nonce, Op, Outcome, Stamp, Term, UserChanges,
 };
 use std::collections::BTreeMap;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
@@ -75,6 +76,7 @@ pub struct State {
     users: BTreeMap<Bytes, Bytes>,
     /// How often the users have changed.
     acl: u64,
+    keys: Keyspace,
     /// The rows besides the meta row that have changed since the last [`State::take_write`].
     dirty: Vec<rows::Key>,
     /// What was applied at the last [`State::take_write`].
@@ -96,6 +98,7 @@ impl State {
             heirs: BTreeMap::new(),
             users: BTreeMap::new(),
             acl: 0,
+            keys: Keyspace::default(),
             dirty: Vec::new(),
             written: LogIndex(0),
         }
@@ -147,6 +150,7 @@ impl State {
                     state.users.insert(name, definition);
                 }
                 rows::Key::Users => state.acl = rows::decode_revision(value.clone())?,
+                rows::Key::Value(db, name) => state.keys.restore(db, &name, value.clone())?,
             }
         }
         state.written = state.meta.applied;
@@ -197,7 +201,12 @@ impl State {
             // A second beginning could only follow from a leader that did not know of the first.
             EntryHead::Users(_) if self.acl > 0 => Effects::None,
             EntryHead::Users(changes) => self.change_users(changes, None),
+            EntryHead::Time { stamp } => {
+                self.take_stamp(index, stamp, 1)?;
+                Effects::None
+            }
         };
+        self.note_keys();
         self.advance(index, term);
         self.extend_hash(&[&context, &data], changed_from);
         Ok(effects)
@@ -239,7 +248,8 @@ impl State {
                 | EntryHead::Bootstrap { .. }
                 | EntryHead::Formed
                 | EntryHead::Feature { .. }
-                | EntryHead::Users(_) => {
+                | EntryHead::Users(_)
+                | EntryHead::Time { .. } => {
                     return Err(unknown(DecodeError::Invalid {
                         field: "entry kind of a change",
                     }));
@@ -328,10 +338,9 @@ impl State {
             stamp,
             acl,
         } = head;
-        let row = self.origins.get_mut(&origin);
-        let (expected_boot, expected) = row
-            .as_ref()
-            .map_or((Boot(0), BatchNumber(0)), |row| (row.boot, row.last.next()));
+        let row = self.origins.get(&origin);
+        let (expected_boot, expected) =
+            row.map_or((Boot(0), BatchNumber(0)), |row| (row.boot, row.last.next()));
         if (boot, number) != (expected_boot, expected) {
             return Err(ApplyError::OutOfOrder {
                 index,
@@ -344,19 +353,9 @@ impl State {
         }
         let ops = decode_ops(ops, data).map_err(|error| ApplyError::Unknown { index, error })?;
         if !ops.is_empty() {
-            let last = self.meta.last_id;
-            if stamp <= last {
-                return Err(ApplyError::IdNotGrowing {
-                    index,
-                    first: stamp,
-                    last,
-                });
-            }
-            self.meta.last_id = MessageId {
-                ms: stamp.ms,
-                seq: stamp.seq + (ops.len() as u64 - 1),
-            };
+            self.take_stamp(index, stamp, ops.len() as u64)?;
         }
+        let row = self.origins.get_mut(&origin);
         row.expect("a batch that is next has a session").last = number;
         self.dirty.push(rows::Key::Origin(origin));
         let name = BatchName {
@@ -367,11 +366,75 @@ impl State {
         if acl < self.acl && !ops.is_empty() {
             return Ok(Effects::Void(name));
         }
-        match <[Op; 1]>::try_from(ops) {
-            Ok([Op::Users(changes)]) => Ok(self.change_users(changes, Some(name))),
-            Ok([op]) => Ok(applied(index, name, stamp, vec![op])),
-            Err(ops) => Ok(applied(index, name, stamp, ops)),
+        if let [Op::Users(changes)] = &ops[..] {
+            return Ok(self.change_users(changes.clone(), Some(name)));
         }
+        let outcomes = self.execute(stamp, &ops);
+        Ok(Effects::Batch(AppliedBatch {
+            index,
+            origin,
+            boot,
+            number,
+            first: stamp,
+            ops,
+            outcomes,
+        }))
+    }
+
+    /// Takes on the ids of `count` operations, and lets what is due by then expire.
+    fn take_stamp(&mut self, index: LogIndex, first: Stamp, count: u64) -> Result<(), ApplyError> {
+        let last = self.meta.last_id;
+        if first <= last {
+            return Err(ApplyError::IdNotGrowing { index, first, last });
+        }
+        self.meta.last_id = MessageId {
+            ms: first.ms,
+            seq: first.seq + (count - 1),
+        };
+        self.keys.expire(millis(first.ms));
+        Ok(())
+    }
+
+    /// Does the operations of a batch; the outcomes are left out if all of them are for those who listen.
+    fn execute(&mut self, first: Stamp, ops: &[Op]) -> Vec<Outcome> {
+        let listened = |op: &Op| matches!(op, Op::Publish { .. } | Op::ShardPublish { .. });
+        if ops.iter().all(listened) {
+            return Vec::new();
+        }
+        let mut void = 0;
+        let mut outcomes = Vec::with_capacity(ops.len());
+        for (k, op) in (0u64..).zip(ops) {
+            if void > 0 {
+                void -= 1;
+                outcomes.push(Outcome::Void);
+                continue;
+            }
+            outcomes.push(match op {
+                Op::Publish { .. } | Op::ShardPublish { .. } | Op::Users(_) => Outcome::Published,
+                Op::Key { db, op } => {
+                    let seq = first.seq + k;
+                    let when = When {
+                        id: MessageId { ms: first.ms, seq },
+                        now_ms: millis(first.ms),
+                        salt: first.ms ^ seq.rotate_left(32),
+                    };
+                    Outcome::Answered(self.keys.execute(*db, op, when))
+                }
+                Op::Guard { watched, .. } if self.keys.unchanged(watched) => Outcome::Published,
+                Op::Guard { ops, .. } => {
+                    void = *ops;
+                    Outcome::Void
+                }
+            });
+        }
+        outcomes
+    }
+
+    /// Takes the keys that an entry changed among its rows.
+    fn note_keys(&mut self) {
+        let changed = self.keys.take_dirty().into_iter();
+        self.dirty
+            .extend(changed.map(|(db, name)| rows::Key::Value(db, name)));
     }
 
     fn change_users(&mut self, changes: UserChanges, batch: Option<BatchName>) -> Effects {
@@ -472,13 +535,15 @@ impl State {
         let gone = self.gone.keys().map(|node| rows::Key::Gone(*node));
         let heirs = self.heirs.keys().map(|node| rows::Key::Heir(*node));
         let users = self.users.keys().cloned().map(rows::Key::User);
+        let places = self.keys.places().into_iter();
         let keys = std::iter::once(rows::Key::Meta)
             .chain(origins)
             .chain(members)
             .chain(gone)
             .chain(heirs)
             .chain(users)
-            .chain([rows::Key::Users]);
+            .chain([rows::Key::Users])
+            .chain(places.map(|(db, name)| rows::Key::Value(db, name)));
         keys.filter_map(|key| Some((key.encode(), self.row(&key)?)))
             .collect()
     }
@@ -494,6 +559,7 @@ impl State {
             rows::Key::User(name) => self.users.get(name).cloned(),
             // There is no such row before the first change.
             rows::Key::Users => (self.acl > 0).then(|| rows::encode_revision(self.acl)),
+            rows::Key::Value(db, name) => self.keys.row(*db, name),
         }
     }
 
@@ -530,6 +596,11 @@ impl State {
     /// Returns the id of the last operation that took effect.
     pub fn last_id(&self) -> MessageId {
         self.meta.last_id
+    }
+
+    /// Returns the keys of all databases.
+    pub fn keys(&self) -> &Keyspace {
+        &self.keys
     }
 
     /// Returns the hash over all that was applied and what came of it: equal on all nodes that have applied as much.
@@ -601,18 +672,7 @@ impl State {
     }
 }
 
-fn applied(index: LogIndex, name: BatchName, first: Stamp, ops: Vec<Op>) -> Effects {
-    let BatchName {
-        origin,
-        boot,
-        number,
-    } = name;
-    Effects::Batch(AppliedBatch {
-        index,
-        origin,
-        boot,
-        number,
-        first,
-        ops,
-    })
+/// Returns log time as expiries count it.
+fn millis(ms: u64) -> i64 {
+    i64::try_from(ms).unwrap_or(i64::MAX)
 }

@@ -43,6 +43,7 @@ pub fn replay(context: Bytes, data: Bytes) -> Result<Option<Replayed>, DecodeErr
         | EntryHead::Join { .. }
         | EntryHead::Leave { .. }
         | EntryHead::Feature { .. }
-        | EntryHead::Users(_) => Ok(None),
+        | EntryHead::Users(_)
+        | EntryHead::Time { .. } => Ok(None),
     }
 }

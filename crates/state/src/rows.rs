@@ -9,12 +9,14 @@
 //! 0x05 node:u64   heir    replaces:u64                           (a new member, and whom it replaces)
 //! 0x06 name:rest  user    definition:rest                        (text that only sessions understand)
 //! 0x07            users   revision:u64                           (how often they have changed)
+//! 0x08 db:u8 name:rest    key   type:u8 …                        (see `keys/rows.rs`)
 //! ```
 //!
 //! Tag bytes are on disk: add, never reuse.
 
 use bytes::Bytes;
 use corgi_base::codec::{DecodeError, Reader, put_bytes};
+use corgi_base::keys::DATABASES;
 use corgi_base::{
     BatchNumber, Boot, ClusterId, InstanceId, LogIndex, Member, MessageId, NodeId, Nonce, Term,
 };
@@ -27,6 +29,7 @@ const GONE: u8 = 0x04;
 const HEIR: u8 = 0x05;
 const USER: u8 = 0x06;
 const USERS: u8 = 0x07;
+const KEY: u8 = 0x08;
 
 /// Names a row.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -38,6 +41,7 @@ pub(crate) enum Key {
     Heir(NodeId),
     User(Bytes),
     Users,
+    Value(u8, Bytes),
 }
 
 impl Key {
@@ -51,6 +55,7 @@ impl Key {
             Self::Heir(id) => (HEIR, node(id)),
             Self::User(name) => (USER, name.to_vec()),
             Self::Users => (USERS, Vec::new()),
+            Self::Value(db, name) => (KEY, [&[*db], &name[..]].concat()),
         };
         [&[tag], &rest[..]].concat().into()
     }
@@ -66,6 +71,14 @@ impl Key {
             // A copy: the row may share the buffer of a whole scan.
             USER => return Ok(Self::User(Bytes::copy_from_slice(&r.rest()))),
             USERS => Self::Users,
+            KEY => {
+                let field = "database of a key";
+                let db = r.u8(field)?;
+                if db >= DATABASES {
+                    return Err(DecodeError::Invalid { field });
+                }
+                return Ok(Self::Value(db, Bytes::copy_from_slice(&r.rest())));
+            }
             tag => {
                 return Err(DecodeError::Unknown {
                     field: "state key",

@@ -87,6 +87,17 @@ pub fn known(script: &Script) -> Option<&'static str> {
             b"AUTH" | b"HELLO" if state.is_some() && shows_other_user(line) => {
                 return Some("Redis 8.2 loses the error of a user that is refused within EXEC");
             }
+            b"GETEX"
+                if line
+                    .args
+                    .iter()
+                    .skip(2)
+                    .any(|arg| arg == b"0" || arg == b"x") =>
+            {
+                return Some(
+                    "Redis 8.2 reads the time of GETEX only if there is a key; Valkey does as Corgi",
+                );
+            }
             _ if listens(line) && state.is_some() => *state = Some(true),
             _ => {}
         }
@@ -208,10 +219,22 @@ fn mask_reply(line: &Line, mut value: Value) -> Value {
         // Where in its text a script failed: Redis and Valkey say it differently, and here is no interpreter.
         ("EVAL" | "EVALSHA", _) => cut_place(&mut value),
         // The order of a hash table.
-        ("PUBSUB", "CHANNELS" | "SHARDCHANNELS") => sort(&mut value),
+        ("PUBSUB", "CHANNELS" | "SHARDCHANNELS") | ("KEYS", _) => sort(&mut value),
+        // A second may pass on the way.
+        ("TTL", _) => mask_ttl(&mut value),
         _ => {}
     }
     value
+}
+
+/// How long a key still has, to a minute.
+fn mask_ttl(value: &mut Value) {
+    if let Value::Line(b':', digits) = value
+        && let Ok(seconds) = String::from_utf8_lossy(digits).parse::<i64>()
+        && seconds > 0
+    {
+        *digits = format!("{}m", (seconds + 59) / 60).into_bytes();
+    }
 }
 
 /// The microseconds have as many digits as they need.

@@ -23,6 +23,7 @@ const PATTERNS: [&[u8]; 16] = [
     b"*", b"a*", b"?", b"[ab]", b"[^a]", b"[a-c]*", b"h\\?llo", b"news.*", b"**", b"", b"[",
     b"[a-", b"[^", b"a\\", b"*b", b"\\*",
 ];
+const KEYS: [&[u8]; 4] = [b"k", b"n", b"x y", b""];
 /// What Laravel publishes to several channels with.
 pub const LOOP_PUBLISH: &[u8] = b"for i = 2, #ARGV do redis.call('publish', ARGV[i], ARGV[1]) end";
 
@@ -340,6 +341,125 @@ fn access() -> impl Strategy<Value = Vec<Args>> {
     ])
 }
 
+/// Databases, expiry, reads and writes of a few keys. No time that passes while a script runs, and no order of a hash
+/// table.
+fn keys() -> impl Strategy<Value = Vec<Args>> {
+    let key = || select(&KEYS[..]).prop_map(<[u8]>::to_vec);
+    let value = || {
+        prop_oneof![
+            3 => select(&["1", "-7", "9223372036854775807", "01", "1.5", "text", ""][..])
+                .prop_map(|value| value.as_bytes().to_vec()),
+            1 => vec(any::<u8>(), 0..5),
+        ]
+    };
+    let option = || {
+        fixed(&[
+            "NX",
+            "XX",
+            "GET",
+            "KEEPTTL",
+            "EX 1000",
+            "PX 1000000",
+            "EXAT 9999999999",
+            "PXAT 1",
+            "EX 0",
+            "EX x",
+            "EX",
+            "PERSIST",
+            "nosuch",
+        ])
+        .prop_map(|lines| lines.concat())
+    };
+    let set = (key(), value(), vec(option(), 0..3)).prop_map(|(key, value, options)| {
+        let mut args = vec![b"SET".to_vec(), key, value];
+        args.extend(options.concat());
+        vec![args]
+    });
+    let getex = (key(), vec(option(), 0..2)).prop_map(|(key, options)| {
+        let mut args = vec![b"GETEX".to_vec(), key];
+        args.extend(options.concat());
+        vec![args]
+    });
+    let verbs = |verbs: &'static [&'static str]| select(verbs).prop_map(words);
+    let one = (
+        verbs(&[
+            "GET",
+            "GETDEL",
+            "STRLEN",
+            "INCR",
+            "DECR",
+            "TYPE",
+            "EXISTS",
+            "DEL",
+            "UNLINK",
+            "TOUCH",
+            "PERSIST",
+            "EXPIRETIME",
+            "MGET",
+            "OBJECT REFCOUNT x",
+            "OBJECT FREQ",
+        ]),
+        vec(key(), 1..3),
+    );
+    let two = (
+        verbs(&[
+            "APPEND",
+            "SETNX",
+            "GETSET",
+            "INCRBY",
+            "DECRBY",
+            "INCRBYFLOAT",
+            "MSET",
+            "MSETNX",
+            "SETEX",
+            "MOVE",
+        ]),
+        vec(
+            (key(), value()).prop_map(|(key, value)| vec![key, value]),
+            1..3,
+        )
+        .prop_map(|all| all.concat()),
+    );
+    let names = (verbs(&["RENAME", "RENAMENX", "COPY"]), vec(key(), 2..3));
+    let ranged = (
+        verbs(&["GETRANGE", "SUBSTR"]),
+        (key(), -5..6i64, -5..6i64)
+            .prop_map(|(key, a, b)| vec![key, a.to_string().into(), b.to_string().into()]),
+    );
+    let set_range = (
+        Just(words("SETRANGE")),
+        (key(), -1..6i64, value())
+            .prop_map(|(key, at, value)| vec![key, at.to_string().into(), value]),
+    );
+    let join = |(mut args, rest): (Args, Args)| {
+        args.extend(rest);
+        vec![args]
+    };
+    prop_oneof![
+        6 => set,
+        2 => getex,
+        6 => one.prop_map(join),
+        4 => two.prop_map(join),
+        3 => names.prop_map(join),
+        2 => ranged.prop_map(join),
+        2 => set_range.prop_map(join),
+        3 => fixed(&[
+            "EXPIRE k 1000", "EXPIRE k 2000 GT", "EXPIRE k 500 LT", "EXPIRE k 100 NX", "EXPIRE k 100 XX", "EXPIRE k -1",
+            "EXPIRE k 1 NX GT", "EXPIRE k 1 GT LT", "EXPIRE k 1 nosuch", "EXPIRE k x", "EXPIRE k 9223372036854775807",
+            "EXPIREAT k 9999999999", "PEXPIREAT k 9999999999999 XX", "PEXPIRE n 1000000", "TTL nosuch", "TTL n x",
+            "PEXPIRETIME k", "PSETEX k 0 v", "PSETEX k 1000000 v", "TTL k",
+        ]),
+        2 => fixed(&[
+            "SELECT 1", "SELECT 0", "DBSIZE", "FLUSHDB", "FLUSHALL SYNC", "FLUSHALL x", "SWAPDB 0 1", "SWAPDB 0 x",
+            "SWAPDB x 0", "SWAPDB 0 99", "COPY k n DB 1", "COPY k n DB 1 REPLACE", "COPY k k", "COPY k n DB x",
+            "COPY k n DB 99", "COPY k n nosuch", "MOVE k 1", "MOVE k 99", "MOVE k x", "KEYS nosuch", "SCAN 0 MATCH nosuch*",
+            "SCAN x", "SCAN 0 COUNT 0", "SCAN 0 COUNT x", "SCAN 0 nosuch", "KEYS *", "INCRBYFLOAT k 0.1", "OBJECT nosuch k",
+            "INCRBYFLOAT k x", "INCRBYFLOAT n 1e2", "WATCH k", "UNWATCH",
+        ]),
+        3 => transaction(),
+    ]
+}
+
 /// Which commands a script is made of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Surface {
@@ -349,6 +469,8 @@ pub enum Surface {
     Introspection,
     /// Users and permissions.
     Access,
+    /// Keys.
+    Keys,
 }
 
 fn command(surface: Surface) -> BoxedStrategy<Vec<Args>> {
@@ -371,6 +493,7 @@ fn command(surface: Surface) -> BoxedStrategy<Vec<Args>> {
             1 => asking(),
         ]
         .boxed(),
+        Surface::Keys => keys().boxed(),
         Surface::Access => prop_oneof![
             8 => access(),
             2 => listening(),

@@ -103,6 +103,9 @@ impl World {
         let shared = &mut self.nodes[at];
         assert!(shared.take_ask(now, client, ask).is_none());
         for read in shared.reads.give_up() {
+            let crate::reads::Waiting::Subscription(read) = read else {
+                panic!("nobody reads keys here: {read:?}");
+            };
             shared.counts.confirm_later(read);
         }
         self.work(at);

@@ -1,7 +1,7 @@
 //! Decoded stretches of the log, kept while somebody needs them.
 
 use corgi_base::{LogIndex, MessageId, Op};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 /// What an operation takes besides its bytes.
 const OP_BYTES: u64 = 80;
@@ -11,13 +11,42 @@ const OP_BYTES: u64 = 80;
 pub(crate) struct Batch {
     /// The id of operation 0.
     pub(crate) first: MessageId,
-    /// Never empty.
+    /// Never empty. What delivers nothing is [`SILENT`], so that the others keep their places.
     pub(crate) ops: Vec<Op>,
 }
 
+/// An operation that delivers nothing, and holds nothing.
+const SILENT: Op = Op::Guard {
+    ops: 0,
+    watched: Vec::new(),
+};
+
+/// What of an entry had no effect.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Void {
+    /// All of it.
+    Batch,
+    /// These operations.
+    Ops(Vec<u32>),
+}
+
 impl Batch {
-    pub(crate) fn new(first: MessageId, ops: Vec<Op>) -> Self {
+    pub(crate) fn new(first: MessageId, mut ops: Vec<Op>) -> Self {
+        for op in &mut ops {
+            if matches!(op, Op::Key { .. } | Op::Guard { .. }) {
+                *op = SILENT;
+            }
+        }
         Self { first, ops }
+    }
+
+    /// Leaves out operations that had no effect.
+    pub(crate) fn leave_out(&mut self, void: &[u32]) {
+        for k in void {
+            if let Some(op) = self.ops.get_mut(*k as usize) {
+                *op = SILENT;
+            }
+        }
     }
 
     fn bytes(&self) -> u64 {
@@ -59,10 +88,18 @@ impl Block {
         }
     }
 
-    /// Leaves out batches that had no effect.
-    pub(crate) fn leave_out(&mut self, void: &BTreeSet<LogIndex>) {
+    /// Leaves out what had no effect.
+    pub(crate) fn leave_out(&mut self, void: &BTreeMap<LogIndex, Void>) {
         if !void.is_empty() {
-            self.batches.retain(|(index, _)| !void.contains(index));
+            self.batches
+                .retain_mut(|(index, batch)| match void.get(index) {
+                    None => true,
+                    Some(Void::Batch) => false,
+                    Some(Void::Ops(ops)) => {
+                        batch.leave_out(ops);
+                        true
+                    }
+                });
             self.bytes = self.batches.iter().map(|(_, batch)| batch.bytes()).sum();
         }
     }

@@ -33,6 +33,8 @@ fn node() -> NodeFacts {
         delivered: 12,
         lagging: 2,
         feed: FeedCounters::default(),
+        key_bytes: 320,
+        keyspace: vec![(0, 2, 1), (3, 1, 0)],
     }
 }
 
@@ -107,4 +109,13 @@ fn raft_shows_where_the_node_stands() {
         raft_learners:\r\nraft_peers_up:1\r\nraft_feature_level:1\r\n\
          raft_state_hash:000000000000000a\r\nraft_disk_low:0\r\nraft_pending_bytes:5\r\nraft_batches_in_flight:4\r\n";
     assert_eq!(shown(&["raft"]), expected);
+}
+
+#[test]
+fn keyspace_has_a_line_for_each_database_with_keys() {
+    assert_eq!(
+        shown(&["keyspace"]),
+        "# Keyspace\r\ndb0:keys=2,expires=1,avg_ttl=0\r\ndb3:keys=1,expires=0,avg_ttl=0\r\n"
+    );
+    assert!(shown(&["memory"]).contains("\r\nused_memory_dataset:320\r\n"));
 }

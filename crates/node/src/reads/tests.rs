@@ -13,8 +13,8 @@ fn reads() -> Reads {
     reads
 }
 
-fn read(client: u64, deadline_ms: u64) -> Read {
-    Read {
+fn read(client: u64, deadline_ms: u64) -> Waiting {
+    Waiting::Subscription(Read {
         client: ClientId(client),
         seq: Seq(0),
         kind: SubscriptionKind::Channel,
@@ -22,11 +22,11 @@ fn read(client: u64, deadline_ms: u64) -> Read {
         deadline_ms,
         announced: Vec::new(),
         told: Until::default(),
-    }
+    })
 }
 
-fn clients(reads: &[Read]) -> Vec<u64> {
-    reads.iter().map(|read| read.client.0).collect()
+fn clients(reads: &[Waiting]) -> Vec<u64> {
+    reads.iter().map(|read| read.client().0).collect()
 }
 
 fn question(reads: &mut Reads, now_ms: u64) -> ReadId {

@@ -22,13 +22,19 @@ impl<R: LogReader> Running<R> {
 
     /// Takes the cluster to the feature level that all its members can apply, if this node leads.
     pub(super) fn raise_level(&mut self, shared: &Shared) {
+        if self.state.formed() {
+            self.raise_to_common(shared);
+        }
+    }
+
+    fn raise_to_common(&mut self, shared: &Shared) {
         let Some(leading) = &mut self.leading else {
             return;
         };
         let voters = self.state.voters().iter();
         let members = voters.chain(self.state.learners()).copied();
         let (own, known) = (shared.config.id, shared.config.feature_level);
-        if known <= leading.proposed_level || !self.state.formed() {
+        if known <= leading.proposed_level {
             return;
         }
         let common = shared.vitals.common_level(own, known, members);
@@ -79,6 +85,8 @@ impl<R: LogReader> Running<R> {
         if next == NextStep::Append(EntryHead::Formed) {
             // Nobody is served before the users are known.
             self.seed_users(shared);
+            // Or at a lower level than need be.
+            self.raise_to_common(shared);
         }
         let Some(leading) = &mut self.leading else {
             return;
@@ -93,6 +101,7 @@ impl<R: LogReader> Running<R> {
                     | EntryHead::Users(_)
                     | EntryHead::OpenSession { .. }
                     | EntryHead::Join { .. }
+                    | EntryHead::Time { .. }
                     | EntryHead::Leave { .. } => BirthStep::Bootstrap,
                 };
                 if leading.birth_step != Some(step)

@@ -127,6 +127,7 @@ fn prepare(args: &mut ArgumentConsumer<'_>) -> Result<World> {
         snapshot_chunk_bytes: number(args, "chunk", 1 << 18)?,
         disk_free_bytes_min: 1000,
         disk_free_percent_min: 0,
+        keys_bytes_max: 0,
     };
     Ok(World::new(count, timeouts, limits))
 }
@@ -572,6 +573,7 @@ scripts! {
     ids_grow_over_clock_jumps_and_leader_changes
     isolated_old_leader_changes_nothing
     joining_goes_on_under_another_leader
+    keys_are_the_same_on_all_nodes_and_go_by_log_time
     laggers_share_what_is_read
     leader_dies_and_the_origin_takes_over
     leader_dies_with_batches_in_flight_each_applied_once
@@ -634,6 +636,7 @@ scripts! {
     a_change_that_was_refused_is_not_made_later
     a_change_that_was_refused_by_one_leader_is_not_made_by_another
     a_change_under_way_when_its_leader_dies_is_not_refused
+    watch_makes_a_group_void_for_everybody
     write_that_a_snapshot_jumps_over_is_indeterminate
     write_timeout_gives_indeterminate_and_batch_goes_on_empty
 }

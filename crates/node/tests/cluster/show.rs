@@ -15,6 +15,16 @@ pub(crate) fn operations(count: u32, data: &Bytes) -> String {
         let (kind, channel, payload) = match op {
             Op::Publish { channel, payload } => ("", channel, payload),
             Op::ShardPublish { channel, payload } => ("shard ", channel, payload),
+            Op::Key { op, .. } => {
+                let words: Vec<_> = op.request().iter().map(|word| text(word)).collect();
+                return words.join(" ");
+            }
+            Op::Guard { ops, watched } => {
+                let watched = watched
+                    .iter()
+                    .map(|w| format!("{}@{}", text(&w.key), w.version));
+                return format!("guard {ops} {}", watched.collect::<Vec<_>>().join(" "));
+            }
             Op::Users(changes) => return users(changes),
         };
         format!("{kind}{}:{}", text(channel), text(payload))
@@ -160,6 +170,7 @@ pub(crate) fn entry(entry: &LogEntry) -> String {
             format!("{at} out of place: on a proposal")
         }
         Ok(EntryHead::Users(changes)) => format!("{at} {}", users(&changes)),
+        Ok(EntryHead::Time { stamp }) => format!("{at} time {stamp}"),
         Ok(EntryHead::Feature { level }) => format!("{at} feature level {level}"),
         Err(error) => format!("{at} unreadable: {error}"),
     }
@@ -171,7 +182,7 @@ pub(crate) fn frame(rest: &mut &[u8]) -> String {
     let (kind, value) = line.split_at(1);
     let count = || value.parse::<usize>().expect("a length");
     match kind {
-        "$" if value == "-1" => "nil".to_owned(),
+        "$" | "*" if value == "-1" => "nil".to_owned(),
         "$" => {
             let (body, after) = rest.split_at(count());
             *rest = &after[2..];

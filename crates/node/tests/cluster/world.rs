@@ -185,6 +185,7 @@ impl World {
             id,
             users: users.clone(),
             all_channels: false,
+            local_reads: false,
             instance: folder.instance,
             boot: folder.boot,
             nonce: Nonce((u128::from(mono_ms) << 64) + u128::from(self.starts)),

@@ -329,7 +329,7 @@ impl Connection {
     fn hear(&mut self, told: Told) {
         let counted = match &told {
             Told::Deliver(bytes) => Some(bytes.len()),
-            Told::Reply { .. } | Told::Done { .. } => {
+            Told::Reply { .. } | Told::Versions { .. } | Told::Done { .. } => {
                 self.unanswered = self.unanswered.saturating_sub(1);
                 None
             }

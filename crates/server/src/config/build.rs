@@ -239,6 +239,8 @@ impl Builder {
             snapshot_chunk_bytes: self.small("snapshot-chunk-bytes"),
             disk_free_bytes_min: self.number("disk-free-min"),
             disk_free_percent_min: self.number("disk-free-min-percent"),
+            keys_bytes_max: self.number("maxmemory"),
+            local_reads: self.text("read-consistency") == "local",
             disk_stall_timeout_ms: self.number("disk-stall-timeout"),
             quorum_loss_timeout_ms: self.number("quorum-loss-timeout"),
             slowlog_micros: u64::try_from(self.signed("slowlog-log-slower-than")).ok(),

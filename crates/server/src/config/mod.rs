@@ -208,6 +208,10 @@ pub struct Config {
     pub disk_free_bytes_min: u64,
     /// The same in percent of the disk.
     pub disk_free_percent_min: u64,
+    /// How much all keys may take; 0 for no bound.
+    pub keys_bytes_max: u64,
+    /// Whether keys are read without a majority.
+    pub local_reads: bool,
     /// How long a write to the disk may take before the process ends; 0 for ever.
     pub disk_stall_timeout_ms: u64,
     /// How long no majority may answer before subscribers are closed.
@@ -351,6 +355,7 @@ impl Config {
             snapshot_chunk_bytes: self.snapshot_chunk_bytes,
             disk_free_bytes_min: self.disk_free_bytes_min,
             disk_free_percent_min: self.disk_free_percent_min,
+            keys_bytes_max: self.keys_bytes_max,
         }
     }
 

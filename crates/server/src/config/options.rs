@@ -291,7 +291,7 @@ pub static OPTIONS: &[OptionSpec] = &[
         "databases",
         Kind::Integer {
             min: 1,
-            max: 0x7fff_ffff,
+            max: 16,
         },
         "16",
     )
@@ -341,6 +341,22 @@ pub static OPTIONS: &[OptionSpec] = &[
          soft limit waits, until it has caught up. A hard limit of 0 is none; a soft limit of 0 is \
          a quarter of the hard limit, and it is never more than half of it. No subscriber is \
          closed for being slow, so that its seconds, and the class `replica`, have no effect.",
+    ),
+    option(
+        "maxmemory",
+        Kind::Memory {
+            min: 0,
+            max: u64::MAX,
+        },
+        "256mb",
+    )
+    .doc(
+        "How much the keys of all databases may take; beyond that what adds something is refused with `-OOM`, at the \
+         node that it is sent to. 0 is no limit. Nothing is evicted.",
+    ),
+    option("read-consistency", Kind::Enum(&["linearizable", "local"]), "linearizable").doc(
+        "Whether a read of keys asks a majority, and so sees all that was acknowledged before it (`linearizable`), or is \
+         answered from what this node has, also without a majority (`local`).",
     ),
     option(
         "maxmemory-clients",
@@ -535,7 +551,6 @@ pub static FIXED: &[(&str, &str)] = &[
     ("lazyfree-lazy-eviction", "no"),
     ("lua-time-limit", "0"),
     ("masterauth", ""),
-    ("maxmemory", "0"),
     ("maxmemory-policy", "noeviction"),
     ("min-replicas-to-write", "0"),
     ("min-slaves-to-write", "0"),

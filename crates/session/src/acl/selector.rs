@@ -87,8 +87,9 @@ impl Selector {
                 .iter()
                 .filter(|spec| !spec.flags.contains(KeyFlags::NOT_KEY));
             for spec in keys {
+                let flags = spec.flags_in(args);
                 for at in spec.find(args) {
-                    if !self.keys.allow(&args[at], spec.flags) {
+                    if !self.keys.allow(&args[at], flags) {
                         let name = args[at].clone();
                         return Err(Denied::Key { at, name });
                     }

@@ -227,8 +227,9 @@ impl User {
         match op {
             Op::Publish { channel, .. } => self.check_command("publish", channel).1,
             Op::ShardPublish { channel, .. } => self.check_command("spublish", channel).1,
-            // Checked as what was asked for.
-            Op::Users(_) => Ok(()),
+            Op::Key { op, .. } => self.check_request(op.command(), &op.request()).1,
+            // Checked as what was asked for, or without an effect of its own.
+            Op::Guard { .. } | Op::Users(_) => Ok(()),
         }
     }
 
@@ -240,6 +241,8 @@ impl User {
         let command = match op {
             Op::Publish { .. } => "publish",
             Op::ShardPublish { .. } => "spublish",
+            Op::Key { op, .. } => op.command(),
+            Op::Guard { .. } => "exec",
             Op::Users(_) => "acl",
         };
         self.allows_op(op)
@@ -279,8 +282,17 @@ impl User {
         argument: &Bytes,
     ) -> (&'static str, Result<(), Denied>) {
         let args = [Bytes::from_static(command.as_bytes()), argument.clone()];
-        match dispatch::lookup(&args) {
-            Ok((row, _)) => (row.name, self.check(row, &args)),
+        self.check_request(command, &args)
+    }
+
+    /// Checks a request whose command is known. Returns its full name too.
+    fn check_request(
+        &self,
+        command: &'static str,
+        args: &[Bytes],
+    ) -> (&'static str, Result<(), Denied>) {
+        match dispatch::lookup(args) {
+            Ok((row, _)) => (row.name, self.check(row, args)),
             Err(_unknown) => (command, Err(Denied::Command)),
         }
     }

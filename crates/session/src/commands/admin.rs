@@ -49,11 +49,6 @@ pub(crate) fn parse_lastsave(_: &mut Args) -> Result<Command, ErrorText> {
     local(LocalAsk::LastSave)
 }
 
-/// There are no keys yet.
-pub(crate) fn parse_dbsize(_: &mut Args) -> Result<Command, ErrorText> {
-    Ok(Command::Constant(Reply::Integer(0)))
-}
-
 /// `DEBUG …`: whether it is allowed comes before what it is, as in Redis.
 pub(crate) fn parse_debug(args: &mut Args) -> Result<Command, ErrorText> {
     local(LocalAsk::Debug(args.collect()))

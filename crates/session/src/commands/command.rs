@@ -91,8 +91,8 @@ fn keys(args: &mut Args) -> Result<Vec<(Bytes, KeyFlags)>, ErrorText> {
     }
     let mut found = Vec::new();
     for keys in specs {
-        let places = keys.find(&args);
-        found.extend(places.into_iter().map(|at| (args[at].clone(), keys.flags)));
+        let (places, flags) = (keys.find(&args), keys.flags_in(&args));
+        found.extend(places.into_iter().map(|at| (args[at].clone(), flags)));
     }
     if found.is_empty() && !spec.flags.contains(Flags::NO_MANDATORY_KEYS) {
         return Err(error(errors::INVALID_ARGUMENTS));

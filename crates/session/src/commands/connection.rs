@@ -150,8 +150,8 @@ pub(crate) fn ping(conn: &Connection, text: Option<Bytes>) -> Reply {
 }
 
 pub(crate) fn select(conn: &mut Connection, env: &Env, database: i32) -> Result<Reply, ErrorText> {
-    match u32::try_from(database) {
-        Ok(database) if database < env.databases => {
+    match u8::try_from(database) {
+        Ok(database) if u32::from(database) < env.databases => {
             conn.database = database;
             Ok(Reply::ok())
         }

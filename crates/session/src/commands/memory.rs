@@ -45,7 +45,7 @@ pub(crate) fn parse_stats(_: &mut Args) -> Result<Command, ErrorText> {
     ask(MemoryAsk::Stats)
 }
 
-/// `MEMORY USAGE key [SAMPLES count]`: there are no keys yet, so that none is found.
+/// `MEMORY USAGE key [SAMPLES count]`: what one key takes is not told, so that none is found.
 pub(crate) fn parse_usage(args: &mut Args) -> Result<Command, ErrorText> {
     required(args);
     while let Some(option) = args.next() {

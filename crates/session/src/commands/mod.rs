@@ -12,6 +12,7 @@ pub(crate) mod cluster;
 pub(crate) mod command;
 pub(crate) mod config;
 pub(crate) mod connection;
+pub(crate) mod generic;
 pub(crate) mod latency;
 pub(crate) mod lolwut;
 pub(crate) mod memory;
@@ -19,6 +20,7 @@ pub(crate) mod pubsub;
 pub(crate) mod scripting;
 pub(crate) mod server;
 pub(crate) mod slowlog;
+pub(crate) mod strings;
 pub(crate) mod transaction;
 
 use crate::ask::{Ask, ClusterAsk, PubSubQuery, Seq, UsersAsk};
@@ -28,7 +30,7 @@ use crate::env::Env;
 use crate::errors::{self, ErrorText};
 use crate::local::LocalAsk;
 use bytes::Bytes;
-use corgi_base::{Op, SubscriptionKind};
+use corgi_base::{KeyOp, Op, SubscriptionKind};
 use corgi_resp::Reply;
 
 /// The arguments that a parser has not read yet.
@@ -72,6 +74,10 @@ pub(crate) enum Command {
     Hello(connection::Hello),
     Help(&'static [&'static str]),
     Info(Vec<Bytes>),
+    /// An operation on keys of another database too.
+    Across(generic::Across),
+    /// An operation on keys.
+    Keys(KeyOp),
     Multi,
     Local(LocalAsk),
     Lolwut,
@@ -114,6 +120,13 @@ pub(crate) enum Step {
     Local(LocalAsk),
     /// The node records it, together with what comes before and after.
     Write(Op),
+    /// The node answers it from the keys, or records it if it changes them.
+    Keys {
+        /// The database.
+        db: u8,
+        /// What is done.
+        op: KeyOp,
+    },
     /// The node records them as one step; then the reply is nil.
     Script(Vec<Op>),
     /// The node acts on it alone: after all that came before, and before anything that comes after.
@@ -168,6 +181,14 @@ impl Command {
             Self::Hello(hello) => connection::hello(seq, conn, env, hello),
             Self::Help(lines) => Step::Answer(help(lines)),
             Self::Info(sections) => Step::Barrier(Ask::Info { seq, sections }),
+            Self::Across(command) => match command.resolve(conn, env) {
+                Ok(op) => Self::Keys(op).run(seq, conn, env),
+                Err(text) => Step::Answer(Reply::Error(text)),
+            },
+            Self::Keys(op) => Step::Keys {
+                db: conn.database,
+                op,
+            },
             Self::Multi => transaction::multi(conn).into(),
             Self::Local(ask) => match clients::unknown_user(&ask, env) {
                 Some(error) => Step::Answer(error),
@@ -195,7 +216,7 @@ impl Command {
             }
             Self::Users(ask) => Step::Barrier(Ask::Users { seq, ask }),
             Self::Unwatch => Step::Answer(transaction::unwatch(conn)),
-            Self::Watch(keys) => transaction::watch(conn, env, keys).into(),
+            Self::Watch(keys) => transaction::watch(seq, conn, env, keys),
             Self::Write(op) => pubsub::paced(conn, env, Step::Write(op)),
         }
     }

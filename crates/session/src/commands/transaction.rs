@@ -1,7 +1,8 @@
 //! `MULTI`, `EXEC`, `DISCARD`, `WATCH`, `UNWATCH` (<https://redis.io/docs/latest/develop/using-commands/transactions/>). What
 //! `EXEC` does is in [`crate::transaction`].
 
-use super::{Args, Command, owned};
+use super::{Args, Command, Step, owned};
+use crate::ask::{Ask, KeyQuery, Seq};
 use crate::connection::Connection;
 use crate::env::Env;
 use crate::errors::{self, ErrorText};
@@ -48,16 +49,19 @@ pub(crate) fn discard(conn: &mut Connection) -> Result<Reply, ErrorText> {
 }
 
 /// Refused between `MULTI` and `EXEC`, which harms nothing, as in Redis.
-pub(crate) fn watch(
-    conn: &mut Connection,
-    env: &Env,
-    keys: Vec<Bytes>,
-) -> Result<Reply, ErrorText> {
+pub(crate) fn watch(seq: Seq, conn: &mut Connection, env: &Env, keys: Vec<Bytes>) -> Step {
     if conn.multi.is_some() {
-        return Err(Bytes::from_static(errors::WATCH_IN_MULTI));
+        return Step::Answer(Reply::error(errors::WATCH_IN_MULTI));
     }
-    conn.watched.add(keys, env.limits.max_request_bytes)?;
-    Ok(Reply::ok())
+    let bytes_max = env.limits.max_request_bytes;
+    match conn.watched.add(conn.database, keys, bytes_max) {
+        Ok(new) if new.is_empty() => Step::Answer(Reply::ok()),
+        Ok(new) => {
+            let query = KeyQuery::Versions(new);
+            Step::Barrier(Ask::Read { seq, query })
+        }
+        Err(text) => Step::Answer(Reply::Error(text)),
+    }
 }
 
 pub(crate) fn unwatch(conn: &mut Connection) -> Reply {

@@ -24,7 +24,16 @@ impl Session {
             let begun = self.tally.begin(spec, None);
             self.tally.end(begun, None);
         }
-        match multi.exec(self.env.limits.max_request_bytes) {
+        let watched = std::mem::take(&mut self.conn.watched);
+        let database = self.conn.database;
+        match multi.exec(watched, database, self.env.limits.max_request_bytes) {
+            Ok(mut exec) if exec.is_guarded() => {
+                self.replies.wait(seq, exec.bytes(), silent);
+                exec.gather(seq, &mut self.conn, &self.env);
+                let ops = exec.take_group();
+                let ask = Ask::WriteAll { seq, ops };
+                self.set_barrier(seq, Question::Node(ask), None, Some(exec));
+            }
             Ok(exec) => {
                 self.advance(seq, exec, Place::New { silent });
                 self.identify_another();
@@ -97,6 +106,13 @@ impl Session {
         reply: Reply,
     ) {
         if exec.group_asked() {
+            if !matches!(reply, Reply::Array(_)) && exec.came_first() {
+                // A watched key has changed, or nothing was written.
+                self.conn.database = exec.database();
+                self.tally.replied(seq, Some(&reply));
+                self.replies.fulfil(seq, Some(&reply), self.conn.protocol);
+                return;
+            }
             exec.decide(reply);
         } else {
             exec.answer(&reply, self.conn.protocol);

@@ -19,7 +19,7 @@ impl Session {
             lib_ver: self.conn.lib_ver.clone(),
             user: self.conn.user.name().clone(),
             authenticated: self.authenticated(),
-            database: self.conn.database,
+            database: self.conn.database.into(),
             protocol: self.conn.protocol,
             channels: self.channels,
             patterns: self.patterns,

@@ -129,6 +129,7 @@ impl Canon {
                 EntryHead::Bootstrap { .. }
                 | EntryHead::Join { .. }
                 | EntryHead::Leave { .. }
+                | EntryHead::Time { .. }
                 | EntryHead::Feature { .. },
             ) => Ok(()),
             // A new leader's entry and a change of members have no head of ours.
@@ -167,6 +168,8 @@ impl Canon {
                     self.acl += 1;
                     continue;
                 }
+                // Deliver nothing.
+                Op::Key { .. } | Op::Guard { .. } => continue,
             };
             let id = MessageId {
                 ms: stamp.ms,
