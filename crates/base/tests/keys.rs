@@ -213,7 +213,9 @@ proptest! {
 
     /// Whatever decodes is exactly what encodes to the same bytes: nothing is ignored.
     #[test]
-    fn arbitrary_bytes_decode_one_way(tag in 0x10..0x12u8, db in 0..3u8, op in 0..0x50u8, rest in vec(0..6u8, 0..40)) {
+    fn arbitrary_bytes_decode_one_way(
+        tag in 0x10..0x12u8, db in 0..3u8, op in 0..0x50u8, rest in vec(0..6u8, 0..40),
+    ) {
         let bytes = Bytes::from([&[tag, db, op][..], &rest].concat());
         if let Ok(ops) = decode_ops(1, bytes.clone()) {
             prop_assert_eq!(encode(&ops), bytes);

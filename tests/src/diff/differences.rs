@@ -222,6 +222,8 @@ fn mask_reply(line: &Line, mut value: Value) -> Value {
         ("PUBSUB", "CHANNELS" | "SHARDCHANNELS") | ("KEYS", _) => sort(&mut value),
         // A second may pass on the way.
         ("TTL", _) => mask_ttl(&mut value),
+        // Counted from a clock, unless it was given.
+        ("EXPIRETIME" | "PEXPIRETIME", _) => mask_expiry(&mut value),
         _ => {}
     }
     value
@@ -234,6 +236,16 @@ fn mask_ttl(value: &mut Value) {
         && seconds > 0
     {
         *digits = format!("{}m", (seconds + 59) / 60).into_bytes();
+    }
+}
+
+/// When a key expires; times that scripts give begin with nines.
+fn mask_expiry(value: &mut Value) {
+    if let Value::Line(b':', digits) = value
+        && digits[0] != b'-'
+        && !digits.starts_with(b"9999")
+    {
+        *digits = b"*".to_vec();
     }
 }
 
