@@ -222,7 +222,7 @@ proptest! {
         }
     }
 
-    /// A request that would have been parsed to an operation is known for each of them: permissions are checked with it.
+    /// Permissions are checked with the request that an operation could have come from.
     #[test]
     fn every_operation_has_a_request(op in prop_oneof![string(), generic()]) {
         prop_assert!(op.request()[0].eq_ignore_ascii_case(op.command().as_bytes()));

@@ -69,7 +69,6 @@ impl Options {
         let mut options = Self::default();
         while let Some(arg) = args.next() {
             let word = arg.to_ascii_uppercase();
-            let timed = options.keeps || options.expiry.is_some();
             match &word[..] {
                 b"NX" if sets && options.only != Some(SetIf::Present) => {
                     options.only = Some(SetIf::Absent);
@@ -79,14 +78,19 @@ impl Options {
                 }
                 b"GET" if sets => options.get = true,
                 word if word == keep.as_bytes() && options.expiry.is_none() => options.keeps = true,
-                b"EX" | b"PX" | b"EXAT" | b"PXAT" if !timed => {
+                b"EX" | b"PX" | b"EXAT" | b"PXAT" if !options.keeps => {
                     let unit = if word[0] == b'P' {
                         Unit::Millis
                     } else {
                         Unit::Seconds
                     };
+                    let absolute = word.len() == 4;
                     let value = args.next().ok_or(Bytes::from_static(errors::SYNTAX))?;
-                    options.expiry = Some((unit, word.len() == 4, value));
+                    // The same option again is taken, as in Redis.
+                    let before = options.expiry.replace((unit, absolute, value));
+                    if before.is_some_and(|(u, a, _)| (u, a) != (unit, absolute)) {
+                        return Err(Bytes::from_static(errors::SYNTAX));
+                    }
                 }
                 _ => return Err(Bytes::from_static(errors::SYNTAX)),
             }
