@@ -215,6 +215,60 @@ fn only_good_certificates_of_the_authority_are_let_in() {
 }
 
 #[test]
+fn a_certificate_says_who_its_client_is() {
+    let node = start(&[
+        "--tls-auth-clients",
+        "optional",
+        "--tls-auth-clients-user",
+        "CN",
+    ]);
+    let mut admin = node.node.connect(PROTOCOLS[0]).unwrap();
+    let mut admin = |command: &str| -> redis::Value {
+        let mut words = command.split(' ');
+        let mut name = redis::cmd(words.next().unwrap());
+        name.arg(&words.collect::<Vec<_>>())
+            .query(&mut admin)
+            .unwrap()
+    };
+    let certificates = &node.certificates;
+    let who = |shown: Option<&str>| -> String {
+        let connection = certificates.connect(node.tls_port, PROTOCOLS[0], shown);
+        let mut whoami = redis::cmd("ACL");
+        whoami
+            .arg("WHOAMI")
+            .query(&mut connection.unwrap())
+            .unwrap()
+    };
+    // Nobody has this name, then one who is switched off; `ACL LOG` says so.
+    assert_eq!(who(Some("client")), "default");
+    admin("ACL SETUSER client off resetpass +acl|whoami +client");
+    assert_eq!(who(Some("client")), "default");
+    let log = format!("{:?}", admin("ACL LOG"));
+    assert!(log.contains("tls-cert") && log.contains("client"), "{log}");
+    // Without a password, which nobody could show.
+    admin("ACL SETUSER client on");
+    assert_eq!(who(Some("client")), "client");
+    assert_eq!(who(None), "default");
+    // The name holds where `default` may do nothing.
+    admin("ACL SETUSER other on nopass +@all");
+    let mut known = certificates
+        .connect(node.tls_port, PROTOCOLS[1], Some("client"))
+        .unwrap();
+    admin("ACL SETUSER default resetpass");
+    assert_eq!(who(Some("client")), "client");
+    let mut stranger = certificates.connect(node.tls_port, PROTOCOLS[0], None);
+    let refused = redis::cmd("ACL")
+        .arg("WHOAMI")
+        .exec(stranger.as_mut().unwrap());
+    assert_eq!(refused.unwrap_err().code(), Some("NOAUTH"));
+    // Whoever is removed is closed, however it came.
+    admin("ACL DELUSER client");
+    wait::until_true(wait::SOON, "the client is closed", || {
+        redis::cmd("ACL").arg("WHOAMI").exec(&mut known).is_err()
+    });
+}
+
+#[test]
 fn the_wrong_port_is_a_clean_end_and_a_line_in_the_log() {
     let tls = start(&[]);
     let mut plain = RawClient::connect(tls.tls_port, wait::SOON);

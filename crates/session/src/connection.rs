@@ -119,6 +119,18 @@ impl Connection {
         accepted
     }
 
+    /// Makes the client a user who has shown what is needed; a failure changes nothing.
+    pub(crate) fn log_in(&mut self, name: &[u8]) -> bool {
+        let user = self.acl.user(name).filter(|user| user.enabled()).cloned();
+        let Some(user) = user else {
+            self.denials.note_certificate(name);
+            return false;
+        };
+        self.user = user;
+        self.authenticated = true;
+        true
+    }
+
     /// Forgets what `RESET` forgets. The client library's name and version stay, as in Redis: they
     /// describe the program behind the connection.
     pub(crate) fn reset(&mut self) {

@@ -163,6 +163,15 @@ impl Session {
         }
     }
 
+    /// Makes the client a user, because its socket has shown that it is that one. Nothing changes without such a user,
+    /// or if it is switched off.
+    pub fn log_in(&mut self, name: &[u8]) {
+        if self.conn.refresh(&self.env) && self.conn.log_in(name) {
+            self.decoder.set_authenticated(true);
+            self.identify_another();
+        }
+    }
+
     /// Executes as many of the requests in `input` as may run now, and takes them out of it. What
     /// stays is either an incomplete request or waits for the node ([`Session::tell`]) or for
     /// output to be written.

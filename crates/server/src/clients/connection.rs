@@ -187,6 +187,9 @@ impl Connection {
 
     /// Lets everything happen that can happen now.
     fn turn(&mut self) -> io::Result<()> {
+        if let Some(user) = self.stream.take_user() {
+            self.session.log_in(&user);
+        }
         loop {
             self.converse();
             let wrote = self.write()?;

@@ -46,7 +46,7 @@ impl Listener {
             Self::Tls(listener, _, tls) => {
                 let (stream, peer) = listener.accept().await?;
                 let local = peer.ip().to_canonical().is_loopback();
-                let stream = TlsStream::new(stream, tls.clients())?;
+                let stream = TlsStream::new(stream, tls.clients(), tls.names_users())?;
                 Ok((Stream::Tls(Box::new(stream)), local))
             }
             Self::Unix(listener, _) => {

@@ -6,6 +6,7 @@ use std::net::{Shutdown, SocketAddr};
 use std::os::fd::AsRawFd;
 use std::time::Duration;
 
+use bytes::Bytes;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{Interest, Ready};
 use tokio::net::{TcpStream, UnixStream};
@@ -121,6 +122,14 @@ impl Stream {
     /// Whether nothing can be said yet, because the two sides have not agreed on how.
     pub(crate) fn shakes_hands(&self) -> bool {
         matches!(self, Self::Tls(stream) if stream.shakes_hands())
+    }
+
+    /// Returns the user that the client's certificate names, once, if it is to name one.
+    pub(crate) fn take_user(&mut self) -> Option<Bytes> {
+        match self {
+            Self::Tls(stream) => stream.take_user(),
+            Self::Tcp(_) | Self::Unix(_) => None,
+        }
     }
 
     /// Whether something that was written waits for the socket to take it.

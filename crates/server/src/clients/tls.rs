@@ -9,10 +9,12 @@ use std::fmt;
 use std::io::{self, IoSlice, Read, Write};
 use std::sync::Arc;
 
+use bytes::Bytes;
 use rustls::{ServerConfig, ServerConnection};
 use tokio::net::TcpStream;
 
 use super::stream::READ_BYTES;
+use crate::tls::common_name;
 
 /// The longest record: 16 KiB, its head, and what encryption adds.
 const RECORD_MAX: usize = (16 << 10) + 5 + 2048;
@@ -41,6 +43,8 @@ pub(crate) struct TlsStream {
     spoken: bool,
     /// The client says nothing more, in words of TLS.
     ended: bool,
+    /// Its certificate is to say which user it is.
+    names_user: bool,
 }
 
 impl TlsStream {
@@ -48,7 +52,11 @@ impl TlsStream {
     ///
     /// # Errors
     /// None that a configuration which was loaded could cause.
-    pub(crate) fn new(socket: TcpStream, config: Arc<ServerConfig>) -> io::Result<Self> {
+    pub(crate) fn new(
+        socket: TcpStream,
+        config: Arc<ServerConfig>,
+        names_user: bool,
+    ) -> io::Result<Self> {
         let mut session = ServerConnection::new(config).map_err(io::Error::other)?;
         session.set_buffer_limit(Some(PENDING_MAX));
         Ok(Self {
@@ -56,7 +64,18 @@ impl TlsStream {
             session,
             spoken: false,
             ended: false,
+            names_user,
         })
+    }
+
+    /// Returns the user that the client's certificate names, once: when hands are shaken.
+    pub(crate) fn take_user(&mut self) -> Option<Bytes> {
+        if !self.names_user || self.shakes_hands() {
+            return None;
+        }
+        self.names_user = false;
+        let certificate = self.session.peer_certificates()?.first()?;
+        common_name(certificate).map(Bytes::copy_from_slice)
     }
 
     /// Whether it is not known yet who the client is, nor that it speaks TLS.

@@ -225,6 +225,12 @@ pub static OPTIONS: &[OptionSpec] = &[
         "Whether clients of `tls-port` must show a certificate (`yes`), may (`optional`), or are \
          not asked (`no`).",
     ),
+    option("tls-auth-clients-user", Kind::Enum(&["off", "cn"]), "off")
+        .mutable()
+        .doc(
+            "Whether a client of `tls-port` is the user whose name is the common name (`cn`) of the certificate that \
+             it shows, without a password. Without such a user, or if that is `off`, it is `default` as on `port`.",
+        ),
     option("tls-protocols", Kind::List, "TLSv1.2 TLSv1.3")
         .mutable()
         .doc("Which of TLSv1.2 and TLSv1.3 are spoken; older ones are not safe and never are."),

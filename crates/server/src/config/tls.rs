@@ -22,6 +22,7 @@ impl Builder {
                 "optional" => AuthClients::Optional,
                 _ => AuthClients::Required,
             },
+            names_users: self.text("tls-auth-clients-user") == "cn",
             protocols: self.protocols(),
         };
         if !options.clients && !options.cluster {

@@ -5,6 +5,7 @@
 //! | [`files`] | reading certificates and keys, and what is wrong with them |
 //! | [`reload`] | reading them again, or others, while the process runs |
 //! | [`configs`] | who must show a certificate, which certificates are good |
+//! | [`subject`] | whose a certificate is |
 //!
 //! Invariants
 //! - Whatever is wrong with a file is told with the option that names it and with what to do.
@@ -17,6 +18,7 @@
 mod configs;
 mod files;
 mod reload;
+mod subject;
 #[cfg(test)]
 pub(crate) mod tests;
 
@@ -30,6 +32,7 @@ use crate::secret_file;
 
 use files::Files;
 pub(crate) use reload::Reload;
+pub(crate) use subject::common_name;
 
 /// Whether clients show a certificate: `tls-auth-clients`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,6 +62,8 @@ pub struct TlsOptions {
     pub ca_cert_dir: Option<PathBuf>,
     /// `tls-auth-clients`.
     pub auth_clients: AuthClients,
+    /// `tls-auth-clients-user`: whether a client is the user that its certificate names.
+    pub names_users: bool,
     /// Whether TLS 1.2 is spoken, and TLS 1.3: `tls-protocols`.
     pub protocols: (bool, bool),
 }
@@ -111,6 +116,7 @@ pub(crate) struct PeerTls {
 #[derive(Debug)]
 struct Current {
     clients: Arc<ServerConfig>,
+    names_users: bool,
     peers: Option<PeerTls>,
 }
 
@@ -123,6 +129,7 @@ impl Current {
         let peers = peers.transpose().map_err(one)?;
         Ok(Self {
             clients: Arc::new(clients),
+            names_users: options.names_users,
             peers,
         })
     }
@@ -187,6 +194,12 @@ impl Tls {
     pub(crate) fn clients(&self) -> Arc<ServerConfig> {
         let current = self.current.read().unwrap_or_else(PoisonError::into_inner);
         current.clients.clone()
+    }
+
+    /// Whether a client is the user that its certificate names.
+    pub(crate) fn names_users(&self) -> bool {
+        let current = self.current.read().unwrap_or_else(PoisonError::into_inner);
+        current.names_users
     }
 
     /// Returns what a connection between nodes is made with; `None` if it is plain.

@@ -53,6 +53,7 @@ impl Authority {
             ca_cert_file: Some(self.path("ca.crt")),
             ca_cert_dir: None,
             auth_clients: AuthClients::Required,
+            names_users: false,
             protocols: (true, true),
         }
     }

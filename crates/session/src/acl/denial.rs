@@ -19,6 +19,8 @@ pub enum Reason {
     Key,
     /// One of its channels.
     Channel,
+    /// The user that a certificate names, who is not there or is switched off.
+    Certificate,
 }
 
 impl Reason {
@@ -29,6 +31,7 @@ impl Reason {
             Self::Command => "command",
             Self::Key => "key",
             Self::Channel => "channel",
+            Self::Certificate => "tls-cert",
         }
     }
 }
@@ -86,6 +89,11 @@ impl Denials {
     /// Notes that a name or a password was wrong.
     pub(crate) fn note_auth(&mut self, command: &str, user: &[u8]) {
         self.add(Reason::Auth, Context::TopLevel, command.as_bytes(), user);
+    }
+
+    /// Notes that a certificate names nobody.
+    pub(crate) fn note_certificate(&mut self, user: &[u8]) {
+        self.add(Reason::Certificate, Context::TopLevel, b"", user);
     }
 
     /// Takes what was noted.

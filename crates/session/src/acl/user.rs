@@ -191,6 +191,11 @@ impl User {
         self.enabled && self.nopass
     }
 
+    /// Whether anybody may become this user.
+    pub(crate) fn enabled(&self) -> bool {
+        self.enabled
+    }
+
     /// Returns whether a client may become this user. Takes the same time for every password: all digests are compared,
     /// each in constant time.
     pub(super) fn lets_in(&self, given: Password) -> bool {

@@ -14,7 +14,7 @@ const HEAD: &str = "# Compatibility\n\n\
 const COMPARED: &str = "\n## How it is compared\n\n\
     `scripts/fuzz` sends 10,000 random sequences of commands of each kind (messaging, introspection, access control) \
     over\nthree connections, in RESP2 and RESP3, to Corgi and to Redis 8.2, and compares every reply and every push:\n\
-    others each time. What it found is mended or listed here, and the last run of 30,000 found nothing more, in five\n\
+    others each time. What it found is mended or listed here, and the last run of 30,000 found nothing more, in seven\n\
     minutes on two cores. `scripts/test` does so with some hundreds of each, the same ones each time. Beside the\n\
     commands listed below, only this may differ:\n\n\
     | what | why |\n|---|---|\n\

@@ -20,6 +20,7 @@ fn start_tls(settings: Settings, auth_clients: AuthClients) -> TlsServer {
     authority.sign("client", |_| {});
     let options = TlsOptions {
         auth_clients,
+        names_users: false,
         ..authority.options()
     };
     let tls = Arc::new(Tls::load(options).unwrap());
@@ -173,7 +174,7 @@ async fn a_handshake_that_is_never_finished_ends_with_a_strangers_time() {
         ..deadlines::Patience::new(Duration::ZERO)
     };
     let as_tls = |socket| {
-        let stream = super::super::tls::TlsStream::new(socket, tls.clients()).unwrap();
+        let stream = super::super::tls::TlsStream::new(socket, tls.clients(), false).unwrap();
         stream::Stream::Tls(Box::new(stream))
     };
     let (mut client, script) = serve_one_as(as_tls, patience, Env::default()).await;
