@@ -226,7 +226,7 @@ fn a_certificate_says_who_its_client_is() {
     let mut admin = |command: &str| -> redis::Value {
         let mut words = command.split(' ');
         let mut name = redis::cmd(words.next().unwrap());
-        name.arg(&words.collect::<Vec<_>>())
+        name.arg(words.collect::<Vec<_>>())
             .query(&mut admin)
             .unwrap()
     };

@@ -33,6 +33,9 @@ const KINDS: [SubscriptionKind; 3] = [
     SubscriptionKind::Shard,
 ];
 
+/// The user that every client begins as.
+const DEFAULT: Bytes = Bytes::from_static(b"default");
+
 /// A user that some client is or was, by a number that is never used again. 0 is `default`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct UserKey(u32);
@@ -62,6 +65,8 @@ pub(crate) struct Access {
     configured: Option<Arc<Acl>>,
     all_channels: bool,
     names: Vec<Bytes>,
+    /// Where each of them is.
+    keys: BTreeMap<Bytes, UserKey>,
     /// Those that are not `default`, or were checked against a later revision than the first.
     identities: BTreeMap<ClientId, Identity>,
     requests: BTreeMap<(ClientId, Seq), Request>,
@@ -77,7 +82,8 @@ impl Access {
             // Compared here, once: a pump asks for it.
             configured: (*configured != Acl::default()).then_some(configured),
             all_channels,
-            names: vec![Bytes::from_static(b"default")],
+            names: vec![DEFAULT],
+            keys: BTreeMap::from([(DEFAULT, UserKey::default())]),
             identities: BTreeMap::new(),
             requests: BTreeMap::new(),
         }
@@ -121,12 +127,14 @@ impl Access {
 
     /// Takes note of who a client is.
     pub(crate) fn identify(&mut self, client: ClientId, user: &Bytes, revision: u64) {
-        let known = self.names.iter().position(|name| name == user);
-        let at = known.unwrap_or_else(|| {
-            self.names.push(Bytes::copy_from_slice(user));
-            self.names.len() - 1
+        let known = self.keys.get(user).copied();
+        let user = known.unwrap_or_else(|| {
+            let at = u32::try_from(self.names.len()).expect("far fewer than 4 billion users");
+            let name = Bytes::copy_from_slice(user);
+            self.names.push(name.clone());
+            self.keys.insert(name, UserKey(at));
+            UserKey(at)
         });
-        let user = UserKey(u32::try_from(at).expect("far fewer than 4 billion users"));
         self.identities.insert(client, Identity { user, revision });
     }
 
