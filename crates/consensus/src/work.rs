@@ -208,9 +208,9 @@ pub enum StepError {
     /// The leader knows that this node has accepted entries which are not in its log: the log has lost its end, or is
     /// an old copy. What else it has forgotten nobody can tell: the node must not go on under its id.
     #[error(
-        "the leader has seen this node accept entries up to {accepted}, but its log ends with entry {last}: the log has lost \
-         its end, or the data folder is an old copy. Restore the latest folder, or replace this node by one with an empty \
-         folder and a new node-id."
+        "the leader has seen this node accept entries up to {accepted}, but its log ends with entry {last}: the log \
+         has lost its end, or the data folder is an old copy. Restore the latest folder, or replace this node by one \
+         with an empty folder and a new node-id."
     )]
     EndLost {
         /// Up to where this node's copy counts for a majority.

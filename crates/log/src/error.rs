@@ -177,7 +177,8 @@ pub enum OpenStoreError {
 pub(crate) fn state_cure(path: &std::path::Path) -> String {
     format!(
         "stop the node, remove the folder {} and start again; the state is applied again from the \
-         Raft log, or comes from the leader as a snapshot",
+         Raft log, or comes from the leader as a snapshot (in a cluster of one nobody can send it: \
+         restore the folder)",
         path.display()
     )
 }

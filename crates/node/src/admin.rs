@@ -29,6 +29,8 @@ struct Request {
     deadline_ms: u64,
     /// To which leader it was sent last, and when.
     sent: Option<(NodeId, Term, u64)>,
+    /// Whether an earlier leader was asked too, and may have begun it.
+    repeated: bool,
 }
 
 /// The changes that this node's clients wait for.
@@ -57,6 +59,7 @@ impl Admin {
             change,
             deadline_ms,
             sent: None,
+            repeated: false,
         });
     }
 
@@ -73,6 +76,10 @@ impl Admin {
         let request = self.requests.swap_remove(at);
         let reply = match result {
             Ok(()) => Reply::ok(),
+            // Each leader speaks for itself.
+            Err(text) if request.repeated && request.change != Change::Lead => {
+                Reply::error(errors::change_refused_by_one(&text))
+            }
             Err(text) => Reply::error(text),
         };
         clients.reply(request.client, request.seq, reply);
@@ -168,11 +175,15 @@ impl<R: LogReader> Running<R> {
             let known = self.state.member(node).is_some() || self.state.is_gone(node);
             return known.then_some(node);
         }
-        let mut members = self.state.members();
+        let members = self
+            .state
+            .members()
+            .map(|member| (member.id, member.instance));
+        let mut known = members.chain(self.state.gone());
         let cluster = self.formation.cluster;
-        members
-            .find(|m| long_id(cluster, m.id, m.instance).eq_ignore_ascii_case(text))
-            .map(|member| member.id)
+        known
+            .find(|(id, instance)| long_id(cluster, *id, *instance).eq_ignore_ascii_case(text))
+            .map(|(id, _)| id)
     }
 
     /// Sends what has not been sent to the present leader, or not lately.
@@ -199,6 +210,8 @@ impl<R: LogReader> Running<R> {
                 (to, at) == (leader, term) && now.mono_ms < ms + RETRY_MS
             });
             if !lately {
+                let other = |(to, at, _)| (to, at) != (leader, term);
+                request.repeated |= request.sent.is_some_and(other);
                 request.sent = Some((leader, term, now.mono_ms));
                 due.push((request.number, request.change.clone()));
             }

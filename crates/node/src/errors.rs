@@ -126,6 +126,16 @@ pub(crate) fn change_unknown(wait_ms: u64) -> Bytes {
     .into()
 }
 
+/// A change of the members was asked of two leaders: one refused it, and the other may have made it.
+pub(crate) fn change_refused_by_one(text: &[u8]) -> Bytes {
+    let said = String::from_utf8_lossy(text);
+    format!(
+        "INDETERMINATE The leader changed after the change was asked for, and it may have been made; see CLUSTER NODES. \
+         One of the two leaders said: {said}"
+    )
+    .into()
+}
+
 /// Redis' text for an id that nobody has.
 pub(crate) fn unknown_node(id: &[u8]) -> Bytes {
     let shown = id[..id.len().min(64)].escape_ascii();

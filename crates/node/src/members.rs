@@ -2,7 +2,8 @@
 //!
 //! ```text
 //!   CLUSTER MEET ── Change ─▶ probe the address ─▶ Join (learner) ── caught up ─┬──────────────────────────▶ voter
-//!   … REPLACE id                                                               └▶ Leave of the replaced one ─▶ voter
+//!   … REPLACE id                                                               ├▶ voter ─▶ Leave of the old one
+//!                                                                              └▶ Leave ─▶ voter, if it is dead
 //!   CLUSTER FORGET ─ Change ─▶ (hand leadership over, if it is the leader) ─▶ Leave
 //! ```
 //!
@@ -12,7 +13,9 @@
 //!   has been begun is in the log, so that any later leader goes on with it.
 //! - An id is bound to a data folder in the same entry that lets it receive, long before it may vote, and is never used
 //!   again after it has left.
-//! - A replaced member leaves before the new one votes: at no time does the majority depend on both.
+//! - A replaced member that is well votes until the new one does: any other may die between two steps. A dead one
+//!   leaves before the new one votes, so that the majority depends on one less. None leaves while the others that are
+//!   up are no majority: one of them may have died since the change was asked for.
 //! - A request is refused, with the reason, before anything is in the log; or it is in the log.
 
 use crate::birth::caught_up;
@@ -298,6 +301,11 @@ impl<R: LogReader> Running<R> {
         if !self.state.formed() {
             return Err(errors::not_formed());
         }
+        let mut voters = self.state.voters().iter();
+        let replaced = voters.find_map(|heir| self.state.replaced_by(*heir));
+        if replaced.is_some() && replaced != node {
+            return Err(errors::change_pending(None));
+        }
         match self.state.learners() {
             [] => Ok(()),
             [learner] if Some(*learner) == node => Ok(()),
@@ -313,17 +321,16 @@ impl<R: LogReader> Running<R> {
         if !self.state.voters().contains(&node) {
             return Ok(());
         }
-        let rest: Vec<NodeId> = self
-            .state
-            .voters()
-            .iter()
-            .copied()
-            .filter(|n| *n != node)
-            .collect();
+        let rest = self.others_than(node);
         if rest.is_empty() {
             return Err(errors::last_voter(node));
         }
         self.reaches_majority(shared, &rest, 0)
+    }
+
+    fn others_than(&self, node: NodeId) -> Vec<NodeId> {
+        let voters = self.state.voters().iter().copied();
+        voters.filter(|voter| *voter != node).collect()
     }
 
     fn may_meet(
@@ -341,7 +348,7 @@ impl<R: LogReader> Running<R> {
             Some(old) if !voters.contains(&old) => {
                 return Err(errors::unknown_node(old.to_string().as_bytes()));
             }
-            Some(old) => voters.iter().copied().filter(|node| *node != old).collect(),
+            Some(old) => self.others_than(old),
             None if voters.len() >= MEMBERS_MAX => return Err(errors::too_many(MEMBERS_MAX)),
             None => voters.to_vec(),
         };
@@ -430,7 +437,7 @@ impl<R: LogReader> Running<R> {
     }
 
     /// Brings a member that has joined one step further, if this node leads.
-    pub(crate) fn promote(&mut self, shared: &mut Shared, now: Now) {
+    pub(crate) fn promote(&mut self, shared: &Shared) {
         if self.leading.is_none() || !self.state.formed() {
             return;
         }
@@ -446,11 +453,16 @@ impl<R: LogReader> Running<R> {
         }
         let replaced = self.state.replaced_by(learner);
         let voters = self.state.voters();
-        let result = match replaced.filter(|old| voters.contains(old) && voters.len() > 1) {
-            Some(old) if old == shared.config.id => {
-                self.hands_over(shared, now);
-                return;
-            }
+        let up = |node: NodeId| node == shared.config.id || shared.peers_up.contains(&node);
+        let leaves = replaced.filter(|old| voters.contains(old) && !up(*old));
+        let (rest, comes) = match leaves {
+            Some(old) => (self.others_than(old), 0),
+            None => (voters.to_vec(), 1),
+        };
+        if !up(learner) || self.reaches_majority(shared, &rest, comes).is_err() {
+            return;
+        }
+        let result = match leaves {
             Some(old) => {
                 let head = EntryHead::Leave { node: old };
                 self.append_change(MemberChange::Remove(old), &head)
@@ -468,7 +480,7 @@ impl<R: LogReader> Running<R> {
         }
     }
 
-    /// Lets a replaced member go that had to vote until the new one did, because it was alone.
+    /// Lets a replaced member go that has voted until the new one did.
     pub(crate) fn retire(&mut self, shared: &mut Shared, now: Now) {
         if self.leading.is_none() || !self.state.learners().is_empty() {
             return;
@@ -478,6 +490,10 @@ impl<R: LogReader> Running<R> {
         let Some(old) = replaced.next() else {
             return;
         };
+        let rest = self.others_than(old);
+        if self.reaches_majority(shared, &rest, 0).is_err() {
+            return;
+        }
         if old == shared.config.id {
             self.hands_over(shared, now);
         } else if let Err(text) =

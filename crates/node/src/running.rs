@@ -225,7 +225,7 @@ impl<R: LogReader> Running<R> {
             self.ask_first(shared, now);
             self.follow_leader(shared, now);
             self.give_birth(shared);
-            self.promote(shared, now);
+            self.promote(shared);
             self.retire(shared, now);
             self.send_requests(shared, now);
             self.work_on_order(shared, now);

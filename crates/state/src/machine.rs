@@ -643,6 +643,11 @@ impl State {
         self.gone.contains_key(&node)
     }
 
+    /// Returns those that have left, and the data folders that they were bound to.
+    pub fn gone(&self) -> impl Iterator<Item = (NodeId, InstanceId)> {
+        self.gone.iter().map(|(node, instance)| (*node, *instance))
+    }
+
     /// Returns who has been bound to a data folder, a member or one that has left.
     pub fn bound_to(&self, instance: InstanceId) -> Option<NodeId> {
         let members = self.members.values().map(|m| (&m.id, &m.instance));

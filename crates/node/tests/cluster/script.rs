@@ -637,6 +637,7 @@ scripts! {
     a_change_that_was_refused_by_one_leader_is_not_made_by_another
     a_change_under_way_when_its_leader_dies_is_not_refused
     watch_makes_a_group_void_for_everybody
+    replaced_member_stays_while_it_is_needed
     write_that_a_snapshot_jumps_over_is_indeterminate
     write_timeout_gives_indeterminate_and_batch_goes_on_empty
 }
