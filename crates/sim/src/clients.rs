@@ -404,7 +404,7 @@ impl World {
             let (payload, sent) = match pending {
                 Pending::Publish { payload, sent } => (payload, sent),
                 Pending::Errand(errand) => {
-                    self.errand_ended(errand, false)?;
+                    self.errand_ended(errand, Outcome::Unknown)?;
                     continue;
                 }
                 Pending::Hello | Pending::Listen { .. } | Pending::Leave { .. } => continue,

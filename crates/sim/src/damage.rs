@@ -101,7 +101,7 @@ impl World {
     /// in a log and be committed at any time (seed 1439 of an earlier simulator: the other of two had lost its disk
     /// by then).
     fn who_stay(&self, voters: &[NodeId]) -> usize {
-        let stays = |voter: &&NodeId| !self.may_leave.contains(voter);
+        let stays = |voter: &&NodeId| !self.checks.members().may_leave(**voter);
         voters.iter().filter(stays).count()
     }
 
@@ -177,8 +177,13 @@ mod tests {
         let mut world = World::new(1, crate::run::Options::default());
         let voters = [1, 2, 3].map(|id| NodeId::new(id).unwrap());
         assert!(may_lose(world.who_stay(&voters), 0, 1));
-        world.may_leave.insert(voters[1]);
+        let (leaves, joins) = (Some(voters[1]), None);
+        let asked = Record::ChangeAsked { leaves, joins };
+        world.record(&asked).unwrap();
         assert!(!may_lose(world.who_stay(&voters), 0, 1));
+        let refused = Record::ChangeRefused { leaves, joins };
+        world.record(&refused).unwrap();
+        assert!(may_lose(world.who_stay(&voters), 0, 1));
     }
 
     #[test]

@@ -219,6 +219,13 @@ pub enum Record {
         /// Who has joined.
         joins: Option<NodeId>,
     },
+    /// A client was told that such a change is not made, and never will be.
+    ChangeRefused {
+        /// Who does not leave for it.
+        leaves: Option<NodeId>,
+        /// Who does not join for it.
+        joins: Option<NodeId>,
+    },
     /// How much waits somewhere.
     Held {
         /// On which node.

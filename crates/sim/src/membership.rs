@@ -5,7 +5,7 @@
 //! cluster larger, smaller, and other (F09).
 
 use crate::clients::{Pending, Role};
-use crate::history::{ConnId, Record, Violation};
+use crate::history::{ConnId, Outcome, Record, Violation};
 use crate::machine::{Machine, Seat, address};
 use crate::nodes::place;
 use crate::resp::put_command;
@@ -96,7 +96,7 @@ impl World {
         self.checks.canon().formed()
             && self.errands.is_empty()
             && !self.clients.iter().any(asks)
-            && self.checks.members().learners().is_empty()
+            && self.checks.members().is_settled()
     }
 
     /// Returns the machines with an empty folder that wait to be let in, and that nobody has plans for.
@@ -301,7 +301,6 @@ impl World {
         {
             words.extend(["REPLACE".to_owned(), text(old)]);
         }
-        self.may_leave.extend(change.leaves());
         self.record(&Record::ChangeAsked {
             leaves: change.leaves(),
             joins: change.joins(),
@@ -317,16 +316,13 @@ impl World {
     }
 
     /// Somebody has an answer, or none.
-    pub(crate) fn errand_ended(&mut self, errand: Errand, done: bool) -> Result<(), Violation> {
+    pub(crate) fn errand_ended(&mut self, errand: Errand, end: Outcome) -> Result<(), Violation> {
         let Errand { change, tries, .. } = errand;
-        if done {
-            if let Some(node) = change.leaves() {
-                self.may_leave.remove(&node);
-            }
-            return self.record(&Record::ChangeMade {
-                leaves: change.leaves(),
-                joins: change.joins(),
-            });
+        let (leaves, joins) = (change.leaves(), change.joins());
+        match end {
+            Outcome::Ok => return self.record(&Record::ChangeMade { leaves, joins }),
+            Outcome::Failed => self.record(&Record::ChangeRefused { leaves, joins })?,
+            Outcome::Unknown | Outcome::Silence { .. } => {}
         }
         if tries > 0 {
             self.errand(change, errand.at, tries - 1);

@@ -470,8 +470,10 @@ impl World {
 
     /// Returns who has an entry on disk, or has lost it with the disk.
     fn disks_with(&self, entry: &LogEntry) -> Vec<NodeId> {
+        let (index, term) = (entry.index, entry.term);
         let has = |machine: &&Machine| {
-            machine.harm.is_some() || machine.folder.log.holds(entry.index, entry.term)
+            let had = machine.harm.is_some() && self.checks.has_had(machine.id, index, term);
+            had || machine.folder.log.holds(index, term)
         };
         self.machines
             .iter()

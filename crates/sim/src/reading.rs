@@ -81,7 +81,7 @@ impl World {
             Value::Integer(_) => self.published(id, Outcome::Ok),
             Value::Simple(_) => match self.clients[id].pending.pop_front() {
                 Some(Pending::Errand(errand)) => {
-                    self.errand_ended(errand, true)?;
+                    self.errand_ended(errand, Outcome::Ok)?;
                     self.client_leaves(id)
                 }
                 other => Violation::of("P4", format!("+OK, but {other:?} is due")),
@@ -197,7 +197,13 @@ impl World {
             (b"CLUSTERDOWN", _) if says(text, REMOVED) => Ok(()),
             (_, Some(Pending::Errand(errand))) => {
                 self.clients[id].pending.pop_front();
-                self.errand_ended(errand, false)?;
+                let unknown = code == b"INDETERMINATE";
+                let end = if unknown {
+                    Outcome::Unknown
+                } else {
+                    Outcome::Failed
+                };
+                self.errand_ended(errand, end)?;
                 self.client_leaves(id)
             }
             // The last word to a subscriber whose node has lost its majority; it answers no command but `SUBSCRIBE`.

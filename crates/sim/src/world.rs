@@ -20,7 +20,7 @@ use bytes::Bytes;
 use corgi_base::{Formation, NodeId};
 use corgi_node::{PeerHello, Refusal};
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque};
+use std::collections::{BTreeMap, BinaryHeap, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// One thing that happens.
@@ -154,8 +154,6 @@ pub(crate) struct World {
     pub(crate) faults: Faults,
     /// What people want done about the members.
     pub(crate) errands: VecDeque<Errand>,
-    /// Whom somebody has asked to remove without being told that it is done: it may still happen.
-    pub(crate) may_leave: BTreeSet<NodeId>,
     pub(crate) checks: Checks,
     pub(crate) ledger: Ledger,
     pub(crate) trace: Trace,
@@ -195,7 +193,6 @@ impl World {
             clients: Vec::new(),
             faults: Faults::default(),
             errands: VecDeque::new(),
-            may_leave: BTreeSet::new(),
             checks: Checks::new(),
             ledger: Ledger {
                 seeds: 1,

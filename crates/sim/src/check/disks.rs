@@ -32,6 +32,12 @@ impl Disks {
         self.outcasts.contains_key(&node)
     }
 
+    /// Whether the disk of a node has had an entry, or another in its place: what it has now may be harmed.
+    pub(crate) fn has_had(&self, node: NodeId, index: LogIndex, term: Term) -> bool {
+        let last = self.disks.get(&node).map(|disk| disk.last);
+        last.is_some_and(|last| last.0 >= index && last.1 >= term)
+    }
+
     pub(crate) fn harmed(&mut self, node: NodeId) {
         self.harmed.insert(node);
     }
@@ -194,6 +200,15 @@ mod tests {
             let broken = disks.promised(node(1), vote()).unwrap_err();
             assert_eq!(broken.invariant, "I18");
         }
+    }
+
+    #[test]
+    fn a_harmed_disk_has_had_what_it_had_and_no_more() {
+        let disks = seen();
+        assert!(disks.has_had(node(1), LogIndex(1), Term(1)));
+        assert!(!disks.has_had(node(1), LogIndex(2), Term(1)));
+        assert!(!disks.has_had(node(1), LogIndex(1), Term(2)));
+        assert!(!disks.has_had(node(2), LogIndex(1), Term(1)));
     }
 
     #[test]

@@ -11,17 +11,22 @@ use std::collections::{BTreeMap, BTreeSet};
 #[derive(Debug)]
 pub(crate) struct Members {
     voters: BTreeSet<NodeId>,
-    /// The voters before the last change: a leader that has not applied it counts these.
+    /// The voters before the last change: a leader that has not applied it counts these. Those of now, once nobody can
+    /// lead who does.
     voters_before: BTreeSet<NodeId>,
+    /// What the disk of each node says is committed.
+    committed: BTreeMap<NodeId, LogIndex>,
     learners: BTreeSet<NodeId>,
+    /// Who is to be replaced, by whom.
+    heirs: BTreeMap<NodeId, NodeId>,
     /// The entry of the last change.
     changed: LogIndex,
     /// To which folder each id was ever bound.
     folders: BTreeMap<NodeId, InstanceId>,
     gone: BTreeSet<NodeId>,
-    /// What clients have asked for, at any time.
-    may_leave: BTreeSet<NodeId>,
-    may_join: BTreeSet<NodeId>,
+    /// How often clients have asked for it and were not refused.
+    may_leave: BTreeMap<NodeId, u32>,
+    may_join: BTreeMap<NodeId, u32>,
     /// Nodes that have applied their own removal, and where it stands.
     resigned: BTreeMap<NodeId, LogIndex>,
     formed: bool,
@@ -36,12 +41,14 @@ impl Default for Members {
         Self {
             voters: founder.clone(),
             voters_before: founder,
+            committed: BTreeMap::new(),
             learners: BTreeSet::new(),
+            heirs: BTreeMap::new(),
             changed: LogIndex(0),
             folders: BTreeMap::new(),
             gone: BTreeSet::new(),
-            may_leave: BTreeSet::new(),
-            may_join: BTreeSet::new(),
+            may_leave: BTreeMap::new(),
+            may_join: BTreeMap::new(),
             resigned: BTreeMap::new(),
             formed: false,
             alone: BTreeMap::new(),
@@ -60,6 +67,11 @@ impl Members {
 
     pub(crate) fn learners(&self) -> &BTreeSet<NodeId> {
         &self.learners
+    }
+
+    /// Whether nobody is on the way to a vote, or to be replaced.
+    pub(crate) fn is_settled(&self) -> bool {
+        self.learners.is_empty() && self.heirs.is_empty()
     }
 
     /// Returns where the last change stands.
@@ -87,9 +99,40 @@ impl Members {
         majority(&self.voters) || majority(&self.voters_before)
     }
 
+    /// Takes what a disk says is committed. When all voters have it for good that the last change is, whoever leads
+    /// them counts as it says.
+    pub(crate) fn committed(&mut self, node: NodeId, commit: LogIndex) {
+        self.committed.insert(node, commit);
+        let knows = |voter| {
+            self.committed
+                .get(voter)
+                .is_some_and(|it| *it >= self.changed)
+        };
+        if self.voters_before != self.voters && self.voters.iter().all(knows) {
+            self.voters_before = self.voters.clone();
+        }
+    }
+
     pub(crate) fn asked(&mut self, leaves: Option<NodeId>, joins: Option<NodeId>) {
-        self.may_leave.extend(leaves);
-        self.may_join.extend(joins);
+        for (asked, node) in [(&mut self.may_leave, leaves), (&mut self.may_join, joins)] {
+            if let Some(node) = node {
+                *asked.entry(node).or_default() += 1;
+            }
+        }
+    }
+
+    /// Takes a refusal that a client was told of: what it asked for must not happen any more, unless another asks too.
+    pub(crate) fn refused(&mut self, leaves: Option<NodeId>, joins: Option<NodeId>) {
+        for (asked, node) in [(&mut self.may_leave, leaves), (&mut self.may_join, joins)] {
+            if let Some(count) = node.and_then(|node| asked.get_mut(&node)) {
+                *count = count.saturating_sub(1);
+            }
+        }
+    }
+
+    /// Whether a member may leave at any time: somebody asks for it, or has asked and does not know what became of it.
+    pub(crate) fn may_leave(&self, node: NodeId) -> bool {
+        self.may_leave.get(&node).is_some_and(|count| *count > 0)
     }
 
     /// Takes a success that a client was told of.
@@ -130,22 +173,25 @@ impl Members {
             }
             for member in members {
                 self.bind(member)?;
-                self.may_join.insert(member.id);
+                self.asked(None, Some(member.id));
             }
         }
         self.formed |= head == Some(&EntryHead::Formed);
         let Some(change) = change(entry) else {
             return Ok(());
         };
-        if let Some(EntryHead::Join { member, .. }) = head {
+        if let Some(EntryHead::Join { member, replaces }) = head {
             self.bind(member)?;
+            self.heirs.extend(replaces.map(|old| (member.id, old)));
         }
         self.voters_before = self.voters.clone();
         self.changed = entry.index;
         match change {
             MemberChange::AddLearner(node) => {
-                if !self.may_join.contains(&node) {
-                    return broken(format!("{node:?} joins, which nobody has asked for"));
+                if self.may_join.get(&node).is_none_or(|count| *count == 0) {
+                    return broken(format!(
+                        "{node:?} joins, which nobody has asked for and not been refused"
+                    ));
                 }
                 self.learners.insert(node);
                 self.come(node)
@@ -159,11 +205,14 @@ impl Members {
                 self.come(node)
             }
             MemberChange::Remove(node) => {
-                if !self.may_leave.contains(&node) {
-                    return broken(format!("{node:?} leaves, which nobody has asked for"));
+                if !self.may_leave(node) {
+                    return broken(format!(
+                        "{node:?} leaves, which nobody has asked for and not been refused"
+                    ));
                 }
                 let was = self.voters.remove(&node) | self.learners.remove(&node);
                 self.gone.insert(node);
+                self.heirs.retain(|heir, old| *heir != node && *old != node);
                 if !was || self.voters.is_empty() {
                     return broken(format!("{node:?} leaves, and {:?} are left", self.voters));
                 }
@@ -317,6 +366,23 @@ mod tests {
     }
 
     #[test]
+    fn what_was_refused_is_caught_unless_somebody_else_asks() {
+        for (again, caught) in [(false, true), (true, false)] {
+            let mut members = of_two();
+            members.asked(Some(node(2)), None);
+            if again {
+                members.asked(Some(node(2)), None);
+            }
+            members.refused(Some(node(2)), None);
+            assert_eq!(members.appeared(&leave(2)).is_err(), caught);
+        }
+        let mut members = Members::default();
+        members.asked(None, Some(node(2)));
+        members.refused(None, Some(node(2)));
+        assert!(members.appeared(&join(2)).is_err());
+    }
+
+    #[test]
     fn what_nobody_asked_for_is_caught() {
         assert!(Members::default().appeared(&join(2)).is_err());
         assert!(of_two().appeared(&leave(1)).is_err());
@@ -361,9 +427,18 @@ mod tests {
     }
 
     #[test]
-    fn a_majority_is_one_of_now_or_of_before_the_last_change() {
-        let members = of_two();
+    fn a_majority_is_one_of_now_or_until_all_know_of_before_the_last_change() {
+        let mut members = of_two();
+        members.changed = LogIndex(7);
         assert!(members.is_majority(&[node(1)]), "of before");
         assert!(!members.is_majority(&[node(2)]) && members.is_majority(&[node(1), node(2)]));
+        members.committed(node(1), LogIndex(9));
+        members.committed(node(2), LogIndex(6));
+        assert!(
+            members.is_majority(&[node(1)]),
+            "the other may lead and not know"
+        );
+        members.committed(node(2), LogIndex(7));
+        assert!(!members.is_majority(&[node(1)]), "all know");
     }
 }

@@ -28,7 +28,7 @@ pub use canon::{Canon, CanonOp};
 
 use crate::history::{ConnId, Record, Topic, Violation};
 use bytes::Bytes;
-use corgi_base::{LogIndex, NodeId};
+use corgi_base::{LogIndex, NodeId, Term};
 use std::collections::BTreeMap;
 
 /// All checkers of a run.
@@ -62,6 +62,7 @@ impl Checks {
                     self.members.appeared(entry)?;
                 }
                 self.members.applied(*node, entry);
+                self.writes.node_applied(*node, entry.index);
                 for position in before..self.canon.ops().len() {
                     self.writes.appeared(position, &self.canon)?;
                 }
@@ -78,6 +79,7 @@ impl Checks {
             // An outcast's disk says nothing of the node that had its id.
             Record::Voted { node, .. } if self.disks.is_outcast(*node) => Ok(()),
             Record::Voted { node, hard_state } => {
+                self.members.committed(*node, hard_state.commit);
                 self.disks.voted(*node, *hard_state);
                 self.raft.voted(*node, *hard_state)
             }
@@ -88,6 +90,7 @@ impl Checks {
                 bounds,
             } => {
                 self.disks.started(*node, *instance, *boot, bounds);
+                self.writes.node_started(*node);
                 Ok(())
             }
             Record::Promised { node, promise } => self.disks.promised(*node, *promise),
@@ -106,6 +109,10 @@ impl Checks {
                 Ok(())
             }
             Record::ChangeMade { leaves, joins } => self.members.made(*leaves, *joins),
+            Record::ChangeRefused { leaves, joins } => {
+                self.members.refused(*leaves, *joins);
+                Ok(())
+            }
             Record::Held {
                 node,
                 what,
@@ -204,6 +211,11 @@ impl Checks {
     /// The difference from what clients listen to.
     pub fn counted(&self, node: NodeId, counted: &BTreeMap<Topic, u64>) -> Result<(), Violation> {
         self.listening.counted(node, counted)
+    }
+
+    /// Whether the disk of a node has had an entry: one that was harmed does not show it any more.
+    pub(crate) fn has_had(&self, node: NodeId, index: LogIndex, term: Term) -> bool {
+        self.disks.has_had(node, index, term)
     }
 
     /// Returns the members as far as anybody has applied the log.

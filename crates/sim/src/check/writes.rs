@@ -29,6 +29,8 @@ pub(crate) struct Writes {
     /// One more than the highest position that a client knows to be acknowledged.
     acked_below: usize,
     acked: BTreeSet<usize>,
+    /// How far each process has applied the log.
+    applied: BTreeMap<NodeId, LogIndex>,
     counts: [u64; 4],
 }
 
@@ -94,7 +96,15 @@ impl Writes {
         Ok(())
     }
 
-    /// Takes a success that a node gave out.
+    pub(crate) fn node_started(&mut self, node: NodeId) {
+        self.applied.remove(&node);
+    }
+
+    pub(crate) fn node_applied(&mut self, node: NodeId, index: LogIndex) {
+        self.applied.insert(node, index);
+    }
+
+    /// Takes a success that a node gave out: it must have applied the write itself (P1).
     pub(crate) fn acked(
         &mut self,
         node: NodeId,
@@ -104,6 +114,15 @@ impl Writes {
         match canon.position(payload) {
             Some(position) => {
                 self.acked.insert(position);
+                let index = canon.ops()[position].index;
+                let applied = self.applied.get(&node).copied().unwrap_or_default();
+                if applied < index {
+                    let text = format!(
+                        "{node:?} acknowledged {} of entry {index}, but has applied up to {applied}",
+                        label(payload)
+                    );
+                    return Violation::of("I14", text);
+                }
                 Ok(())
             }
             None => {
@@ -243,6 +262,7 @@ mod tests {
             self.canon
                 .applied(node(1), &entry, &[node(1)], &Members::default())
                 .unwrap();
+            self.writes.node_applied(node(1), entry.index);
             self.writes
                 .appeared(self.canon.ops().len() - 1, &self.canon)
         }
@@ -294,6 +314,17 @@ mod tests {
         let x = bytes("x");
         assert_eq!(broken(bench.writes.acked(node(1), &x, &bench.canon)), "I14");
         assert_eq!(broken(bench.returned("x", Outcome::Ok)), "I01");
+    }
+
+    #[test]
+    fn an_acknowledgement_of_what_its_node_has_not_applied_is_caught() {
+        let mut bench = Bench::sent(&["x"]);
+        bench.apply("x").unwrap();
+        let acked = |bench: &mut Bench, by| bench.writes.acked(node(by), &bytes("x"), &bench.canon);
+        acked(&mut bench, 1).unwrap();
+        assert_eq!(broken(acked(&mut bench, 2)), "I14");
+        bench.writes.node_started(node(1));
+        assert_eq!(broken(acked(&mut bench, 1)), "I14");
     }
 
     #[test]
