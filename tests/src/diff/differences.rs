@@ -98,11 +98,22 @@ pub fn known(script: &Script) -> Option<&'static str> {
                     "Redis 8.2 reads the time of GETEX only if there is a key; Valkey does as Corgi",
                 );
             }
+            b"INCRBYFLOAT" if keeps_large_numbers(script) => {
+                return Some(
+                    "Redis counts with 64 bits of digits: large decimal numbers lose their part behind the point",
+                );
+            }
             _ if listens(line) && state.is_some() => *state = Some(true),
             _ => {}
         }
     }
     None
+}
+
+/// Whether a script has numbers of 19 digits.
+fn keeps_large_numbers(script: &Script) -> bool {
+    let mut args = script.0.iter().flat_map(|line| &line.args);
+    args.any(|arg| arg.starts_with(b"9223372036854775"))
 }
 
 /// Whether a line shows a password for another user than `default`, whose password is any.

@@ -49,6 +49,15 @@ fn syntax<T>() -> Result<T, ErrorText> {
     Err(Bytes::from_static(errors::SYNTAX))
 }
 
+/// Reads the number of a database, there or not.
+fn database(arg: &Bytes) -> Result<i64, ErrorText> {
+    let db = number(arg)?;
+    let small = i32::try_from(db).is_ok();
+    small
+        .then_some(db)
+        .ok_or(Bytes::from_static(errors::OUT_OF_INT_RANGE))
+}
+
 /// `DEL key [key …]`, `UNLINK key [key …]`.
 pub(crate) fn parse_del(args: &mut Args) -> Result<Command, ErrorText> {
     op(KeyOp::Del(args.collect()))
@@ -123,7 +132,7 @@ pub(crate) fn parse_copy(args: &mut Args) -> Result<Command, ErrorText> {
         } else if arg.eq_ignore_ascii_case(b"db")
             && let Some(number_of_db) = args.next()
         {
-            db = Some(number(&number_of_db)?);
+            db = Some(database(&number_of_db)?);
         } else {
             return syntax();
         }
@@ -138,7 +147,7 @@ pub(crate) fn parse_copy(args: &mut Args) -> Result<Command, ErrorText> {
 
 /// `MOVE key database`.
 pub(crate) fn parse_move(args: &mut Args) -> Result<Command, ErrorText> {
-    let (key, db) = (required(args), number(&required(args))?);
+    let (key, db) = (required(args), database(&required(args))?);
     Ok(Command::Across(Across::Move { key, db }))
 }
 
