@@ -289,7 +289,10 @@ impl Connection {
                 self.paused_until = until;
                 self.session.set_observed(local.registry.observed());
                 self.session.set_slow(local.live.slow_micros());
-                self.session.read(&mut self.input);
+                // Looked at after the pause: whoever ended this client did so before ending the pause.
+                if !self.place.entry().killed() {
+                    self.session.read(&mut self.input);
+                }
                 // Before the reply leaves: whoever has read it is shown everything, or nothing, from there on.
                 if self.session.monitors() != self.monitors {
                     self.monitors = self.session.monitors();
