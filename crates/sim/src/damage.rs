@@ -118,7 +118,7 @@ impl World {
     /// lets a change count from there, not from where it is appended as the thesis does: were it lost with the only
     /// node that knows, those left would still wait for the vote of one that has been replaced. Until then a cluster
     /// is built to lose no more than before the change (docs/simulation.md).
-    fn members_are_known(&self, node: usize) -> bool {
+    pub(crate) fn members_are_known(&self, node: usize) -> bool {
         let members = self.checks.members();
         let knows = |voter: &NodeId| {
             self.machines.get(place(*voter)).is_some_and(|machine| {

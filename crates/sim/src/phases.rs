@@ -65,28 +65,46 @@ impl World {
         snapshot + entries * (round_trip + 2 * self.scenario.sync.1)
     }
 
+    /// Whether progress can be demanded of a majority alone. A cluster that is not complete needs all of its first
+    /// members, one whose members are about to change may need any, and one that has lost a disk, or where a state is
+    /// lost, needs somebody else who has it.
+    fn may_leave_some_dead(&self, voters: &[usize]) -> bool {
+        let whole = |node: &usize| {
+            let machine = &self.machines[*node];
+            let stays = !self.checks.members().may_leave(machine.id);
+            let well = machine.harm.is_none() && !machine.abandoned;
+            machine.is_member() && well && stays && self.members_are_known(*node)
+        };
+        let changes = self.members_change() && !(self.is_settled() && voters.iter().all(whole));
+        !self.scenario.heal_all
+            && self.checks.canon().formed()
+            && !changes
+            && !self.scenario.faults.contains(&FaultKind::LostState)
+    }
+
     /// Ends the faults. Unless all is healed, a minority stays dead.
     fn heal_some(&mut self) -> Result<(), Violation> {
         self.heal();
-        // A cluster that is not complete needs all of its first members, one whose members change may need any, and one
-        // where a state is lost needs somebody else who has it.
-        let all = self.scenario.heal_all
-            || !self.checks.canon().formed()
-            || self.members_change()
-            || self.scenario.faults.contains(&FaultKind::LostState);
-        let nodes = self.machines.len();
-        let dead = if all {
-            0
+        let mut voters: Vec<usize> = self
+            .checks
+            .members()
+            .voters()
+            .iter()
+            .map(|node| place(*node))
+            .collect();
+        let dead = if self.may_leave_some_dead(&voters) {
+            self.rng.index(voters.len().div_ceil(2))
         } else {
-            self.rng.index(nodes.div_ceil(2))
+            0
         };
-        let first = self.rng.index(nodes);
-        for k in 0..nodes {
-            let node = (first + k) % nodes;
-            if k < dead {
-                self.crash(node, true)?;
-                self.machines[node].abandoned = true;
-            } else {
+        let first = self.rng.index(voters.len().max(1));
+        voters.rotate_left(first);
+        for node in voters.into_iter().take(dead) {
+            self.crash(node, true)?;
+            self.machines[node].abandoned = true;
+        }
+        for node in 0..self.machines.len() {
+            if !self.machines[node].abandoned {
                 self.after(0, Event::Start { node });
             }
         }
