@@ -49,9 +49,9 @@ impl Listener {
                 let stream = TlsStream::new(stream, tls.clients(), tls.names_users())?;
                 Ok((Stream::Tls(Box::new(stream)), local))
             }
-            Self::Unix(listener, _) => {
+            Self::Unix(listener, file) => {
                 let (stream, _) = listener.accept().await?;
-                Ok((Stream::Unix(stream), true))
+                Ok((Stream::Unix(stream, file.0.clone()), true))
             }
         }
     }
@@ -297,5 +297,19 @@ mod tests {
         drop(std::os::unix::net::UnixListener::bind(&path).expect("bind"));
         assert!(path.exists(), "left behind");
         bind_unix(&path, Some(0o700)).expect("nobody listens");
+    }
+
+    #[tokio::test]
+    async fn a_client_of_a_unix_socket_has_its_path_as_address() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let path = dir.path().join("corgi sock");
+        let listener = bind_unix(&path, None).expect("bind");
+        let listener = listener.watched().expect("a runtime");
+        let _client = std::os::unix::net::UnixStream::connect(&path).expect("somebody listens");
+        let (stream, local) = listener.accept().await.expect("a client");
+        let shown = format!("{}/corgi_sock:0", dir.path().display());
+        let ends = stream.ends();
+        assert_eq!((&ends.addr, &ends.local_addr), (&shown, &shown));
+        assert!(local && ends.unix);
     }
 }

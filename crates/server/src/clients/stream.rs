@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::io::{self, IoSlice};
 use std::net::{Shutdown, SocketAddr};
 use std::os::fd::AsRawFd;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -40,8 +41,8 @@ pub(crate) enum Stream {
     Tcp(TcpStream),
     /// From `tls-port`.
     Tls(Box<TlsStream>),
-    /// From `unixsocket`.
-    Unix(UnixStream),
+    /// From `unixsocket`, which has this path.
+    Unix(UnixStream, PathBuf),
 }
 
 impl Stream {
@@ -70,7 +71,7 @@ impl Stream {
         match self {
             Self::Tcp(stream) => Some(stream),
             Self::Tls(stream) => Some(&stream.socket),
-            Self::Unix(_) => None,
+            Self::Unix(..) => None,
         }
     }
 
@@ -80,10 +81,9 @@ impl Stream {
         match self {
             Self::Tcp(stream) => ends_of_tcp(stream),
             Self::Tls(stream) => ends_of_tcp(&stream.socket),
-            Self::Unix(stream) => {
-                let addr = stream.local_addr().ok();
-                let path = addr.as_ref().and_then(|addr| addr.as_pathname());
-                let path = path.map_or_else(String::new, |path| path.display().to_string());
+            // The system knows it by the name that it had before others could see it.
+            Self::Unix(stream, path) => {
+                let path = path.display().to_string();
                 let addr = format!("{}:0", path.replace(char::is_whitespace, "_"));
                 Ends {
                     addr: addr.clone(),
@@ -128,7 +128,7 @@ impl Stream {
     pub(crate) fn take_user(&mut self) -> Option<Bytes> {
         match self {
             Self::Tls(stream) => stream.take_user(),
-            Self::Tcp(_) | Self::Unix(_) => None,
+            Self::Tcp(_) | Self::Unix(..) => None,
         }
     }
 
@@ -144,7 +144,7 @@ impl Stream {
     pub(crate) fn flush(&mut self) -> io::Result<()> {
         match self {
             Self::Tls(stream) => stream.flush(),
-            Self::Tcp(_) | Self::Unix(_) => Ok(()),
+            Self::Tcp(_) | Self::Unix(..) => Ok(()),
         }
     }
 
@@ -157,7 +157,7 @@ impl Stream {
             (_, None) => std::future::pending().await,
             (Self::Tcp(stream), Some(interest)) => stream.ready(interest).await,
             (Self::Tls(stream), Some(interest)) => stream.socket.ready(interest).await,
-            (Self::Unix(stream), Some(interest)) => stream.ready(interest).await,
+            (Self::Unix(stream, _), Some(interest)) => stream.ready(interest).await,
         }
     }
 
@@ -169,7 +169,7 @@ impl Stream {
         match self {
             Self::Tcp(stream) => stream.try_read(buf),
             Self::Tls(stream) => stream.try_read(buf),
-            Self::Unix(stream) => stream.try_read(buf),
+            Self::Unix(stream, _) => stream.try_read(buf),
         }
     }
 
@@ -178,7 +178,7 @@ impl Stream {
         match self {
             Self::Tcp(stream) => stream.try_read(buf),
             Self::Tls(stream) => stream.socket.try_read(buf),
-            Self::Unix(stream) => stream.try_read(buf),
+            Self::Unix(stream, _) => stream.try_read(buf),
         }
     }
 
@@ -190,7 +190,7 @@ impl Stream {
         match self {
             Self::Tcp(stream) => stream.try_write_vectored(pieces),
             Self::Tls(stream) => stream.try_write(pieces),
-            Self::Unix(stream) => stream.try_write_vectored(pieces),
+            Self::Unix(stream, _) => stream.try_write_vectored(pieces),
         }
     }
 
@@ -200,7 +200,7 @@ impl Stream {
         // Not by the runtime, which does not know yet that a new socket has room.
         let _gone = match self {
             Self::Tcp(stream) => SockRef::from(stream).send(line),
-            Self::Unix(stream) => SockRef::from(stream).send(line),
+            Self::Unix(stream, _) => SockRef::from(stream).send(line),
             Self::Tls(_) => return,
         };
     }
@@ -214,7 +214,7 @@ impl Stream {
                 stream.end_output();
                 SockRef::from(&stream.socket).shutdown(Shutdown::Write)
             }
-            Self::Unix(stream) => SockRef::from(&*stream).shutdown(Shutdown::Write),
+            Self::Unix(stream, _) => SockRef::from(&*stream).shutdown(Shutdown::Write),
         };
     }
 }
