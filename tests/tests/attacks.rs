@@ -188,6 +188,29 @@ fn who_subscribes_or_publishes_too_much_is_told_and_none_of_it_counts() {
     assert_eq!(payload(), b"end");
 }
 
+/// SEC-12.
+#[test]
+fn who_guesses_passwords_is_turned_away_and_others_stay() {
+    let node = started(&["--requirepass", "good", "--auth-failures-limit", "3"]);
+    let mut honest = client(&node);
+    assert_eq!(honest.ask(&[b"AUTH", b"good"]), "+OK");
+    let mut guesser = client(&node);
+    for name in [&b"default"[..], b"nobody", b"default"] {
+        let said = guesser.ask(&[b"AUTH", name, b"bad"]);
+        assert!(said.starts_with("-WRONGPASS"), "{said}");
+    }
+    guesser.command(&[b"AUTH", b"worse"]).unwrap();
+    assert!(guesser.line().starts_with("-WRONGPASS"));
+    assert_eq!(guesser.until_closed(), b"");
+    let mut again = client(&node);
+    assert!(again.line().starts_with("-ERR too many wrong passwords"));
+    assert_eq!(again.until_closed(), b"");
+    assert_eq!(honest.ask(&[b"PUBLISH", b"a", b"b"]), ":0");
+    let set: [&[u8]; 4] = [b"CONFIG", b"SET", b"auth-failures-limit", b"0"];
+    assert_eq!(honest.ask(&set), "+OK");
+    assert_eq!(client(&node).ask(&[b"AUTH", b"good"]), "+OK");
+}
+
 /// SEC-22: a command that waits is checked when it runs, and one of a client that is gone does not run.
 #[test]
 fn what_waits_for_the_end_of_a_pause_has_no_rights_that_are_gone_by_then() {

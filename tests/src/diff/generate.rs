@@ -196,6 +196,8 @@ fn client() -> impl Strategy<Value = Vec<Args>> {
         "CLIENT LIST TYPE replica",
         "CLIENT LIST ID 0",
         "CLIENT LIST ID x",
+        "CLIENT LIST ID 0 x",
+        "CLIENT LIST ID 0 x y",
         "CLIENT LIST nosuch",
         "CLIENT REPLY x",
         "CLIENT REPLY",

@@ -28,6 +28,9 @@ use crate::local::Local;
 /// What a client reads when `maxclients` are connected; Redis' words, because clients match on
 /// them.
 const TOO_MANY: &[u8] = b"-ERR max number of clients reached\r\n";
+/// What a client reads whose address has passed `auth-failures-limit`.
+const GUESSED: &[u8] =
+    b"-ERR too many wrong passwords came from this address: try again in a minute\r\n";
 /// What a client from elsewhere reads when there is no password. Redis' code, and a way out.
 const PROTECTED: &[u8] = b"-DENIED Corgi is in protected mode: it has no password and so serves \
 only clients on its own machine. To let others in, set requirepass (and give clients the \
@@ -184,9 +187,15 @@ impl Shared {
             self.turn_away(stream, PROTECTED);
             return;
         }
+        let ends = stream.ends();
+        if ends.ip().is_some_and(|ip| self.local.guessed_too_often(ip)) {
+            self.local.counters.reject();
+            self.turn_away(stream, GUESSED);
+            return;
+        }
         let max = self.local.live.clients_max();
         let (host, local) = (self.host.clone(), self.local.clone());
-        let Some(place) = Place::take(host, local, stream.ends(), max) else {
+        let Some(place) = Place::take(host, local, ends, max) else {
             self.turn_away(stream, TOO_MANY);
             return;
         };

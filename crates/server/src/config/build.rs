@@ -246,6 +246,7 @@ impl Builder {
             slowlog_micros: u64::try_from(self.signed("slowlog-log-slower-than")).ok(),
             client_subscriptions_max: self.number("client-subscriptions-limit"),
             client_publish_rate_max: self.number("client-publish-rate-limit"),
+            auth_failures_max: self.number("auth-failures-limit"),
             acl_log_len: self.small("acllog-max-len"),
             slowlog_len: self.small("slowlog-max-len"),
             latency_threshold_ms: self.number("latency-monitor-threshold"),

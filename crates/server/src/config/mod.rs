@@ -222,6 +222,8 @@ pub struct Config {
     pub client_subscriptions_max: u64,
     /// How many messages a client may publish in a second; 0 for no limit.
     pub client_publish_rate_max: u64,
+    /// How many wrong passwords an address may show in a minute; 0 is no limit.
+    pub auth_failures_max: u64,
     /// How many denials are kept.
     pub acl_log_len: usize,
     /// How many slow commands are kept.

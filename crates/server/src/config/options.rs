@@ -404,6 +404,13 @@ pub static OPTIONS: &[OptionSpec] = &[
         "How many messages one client may publish in a second, all at once if it likes; 0 is no limit. What comes \
          faster gets `-TRYAGAIN` and is not published.",
     ),
+    option("auth-failures-limit", Kind::Integer { min: 0, max: 1_000_000 }, "0")
+        .mutable()
+        .doc(
+            "How many wrong passwords one address may show to this node in a minute; 0 is no limit. Beyond, the \
+             connection is closed and new ones from that address are turned away until the minute is over. Behind a \
+             proxy all clients have one address.",
+        ),
     option("slowlog-log-slower-than", Kind::Signed { min: -1, max: i64::MAX }, "10000")
         .mutable()
         .doc(

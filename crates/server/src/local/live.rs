@@ -39,6 +39,7 @@ pub(crate) struct Live {
     idle_ms: AtomicU64,
     keepalive_s: AtomicU64,
     protected: AtomicBool,
+    auth_failures: AtomicU64,
     slow_micros: AtomicU64,
     latency_ms: AtomicU64,
     hard: AtomicU64,
@@ -66,6 +67,7 @@ impl Live {
             idle_ms: AtomicU64::new(0),
             keepalive_s: AtomicU64::new(0),
             protected: AtomicBool::new(false),
+            auth_failures: AtomicU64::new(0),
             slow_micros: AtomicU64::new(NONE),
             latency_ms: AtomicU64::new(0),
             hard: AtomicU64::new(0),
@@ -105,6 +107,11 @@ impl Live {
     /// Returns after how much silence a client's machine is probed; zero for never.
     pub(crate) fn keepalive(&self) -> Duration {
         Duration::from_secs(self.keepalive_s.load(Ordering::Relaxed))
+    }
+
+    /// Returns how many wrong passwords an address may show in a minute; 0 is no limit.
+    pub(crate) fn auth_failures_max(&self) -> u64 {
+        self.auth_failures.load(Ordering::Relaxed)
     }
 
     /// Whether only clients of this machine are let in as long as nobody needs a password.
@@ -276,6 +283,7 @@ impl Live {
         set(&self.keepalive_s, config.tcp_keepalive_s);
         self.protected
             .store(config.protected_mode, Ordering::Relaxed);
+        set(&self.auth_failures, config.auth_failures_max);
         set(&self.slow_micros, config.slowlog_micros.unwrap_or(NONE));
         set(&self.latency_ms, config.latency_threshold_ms);
         set(&self.hard, config.normal_output.hard);

@@ -7,13 +7,14 @@
 //! | [`users_file`] | `aclfile` |
 //! | [`stats`] | what became of commands |
 //! | [`slowlog`], [`latency`] | which of them took long |
-//! | `acl_log` | what was denied |
+//! | `acl_log`, `guesses` | what was denied; who shows wrong passwords |
 //! | [`live`], `rewrite` | what is configured now; back into the file |
 //! | `memory` | what takes how much |
 //!
 //! Connections ask on their own threads; nothing here enters the node.
 
 mod acl_log;
+mod guesses;
 mod latency;
 pub(crate) mod line;
 pub(crate) mod live;
@@ -24,17 +25,19 @@ mod slowlog;
 pub(crate) mod stats;
 pub(crate) mod users_file;
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use corgi_session::{
-    ClientFilter, ClientsAsk, ConfigAsk, Denial, Finished, LatencyAsk, LocalAsk, Reply, Shown,
-    UsersAsk, View,
+    ClientFilter, ClientsAsk, ConfigAsk, Denial, Finished, LatencyAsk, LocalAsk, Reason, Reply,
+    Shown, UsersAsk, View,
 };
 
 use self::acl_log::AclLog;
+use self::guesses::Guesses;
 use self::latency::Latency;
 use self::live::Live;
 use self::registry::{Entry, Registry};
@@ -79,6 +82,7 @@ pub(crate) struct Local {
     pub(crate) users_file: UsersFile,
     pub(crate) live: Live,
     acl_log: AclLog,
+    guesses: Guesses,
     slowlog: SlowLog,
     latency: Latency,
     level: LevelSwitch,
@@ -106,6 +110,7 @@ impl Local {
             rates: Rates::default(),
             live,
             acl_log: AclLog::default(),
+            guesses: Guesses::default(),
             slowlog: SlowLog::default(),
             latency: Latency::default(),
             level,
@@ -184,7 +189,7 @@ impl Local {
         }
     }
 
-    /// Keeps what a client was denied, for `ACL LOG`.
+    /// Keeps what a client was denied, for `ACL LOG`, and ends it if its address has shown too many wrong passwords.
     pub(crate) fn denied(&self, entry: &Entry, denials: Vec<(Denial, u64)>) {
         if denials.is_empty() {
             return;
@@ -194,9 +199,23 @@ impl Local {
         let client = line.unwrap_or_default();
         let max = self.live.config().acl_log_len;
         for (denial, times) in denials {
+            if denial.reason == Reason::Auth
+                && let Some(ip) = entry.ends.ip()
+            {
+                self.guesses.count(ip, times, Instant::now());
+                if self.guessed_too_often(ip) {
+                    entry.kill();
+                }
+            }
             let client = client.trim_end();
             self.acl_log.add(denial, times, client, unix_ms(), max);
         }
+    }
+
+    /// Whether an address has shown more wrong passwords than `auth-failures-limit` allows.
+    pub(crate) fn guessed_too_often(&self, ip: IpAddr) -> bool {
+        let max = self.live.auth_failures_max();
+        self.guesses.too_many(ip, max, Instant::now())
     }
 
     fn configure(&self, ask: ConfigAsk, host: &dyn Host) -> Answer {

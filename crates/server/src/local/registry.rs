@@ -4,7 +4,7 @@
 //! of all clients stops neither the node nor any of them.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -36,6 +36,12 @@ pub(crate) struct Ends {
 }
 
 impl Ends {
+    /// Returns the client's address; there is none over a Unix socket.
+    pub(crate) fn ip(&self) -> Option<IpAddr> {
+        let addr = self.addr.parse::<SocketAddr>();
+        addr.ok().filter(|_| !self.unix).map(|addr| addr.ip())
+    }
+
     /// Whether the client is on this machine.
     pub(crate) fn of_this_machine(&self) -> bool {
         let loopback = |addr: SocketAddr| addr.ip().to_canonical().is_loopback();

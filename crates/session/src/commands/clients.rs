@@ -81,12 +81,18 @@ pub(crate) fn parse_unpause(_: &mut Args) -> Result<Command, ErrorText> {
 fn filter(args: &mut Args, kill: bool) -> Result<ClientFilter, ErrorText> {
     let mut filter = ClientFilter::default();
     while let Some(option) = args.next() {
+        // After the numbers of CLIENT LIST, what is no option was meant as one of them.
+        let last = filter.tests.last().map(|test| &test.is);
+        let unknown = match last {
+            Some(ClientIs::Id(_)) if !kill => || Bytes::from_static(errors::CLIENT_ID),
+            Some(_) | None => syntax,
+        };
         let option = option.to_ascii_lowercase();
         let (not, name) = match option.strip_prefix(b"not-") {
             Some(name) => (true, name),
             None => (false, &option[..]),
         };
-        let value = args.next().ok_or_else(syntax)?;
+        let value = args.next().ok_or_else(unknown)?;
         let is = match name {
             b"skipme" if !not => {
                 filter.skip_me = Some(yes_or_no(&value)?);
@@ -105,7 +111,7 @@ fn filter(args: &mut Args, kill: bool) -> Result<ClientFilter, ErrorText> {
             b"name" => ClientIs::Name(owned(&value)),
             b"type" => ClientIs::Kind(kind(&value)?),
             b"user" => ClientIs::User(owned(&value)),
-            _ => return Err(syntax()),
+            _ => return Err(unknown()),
         };
         filter.tests.push(ClientTest { not, is });
     }

@@ -27,6 +27,8 @@ const COMPARED: &str = "\n## How it is compared\n\n\
     | `sanitize-payload` in the rules of users | is not shown, as in Valkey: there is no `RESTORE` |\n\
     | a write in a transaction after it has subscribed | the writes of a transaction are one entry of the log, and \
     its subscriptions count from after it |\n\
+    | `QUIT` without replies, after `CLIENT REPLY OFF` | closes the connection; \
+    Redis keeps it, and answers nothing any more |\n\
     | `CLIENT REPLY` in a transaction | Redis gives fewer replies than commands; Valkey refuses it |\n\
     | a user that `AUTH` or `HELLO` refuses in a transaction | is an error among the replies, as in Valkey: Redis 8.2 \
     loses it, so that replies are missing |\n";
