@@ -116,6 +116,8 @@ impl Session {
             exec.decide(reply);
         } else {
             exec.answer(&reply, self.conn.protocol);
+            // What it has changed of the users holds for what follows. A client whose user is gone ends after its reply.
+            let _there = self.conn.refresh(&self.env);
         }
         match behind {
             Some(question) => self.set_barrier(seq, question, None, Some(exec)),
