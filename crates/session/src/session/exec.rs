@@ -116,7 +116,7 @@ impl Session {
             exec.decide(reply);
         } else {
             exec.answer(&reply, self.conn.protocol);
-            // What it has changed of the users holds for what follows. A client whose user is gone ends after its reply.
+            // What it has changed of the users holds from here on. A client whose user is gone ends after its reply.
             let _there = self.conn.refresh(&self.env);
         }
         match behind {
