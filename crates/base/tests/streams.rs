@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use corgi_base::MessageId;
-use corgi_base::codec::Reader;
+use corgi_base::codec::{Out, Reader};
 use corgi_base::streams::{
     After, Claim, Delivered, GroupStart, Keep, Limits, Nack, NewId, Producer, Refs, StreamOp, Trim,
 };
@@ -243,7 +243,7 @@ proptest! {
     #[test]
     fn operations_on_streams_come_back_as_they_were(op in op()) {
         let mut out = Vec::new();
-        op.encode(&mut out);
+        op.put(&mut Out(&mut out));
         let mut reader = Reader::new(out.into());
         prop_assert_eq!(StreamOp::decode(&mut reader), Ok(op));
         prop_assert_eq!(reader.finish(), Ok(()));
@@ -252,7 +252,7 @@ proptest! {
     #[test]
     fn an_operation_that_is_cut_off_is_an_error(op in op(), cut in any::<prop::sample::Index>()) {
         let mut out = Vec::new();
-        op.encode(&mut out);
+        op.put(&mut Out(&mut out));
         out.truncate(cut.index(out.len()));
         prop_assert!(StreamOp::decode(&mut Reader::new(out.into())).is_err());
     }
@@ -261,7 +261,7 @@ proptest! {
     fn any_bytes_are_an_operation_or_an_error(bytes in vec(any::<u8>(), 0..80)) {
         if let Ok(op) = StreamOp::decode(&mut Reader::new(Bytes::from(bytes))) {
             let mut out = Vec::new();
-            op.encode(&mut out);
+            op.put(&mut Out(&mut out));
             prop_assert_eq!(StreamOp::decode(&mut Reader::new(out.into())), Ok(op));
         }
     }

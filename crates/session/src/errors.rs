@@ -27,6 +27,59 @@ pub(crate) const SECOND_DATABASE: &[u8] = b"ERR invalid second DB index";
 pub(crate) const EXPIRE_NX: &[u8] =
     b"ERR NX and XX, GT or LT options at the same time are not compatible";
 pub(crate) const EXPIRE_GT_LT: &[u8] = b"ERR GT and LT options at the same time are not compatible";
+pub(crate) const STREAM_ID: &[u8] =
+    b"ERR Invalid stream ID specified as stream command argument";
+pub(crate) const ZERO_ID: &[u8] = b"ERR The ID specified in XADD must be greater than 0-0";
+pub(crate) const INTERVAL_START: &[u8] = b"ERR invalid start ID for the interval";
+pub(crate) const INTERVAL_END: &[u8] = b"ERR invalid end ID for the interval";
+pub(crate) const MAXLEN_ARGUMENT: &[u8] = b"ERR The MAXLEN argument must be >= 0.";
+pub(crate) const LIMIT_ARGUMENT: &[u8] = b"ERR The LIMIT argument must be >= 0.";
+pub(crate) const MAXLEN_AND_MINID: &[u8] =
+    b"ERR syntax error, MAXLEN and MINID options at the same time are not compatible";
+pub(crate) const LIMIT_WITHOUT_TRIM: &[u8] =
+    b"ERR syntax error, LIMIT cannot be used without specifying a trimming strategy";
+pub(crate) const LIMIT_WITHOUT_APPROXIMATE: &[u8] =
+    b"ERR syntax error, LIMIT cannot be used without the special ~ option";
+pub(crate) const XTRIM_WITHOUT_TRIM: &[u8] =
+    b"ERR syntax error, XTRIM must be called with a trimming strategy";
+pub(crate) const IDMP_EMPTY: &[u8] = b"ERR a producer and an attempt must not be empty";
+pub(crate) const IDMP_NEEDS_AUTO: &[u8] = b"ERR IDMP and IDMPAUTO can be used only with the ID *";
+pub(crate) const IDMP_DURATION: &[u8] = b"ERR IDMP-DURATION must be between 1 and 86400 seconds";
+pub(crate) const IDMP_MAXSIZE: &[u8] = b"ERR IDMP-MAXSIZE must be between 1 and 10000";
+pub(crate) const ENTRIES_ADDED: &[u8] = b"ERR entries_added must be positive";
+pub(crate) const SET_ID_BELOW_GIVEN: &[u8] =
+    b"ERR The ID specified in XSETID is smaller than the provided max_deleted_entry_id";
+pub(crate) const ENTRIES_READ: &[u8] = b"ERR value for ENTRIESREAD must be positive or -1";
+pub(crate) const NUMBER_OF_IDS: &[u8] = b"ERR Number of IDs must be a positive integer";
+pub(crate) const NUMIDS: &[u8] =
+    b"ERR The `numids` parameter must match the number of arguments";
+pub(crate) const TIMEOUT: &[u8] = b"ERR timeout is not an integer or out of range";
+pub(crate) const TIMEOUT_NEGATIVE: &[u8] = b"ERR timeout is negative";
+pub(crate) const BLOCK: &[u8] =
+    b"ERR BLOCK is possible only between MULTI and EXEC, where nothing waits: ask again instead";
+pub(crate) const GROUP_IN_XREAD: &[u8] =
+    b"ERR The GROUP option is only supported by XREADGROUP. You called XREAD instead.";
+pub(crate) const NOACK_IN_XREAD: &[u8] =
+    b"ERR The NOACK option is only supported by XREADGROUP. You called XREAD instead.";
+pub(crate) const NEW_IN_XREAD: &[u8] = b"ERR The > ID can be specified only when calling \
+    XREADGROUP using the GROUP <group> <consumer> option.";
+pub(crate) const TOP_IN_XREADGROUP: &[u8] = b"ERR The $ ID is meaningless in the context of \
+    XREADGROUP: you want to read the history of this consumer by specifying a proper ID, or use \
+    the > ID to get new messages. The $ ID would just return an empty result set.";
+pub(crate) const LAST_IN_XREADGROUP: &[u8] = b"ERR The + ID is meaningless in the context of \
+    XREADGROUP: you want to read the history of this consumer by specifying a proper ID, or use \
+    the > ID to get new messages. The + ID would just return an empty result set.";
+pub(crate) const MISSING_GROUP: &[u8] = b"ERR Missing GROUP option for XREADGROUP";
+pub(crate) const MIN_IDLE: &[u8] = b"ERR min-idle-time must not be negative";
+pub(crate) const MAXCOUNT_BELOW_COUNT: &[u8] = b"ERR MAXCOUNT must not be smaller than COUNT";
+pub(crate) const RETRY_COUNT: &[u8] = b"ERR RETRYCOUNT must not be negative";
+pub(crate) const XCLAIM_MIN_IDLE: &[u8] = b"ERR Invalid min-idle-time argument for XCLAIM";
+pub(crate) const XCLAIM_IDLE: &[u8] = b"ERR Invalid IDLE option argument for XCLAIM";
+pub(crate) const XCLAIM_TIME: &[u8] = b"ERR Invalid TIME option argument for XCLAIM";
+pub(crate) const XCLAIM_RETRYCOUNT: &[u8] = b"ERR Invalid RETRYCOUNT option argument for XCLAIM";
+pub(crate) const XAUTOCLAIM_MIN_IDLE: &[u8] =
+    b"ERR Invalid min-idle-time argument for XAUTOCLAIM";
+pub(crate) const XAUTOCLAIM_COUNT: &[u8] = b"ERR COUNT must be > 0";
 pub(crate) const DATABASE_OUT_OF_RANGE: &[u8] = b"ERR DB index is out of range";
 pub(crate) const NO_AUTH: &[u8] = b"NOAUTH Authentication required.";
 pub(crate) const HELLO_NO_AUTH: &[u8] = b"NOAUTH HELLO must be called with the client already \
@@ -159,7 +212,6 @@ pub(crate) fn invalid_address(host: &[u8], port: &[u8]) -> ErrorText {
     ])
 }
 
-/// Too few or too many arguments; `name` is the full one, as in `client|id`.
 /// A time that cannot be one of an expiry.
 pub(crate) fn invalid_expire(command: &str) -> ErrorText {
     text(&[
@@ -173,6 +225,32 @@ pub(crate) fn unsupported_option(option: &[u8]) -> ErrorText {
     text(&[b"ERR Unsupported option ", &quoted(option, QUOTED_MAX)])
 }
 
+/// `XREAD` and `XREADGROUP` with more keys than ids, or fewer.
+pub(crate) fn unbalanced_streams(in_group: bool) -> ErrorText {
+    let (command, symbol): (&[u8], &[u8]) = if in_group {
+        (b"xreadgroup", b">")
+    } else {
+        (b"xread", b"$")
+    };
+    text(&[
+        b"ERR Unbalanced '",
+        command,
+        b"' list of streams: for each stream key an ID or '",
+        symbol,
+        b"' must be specified.",
+    ])
+}
+
+/// `XCLAIM` with something that is no id and no option.
+pub(crate) fn xclaim_option(option: &[u8]) -> ErrorText {
+    text(&[
+        b"ERR Unrecognized XCLAIM option '",
+        &quoted(option, QUOTED_MAX),
+        b"'",
+    ])
+}
+
+/// Too few or too many arguments; `name` is the full one, as in `client|id`.
 pub(crate) fn wrong_arity(name: &str) -> ErrorText {
     text(&[
         b"ERR wrong number of arguments for '",

@@ -440,7 +440,11 @@ impl Session {
                 self.identify();
                 self.asks.push(Ask::Write { seq, op });
             }
-            Step::Keys { db, op } => {
+            Step::Keys { waits: true, .. } => {
+                self.tally.end(begun, Some(errors::BLOCK));
+                self.answer(seq, Reply::error(errors::BLOCK), silent);
+            }
+            Step::Keys { db, op, .. } => {
                 self.tally.wait(seq, begun);
                 self.replies.wait(seq, cost, silent);
                 if op.is_read() {

@@ -8,6 +8,7 @@
 mod client;
 mod generic;
 mod groups;
+mod streams;
 mod strings;
 mod subcommands;
 
@@ -576,6 +577,25 @@ static COMMANDS: &[Spec] = &[
         ),
         &[KeySpec::range(KeyFlags::RO, 1, -1)],
     ),
+    streams::XACK,
+    streams::XACKDEL,
+    streams::XADD,
+    streams::XAUTOCLAIM,
+    streams::XCFGSET,
+    streams::XCLAIM,
+    streams::XDEL,
+    streams::XDELEX,
+    streams::XGROUP,
+    streams::XINFO,
+    streams::XLEN,
+    streams::XNACK,
+    streams::XPENDING,
+    streams::XRANGE,
+    streams::XREAD,
+    streams::XREADGROUP,
+    streams::XREVRANGE,
+    streams::XSETID,
+    streams::XTRIM,
 ];
 
 #[cfg(test)]

@@ -188,7 +188,7 @@ impl Multi {
 fn writes(command: &Command) -> bool {
     match command {
         Command::Write(_) | Command::Eval { .. } | Command::Across(_) => true,
-        Command::Keys(op) => !op.is_read(),
+        Command::Keys(op) | Command::Wait(op) => !op.is_read(),
         _ => false,
     }
 }
@@ -355,7 +355,8 @@ impl Exec {
             // The array has a place for it.
             Step::Silent => Outcome::Answered(Reply::ok()),
             Step::Write(op) => self.add(vec![op], Written::One),
-            Step::Keys { db, op } => self.add(vec![Op::Key { db, op }], Written::One),
+            // Nothing waits within a transaction.
+            Step::Keys { db, op, .. } => self.add(vec![Op::Key { db, op }], Written::One),
             Step::Script(ops) => {
                 let written = Written::Script(ops.len());
                 self.add(ops, written)

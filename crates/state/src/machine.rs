@@ -151,8 +151,10 @@ impl State {
                 }
                 rows::Key::Users => state.acl = rows::decode_revision(value.clone())?,
                 rows::Key::Value(db, name) => state.keys.restore(db, &name, value.clone())?,
+                rows::Key::Stream(row) => state.keys.restore_stream(row, value.clone())?,
             }
         }
+        state.keys.restored();
         state.written = state.meta.applied;
         Ok(state)
     }
@@ -432,9 +434,11 @@ impl State {
 
     /// Takes the keys that an entry changed among its rows.
     fn note_keys(&mut self) {
-        let changed = self.keys.take_dirty().into_iter();
+        let (keys, streams) = self.keys.take_dirty();
+        let value = |(db, name)| rows::Key::Value(db, name);
+        self.dirty.extend(keys.into_iter().map(value));
         self.dirty
-            .extend(changed.map(|(db, name)| rows::Key::Value(db, name)));
+            .extend(streams.into_iter().map(rows::Key::Stream));
     }
 
     fn change_users(&mut self, changes: UserChanges, batch: Option<BatchName>) -> Effects {
@@ -543,7 +547,8 @@ impl State {
             .chain(heirs)
             .chain(users)
             .chain([rows::Key::Users])
-            .chain(places.map(|(db, name)| rows::Key::Value(db, name)));
+            .chain(places.map(|(db, name)| rows::Key::Value(db, name)))
+            .chain(self.keys.stream_rows().into_iter().map(rows::Key::Stream));
         keys.filter_map(|key| Some((key.encode(), self.row(&key)?)))
             .collect()
     }
@@ -560,6 +565,7 @@ impl State {
             // There is no such row before the first change.
             rows::Key::Users => (self.acl > 0).then(|| rows::encode_revision(self.acl)),
             rows::Key::Value(db, name) => self.keys.row(*db, name),
+            rows::Key::Stream(row) => self.keys.stream_row(row),
         }
     }
 

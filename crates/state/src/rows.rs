@@ -10,10 +10,12 @@
 //! 0x06 name:rest  user    definition:rest                        (text that only sessions understand)
 //! 0x07            users   revision:u64                           (how often they have changed)
 //! 0x08 db:u8 name:rest    key   type:u8 …                        (see `keys/rows.rs`)
+//! 0x0a–0x0f       streams, the values of keys                    (see `streams/rows.rs`)
 //! ```
 //!
 //! Tag bytes are on disk: add, never reuse.
 
+use crate::streams::RowKey;
 use bytes::Bytes;
 use corgi_base::codec::{DecodeError, Reader, put_bytes};
 use corgi_base::keys::DATABASES;
@@ -42,6 +44,7 @@ pub(crate) enum Key {
     User(Bytes),
     Users,
     Value(u8, Bytes),
+    Stream(RowKey),
 }
 
 impl Key {
@@ -56,6 +59,7 @@ impl Key {
             Self::User(name) => (USER, name.to_vec()),
             Self::Users => (USERS, Vec::new()),
             Self::Value(db, name) => (KEY, [&[*db], &name[..]].concat()),
+            Self::Stream(row) => return row.encode(),
         };
         [&[tag], &rest[..]].concat().into()
     }
@@ -79,6 +83,7 @@ impl Key {
                 }
                 return Ok(Self::Value(db, Bytes::copy_from_slice(&r.rest())));
             }
+            tag if RowKey::is_tag(tag) => return Ok(Self::Stream(RowKey::decode(key)?)),
             tag => {
                 return Err(DecodeError::Unknown {
                     field: "state key",

@@ -2,6 +2,7 @@
 
 use super::{About, DATABASES, ExpireIf, Expiry, KeyOp, SetIf, Unit};
 use crate::codec::{DecodeError, Reader};
+use crate::streams::StreamOp;
 use bytes::Bytes;
 
 /// The tag bytes.
@@ -35,6 +36,7 @@ pub(super) mod tag {
     pub(crate) const FLUSH: u8 = 0x4d;
     pub(crate) const SWAP: u8 = 0x4e;
     pub(crate) const OBJECT: u8 = 0x4f;
+    pub(crate) const STREAM: u8 = 0x60;
 }
 
 impl KeyOp {
@@ -157,6 +159,7 @@ impl KeyOp {
                     other => return unknown("object question", other),
                 },
             },
+            tag::STREAM => Self::Stream(Box::new(StreamOp::decode(r)?)),
             other => return unknown("key operation tag", other),
         })
     }

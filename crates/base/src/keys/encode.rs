@@ -120,6 +120,10 @@ impl KeyOp {
                     About::RefCount => 3,
                 });
             }
+            Self::Stream(op) => {
+                out.u8(tag::STREAM);
+                op.put(out);
+            }
         }
     }
 }

@@ -31,6 +31,7 @@
 //! 0x4d flush         all:u8
 //! 0x4e swap          db:u8 db:u8
 //! 0x4f object        key:bytes about:u8
+//! 0x60 stream        stream operation           (see `streams`)
 //!
 //! expiry = 0x00 (none) | 0x01 ms:i64 (from now) | 0x02 ms:i64 (at) | 0x03 (keep) | 0x04 (persist)
 //! ```
@@ -45,6 +46,7 @@ mod show;
 pub use decimal::Decimal;
 pub(crate) use decode::database;
 
+use crate::streams::StreamOp;
 use bytes::Bytes;
 
 /// How many databases there are: 0 to 15.
@@ -282,6 +284,8 @@ pub enum KeyOp {
         /// What about it.
         about: About,
     },
+    /// An operation on streams, on the heap: it is by far the largest.
+    Stream(Box<StreamOp>),
 }
 
 impl KeyOp {
@@ -317,22 +321,24 @@ impl KeyOp {
             | Self::Move { .. }
             | Self::Flush { .. }
             | Self::Swap(..) => false,
+            Self::Stream(op) => op.is_read(),
         }
     }
 
     /// Returns whether it may make the keyspace larger: what `maxmemory` refuses.
     pub fn may_grow(&self) -> bool {
-        matches!(
-            self,
+        match self {
             Self::Set { .. }
-                | Self::SetNx { .. }
-                | Self::MSet { .. }
-                | Self::Append { .. }
-                | Self::SetRange { .. }
-                | Self::IncrBy { .. }
-                | Self::IncrByFloat { .. }
-                | Self::Copy { .. }
-        )
+            | Self::SetNx { .. }
+            | Self::MSet { .. }
+            | Self::Append { .. }
+            | Self::SetRange { .. }
+            | Self::IncrBy { .. }
+            | Self::IncrByFloat { .. }
+            | Self::Copy { .. } => true,
+            Self::Stream(op) => op.may_grow(),
+            _ => false,
+        }
     }
 }
 

@@ -47,6 +47,7 @@ impl KeyOp {
             Self::Flush { all: true } => "flushall",
             Self::Swap(..) => "swapdb",
             Self::Object { .. } => "object",
+            Self::Stream(op) => op.command(),
         }
     }
 
@@ -104,6 +105,7 @@ impl KeyOp {
             Self::Keys(pattern) => args.push(pattern.clone()),
             Self::Scan { cursor, .. } => args.push(cursor.to_string().into()),
             Self::RandomKey | Self::DbSize | Self::Flush { .. } => {}
+            Self::Stream(op) => return op.request(),
             Self::Swap(one, other) => args.extend([*one, *other].map(|db| number(db.into()))),
             Self::Object { key, about } => {
                 let word = match about {

@@ -4,13 +4,13 @@ use super::tag;
 use super::{
     After, Claim, Delivered, GroupStart, Keep, Limits, Nack, NewId, Producer, Refs, StreamOp, Trim,
 };
-use crate::codec::put_bytes;
+use crate::codec::Put;
 use crate::ids::MessageId;
-use bytes::{BufMut, Bytes};
+use bytes::Bytes;
 
 impl StreamOp {
-    /// Appends the operation's bytes.
-    pub fn encode(&self, out: &mut impl BufMut) {
+    /// Puts the operation's bytes.
+    pub fn put(&self, out: &mut impl Put) {
         match self {
             Self::Add {
                 key,
@@ -22,10 +22,10 @@ impl StreamOp {
                 fields,
             } => {
                 start(out, tag::ADD, key);
-                out.put_u8((*existing).into());
+                out.u8((*existing).into());
                 put_producer(out, producer.as_ref());
                 put_trim(out, trim.as_ref());
-                out.put_u8(refs_byte(*refs));
+                out.u8(refs_byte(*refs));
                 put_new_id(out, *id);
                 put_list(out, fields);
             }
@@ -40,15 +40,15 @@ impl StreamOp {
                 start(out, tag::RANGE, key);
                 put_id(out, *from);
                 put_id(out, *to);
-                out.put_u8((*reverse).into());
+                out.u8((*reverse).into());
                 put_maybe(out, *count);
             }
             Self::Read { streams, limits } => {
-                out.put_u8(tag::READ);
+                out.u8(tag::READ);
                 put_limits(out, *limits);
                 put_count(out, streams.len());
                 for (key, after) in streams {
-                    put_bytes(out, key);
+                    out.bytes(key);
                     put_after(out, *after);
                 }
             }
@@ -58,13 +58,13 @@ impl StreamOp {
             }
             Self::DelEx { key, refs, ids } => {
                 start(out, tag::DEL_EX, key);
-                out.put_u8(refs_byte(*refs));
+                out.u8(refs_byte(*refs));
                 put_ids(out, ids);
             }
             Self::Trim { key, trim, refs } => {
                 start(out, tag::TRIM, key);
                 put_trim(out, Some(trim));
-                out.put_u8(refs_byte(*refs));
+                out.u8(refs_byte(*refs));
             }
             Self::SetId {
                 key,
@@ -89,7 +89,7 @@ impl StreamOp {
             Self::Info(key) => start(out, tag::INFO, key),
             Self::InfoFull { key, count } => {
                 start(out, tag::INFO_FULL, key);
-                out.put_u64(*count);
+                out.u64(*count);
             }
             Self::InfoGroups(key) => start(out, tag::INFO_GROUPS, key),
             Self::InfoConsumers { key, group } => {
@@ -111,7 +111,7 @@ impl StreamOp {
         }
     }
 
-    fn encode_group(&self, out: &mut impl BufMut) {
+    fn encode_group(&self, out: &mut impl Put) {
         match self {
             Self::GroupCreate {
                 key,
@@ -121,7 +121,7 @@ impl StreamOp {
             } => {
                 start_group(out, tag::GROUP_CREATE, key, group);
                 put_start(out, *start);
-                out.put_u8((*make).into());
+                out.u8((*make).into());
             }
             Self::GroupSetId { key, group, start } => {
                 start_group(out, tag::GROUP_SET_ID, key, group);
@@ -134,7 +134,7 @@ impl StreamOp {
                 consumer,
             } => {
                 start_group(out, tag::CONSUMER_CREATE, key, group);
-                put_bytes(out, consumer);
+                out.bytes(consumer);
             }
             Self::ConsumerDelete {
                 key,
@@ -142,13 +142,13 @@ impl StreamOp {
                 consumer,
             } => {
                 start_group(out, tag::CONSUMER_DELETE, key, group);
-                put_bytes(out, consumer);
+                out.bytes(consumer);
             }
             other => unreachable!("{other:?} is no operation on a group"),
         }
     }
 
-    fn encode_pending(&self, out: &mut impl BufMut) {
+    fn encode_pending(&self, out: &mut impl Put) {
         match self {
             Self::ReadGroup {
                 group,
@@ -160,11 +160,11 @@ impl StreamOp {
             } => {
                 start_group(out, tag::READ_GROUP, group, consumer);
                 put_limits(out, *limits);
-                out.put_u8((*no_ack).into());
+                out.u8((*no_ack).into());
                 put_maybe(out, *claim_ms);
                 put_count(out, streams.len());
                 for (key, after) in streams {
-                    put_bytes(out, key);
+                    out.bytes(key);
                     put_maybe_id(out, *after);
                 }
             }
@@ -179,7 +179,7 @@ impl StreamOp {
                 ids,
             } => {
                 start_group(out, tag::ACK_DEL, key, group);
-                out.put_u8(refs_byte(*refs));
+                out.u8(refs_byte(*refs));
                 put_ids(out, ids);
             }
             Self::Nack {
@@ -191,13 +191,13 @@ impl StreamOp {
                 force,
             } => {
                 start_group(out, tag::NACK, key, group);
-                out.put_u8(match what {
+                out.u8(match what {
                     Nack::Silent => 0,
                     Nack::Fail => 1,
                     Nack::Fatal => 2,
                 });
                 put_maybe(out, *retry_count);
-                out.put_u8((*force).into());
+                out.u8((*force).into());
                 put_ids(out, ids);
             }
             Self::Pending { key, group } => start_group(out, tag::PENDING, key, group),
@@ -211,10 +211,10 @@ impl StreamOp {
                 consumer,
             } => {
                 start_group(out, tag::PENDING_RANGE, key, group);
-                out.put_u64(*min_idle_ms);
+                out.u64(*min_idle_ms);
                 put_id(out, *from);
                 put_id(out, *to);
-                out.put_u64(*count);
+                out.u64(*count);
                 put_maybe_bytes(out, consumer.as_ref());
             }
             Self::Claim {
@@ -225,7 +225,7 @@ impl StreamOp {
                 claim,
             } => {
                 start_group(out, tag::CLAIM, key, group);
-                put_bytes(out, consumer);
+                out.bytes(consumer);
                 put_claim(out, claim);
                 put_ids(out, ids);
             }
@@ -239,64 +239,64 @@ impl StreamOp {
                 just_id,
             } => {
                 start_group(out, tag::AUTO_CLAIM, key, group);
-                put_bytes(out, consumer);
-                out.put_u64(*min_idle_ms);
+                out.bytes(consumer);
+                out.u64(*min_idle_ms);
                 put_id(out, *from);
-                out.put_u64(*count);
-                out.put_u8((*just_id).into());
+                out.u64(*count);
+                out.u8((*just_id).into());
             }
             other => unreachable!("{other:?} is no operation on what is pending"),
         }
     }
 }
 
-fn start(out: &mut impl BufMut, tag: u8, key: &[u8]) {
-    out.put_u8(tag);
-    put_bytes(out, key);
+fn start(out: &mut impl Put, tag: u8, key: &[u8]) {
+    out.u8(tag);
+    out.bytes(key);
 }
 
-fn start_group(out: &mut impl BufMut, tag: u8, first: &[u8], second: &[u8]) {
+fn start_group(out: &mut impl Put, tag: u8, first: &[u8], second: &[u8]) {
     start(out, tag, first);
-    put_bytes(out, second);
+    out.bytes(second);
 }
 
-fn put_id(out: &mut impl BufMut, id: MessageId) {
-    out.put_u64(id.ms);
-    out.put_u64(id.seq);
+fn put_id(out: &mut impl Put, id: MessageId) {
+    out.u64(id.ms);
+    out.u64(id.seq);
 }
 
-fn put_count(out: &mut impl BufMut, count: usize) {
-    out.put_u32(u32::try_from(count).expect("limits keep every list short"));
+fn put_count(out: &mut impl Put, count: usize) {
+    out.u32(u32::try_from(count).expect("limits keep every list short"));
 }
 
-fn put_ids(out: &mut impl BufMut, ids: &[MessageId]) {
+fn put_ids(out: &mut impl Put, ids: &[MessageId]) {
     put_count(out, ids.len());
     ids.iter().for_each(|id| put_id(out, *id));
 }
 
-fn put_list(out: &mut impl BufMut, list: &[Bytes]) {
+fn put_list(out: &mut impl Put, list: &[Bytes]) {
     put_count(out, list.len());
-    list.iter().for_each(|bytes| put_bytes(out, bytes));
+    list.iter().for_each(|bytes| out.bytes(bytes));
 }
 
-fn put_maybe(out: &mut impl BufMut, number: Option<u64>) {
-    out.put_u8(number.is_some().into());
+fn put_maybe(out: &mut impl Put, number: Option<u64>) {
+    out.u8(number.is_some().into());
     if let Some(number) = number {
-        out.put_u64(number);
+        out.u64(number);
     }
 }
 
-fn put_maybe_id(out: &mut impl BufMut, id: Option<MessageId>) {
-    out.put_u8(id.is_some().into());
+fn put_maybe_id(out: &mut impl Put, id: Option<MessageId>) {
+    out.u8(id.is_some().into());
     if let Some(id) = id {
         put_id(out, id);
     }
 }
 
-fn put_maybe_bytes(out: &mut impl BufMut, bytes: Option<&Bytes>) {
-    out.put_u8(bytes.is_some().into());
+fn put_maybe_bytes(out: &mut impl Put, bytes: Option<&Bytes>) {
+    out.u8(bytes.is_some().into());
     if let Some(bytes) = bytes {
-        put_bytes(out, bytes);
+        out.bytes(bytes);
     }
 }
 
@@ -308,79 +308,79 @@ fn refs_byte(refs: Refs) -> u8 {
     }
 }
 
-fn put_producer(out: &mut impl BufMut, producer: Option<&Producer>) {
+fn put_producer(out: &mut impl Put, producer: Option<&Producer>) {
     put_maybe_bytes(out, producer.map(|producer| &producer.pid));
     if let Some(producer) = producer {
         put_maybe_bytes(out, producer.iid.as_ref());
     }
 }
 
-fn put_trim(out: &mut impl BufMut, trim: Option<&Trim>) {
+fn put_trim(out: &mut impl Put, trim: Option<&Trim>) {
     match trim.map(|trim| trim.keep) {
-        None => return out.put_u8(0),
+        None => return out.u8(0),
         Some(Keep::Newest(count)) => {
-            out.put_u8(1);
-            out.put_u64(count);
+            out.u8(1);
+            out.u64(count);
         }
         Some(Keep::From(id)) => {
-            out.put_u8(2);
+            out.u8(2);
             put_id(out, id);
         }
     }
     put_maybe(out, trim.and_then(|trim| trim.limit));
 }
 
-fn put_new_id(out: &mut impl BufMut, id: NewId) {
+fn put_new_id(out: &mut impl Put, id: NewId) {
     match id {
-        NewId::Auto => out.put_u8(0),
+        NewId::Auto => out.u8(0),
         NewId::AutoSeq(ms) => {
-            out.put_u8(1);
-            out.put_u64(ms);
+            out.u8(1);
+            out.u64(ms);
         }
         NewId::Exact(id) => {
-            out.put_u8(2);
+            out.u8(2);
             put_id(out, id);
         }
     }
 }
 
-fn put_after(out: &mut impl BufMut, after: After) {
+fn put_after(out: &mut impl Put, after: After) {
     match after {
         After::Id(id) => {
-            out.put_u8(0);
+            out.u8(0);
             put_id(out, id);
         }
-        After::Top => out.put_u8(1),
-        After::ButLast => out.put_u8(2),
+        After::Top => out.u8(1),
+        After::ButLast => out.u8(2),
     }
 }
 
-fn put_limits(out: &mut impl BufMut, limits: Limits) {
+fn put_limits(out: &mut impl Put, limits: Limits) {
     put_maybe(out, limits.count);
     put_maybe(out, limits.max_count);
     put_maybe(out, limits.max_bytes);
 }
 
-fn put_start(out: &mut impl BufMut, start: GroupStart) {
+fn put_start(out: &mut impl Put, start: GroupStart) {
     put_maybe_id(out, start.after);
     put_maybe(out, start.entries_read);
 }
 
-fn put_claim(out: &mut impl BufMut, claim: &Claim) {
-    out.put_u64(claim.min_idle_ms);
+fn put_claim(out: &mut impl Put, claim: &Claim) {
+    out.u64(claim.min_idle_ms);
     match claim.delivered {
-        Delivered::Now => out.put_u8(0),
+        Delivered::Now => out.u8(0),
         Delivered::Ago(ms) => {
-            out.put_u8(1);
-            out.put_i64(ms);
+            out.u8(1);
+            out.i64(ms);
         }
         Delivered::At(ms) => {
-            out.put_u8(2);
-            out.put_i64(ms);
+            out.u8(2);
+            out.i64(ms);
         }
     }
     put_maybe(out, claim.retry_count);
-    out.put_u8(claim.force.into());
-    out.put_u8(claim.just_id.into());
+    out.u8(claim.force.into());
+    out.u8(claim.just_id.into());
     put_maybe_id(out, claim.last_id);
 }

@@ -48,6 +48,7 @@ mod decode;
 mod encode;
 pub mod error;
 pub mod id;
+mod show;
 mod tag;
 
 pub use error::StreamError;
@@ -459,5 +460,36 @@ impl StreamOp {
                 | Self::Claim { .. }
                 | Self::AutoClaim { .. }
         )
+    }
+
+    /// Returns the key; `None` for a read of several streams.
+    pub fn key(&self) -> Option<&Bytes> {
+        match self {
+            Self::Add { key, .. }
+            | Self::Len(key)
+            | Self::Range { key, .. }
+            | Self::Del { key, .. }
+            | Self::DelEx { key, .. }
+            | Self::Trim { key, .. }
+            | Self::SetId { key, .. }
+            | Self::Configure { key, .. }
+            | Self::Info(key)
+            | Self::InfoFull { key, .. }
+            | Self::InfoGroups(key)
+            | Self::InfoConsumers { key, .. }
+            | Self::GroupCreate { key, .. }
+            | Self::GroupSetId { key, .. }
+            | Self::GroupDestroy { key, .. }
+            | Self::ConsumerCreate { key, .. }
+            | Self::ConsumerDelete { key, .. }
+            | Self::Ack { key, .. }
+            | Self::AckDel { key, .. }
+            | Self::Nack { key, .. }
+            | Self::Pending { key, .. }
+            | Self::PendingRange { key, .. }
+            | Self::Claim { key, .. }
+            | Self::AutoClaim { key, .. } => Some(key),
+            Self::Read { .. } | Self::ReadGroup { .. } => None,
+        }
     }
 }

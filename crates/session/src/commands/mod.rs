@@ -12,6 +12,7 @@ pub(crate) mod cluster;
 pub(crate) mod command;
 pub(crate) mod config;
 pub(crate) mod connection;
+pub(crate) mod consumers;
 pub(crate) mod generic;
 pub(crate) mod latency;
 pub(crate) mod lolwut;
@@ -20,6 +21,7 @@ pub(crate) mod pubsub;
 pub(crate) mod scripting;
 pub(crate) mod server;
 pub(crate) mod slowlog;
+pub(crate) mod streams;
 pub(crate) mod strings;
 pub(crate) mod transaction;
 
@@ -78,6 +80,8 @@ pub(crate) enum Command {
     Across(generic::Across),
     /// An operation on keys.
     Keys(KeyOp),
+    /// One that may wait.
+    Wait(KeyOp),
     Multi,
     Local(LocalAsk),
     Lolwut,
@@ -126,6 +130,8 @@ pub(crate) enum Step {
         db: u8,
         /// What is done.
         op: KeyOp,
+        /// Whether it may wait until there is something.
+        waits: bool,
     },
     /// The node records them as one step; then the reply is nil.
     Script(Vec<Op>),
@@ -188,6 +194,12 @@ impl Command {
             Self::Keys(op) => Step::Keys {
                 db: conn.database,
                 op,
+                waits: false,
+            },
+            Self::Wait(op) => Step::Keys {
+                db: conn.database,
+                op,
+                waits: true,
             },
             Self::Multi => transaction::multi(conn).into(),
             Self::Local(ask) => match clients::unknown_user(&ask, env) {

@@ -56,7 +56,7 @@ impl Keyspace {
     pub(super) fn write_generic(&mut self, db: u8, op: &KeyOp, when: When) -> Option<Answered> {
         Some(match op {
             KeyOp::Del(keys) => {
-                let gone = keys.iter().filter(|key| self.remove(db, key).is_some());
+                let gone = keys.iter().filter(|key| self.remove(db, key));
                 Ok(Answer::count(gone.count()))
             }
             KeyOp::Expire { key, expiry, only } => {
@@ -79,12 +79,22 @@ impl Keyspace {
             } => {
                 let copies = *replace || self.entry(*other, to).is_none();
                 let entry = self.entry(db, key).filter(|_| copies).cloned();
-                let copied = entry.map(|entry| self.put_as(*other, to, entry, when));
-                Ok(Answer::flag(copied.is_some()))
+                if let Some(entry) = &entry {
+                    let value = self.copied(&entry.value, when);
+                    let expires_ms = entry.expires_ms;
+                    let version = when.id;
+                    let copy = Entry {
+                        value,
+                        expires_ms,
+                        version,
+                    };
+                    self.put(*other, to, copy);
+                }
+                Ok(Answer::flag(entry.is_some()))
             }
             KeyOp::Move { key, db: other } => {
                 let moves = self.entry(*other, key).is_none();
-                let entry = moves.then(|| self.remove(db, key)).flatten();
+                let entry = moves.then(|| self.take(db, key)).flatten();
                 let moved = entry.map(|entry| self.put_as(*other, key, entry, when));
                 Ok(Answer::flag(moved.is_some()))
             }
@@ -199,7 +209,7 @@ impl Keyspace {
         if nx && self.entry(db, to).is_some() {
             return Ok(Answer::flag(false));
         }
-        if let Some(entry) = self.remove(db, key) {
+        if let Some(entry) = self.take(db, key) {
             self.put_as(db, to, entry, when);
         }
         Ok(if nx { Answer::flag(true) } else { Answer::Ok })
@@ -227,7 +237,9 @@ impl Keyspace {
 
     fn flush(&mut self, db: usize) {
         if let Ok(db) = u8::try_from(db) {
-            drop(self.take_db(db));
+            for entry in self.take_db(db).into_values() {
+                self.forget(&entry);
+            }
         }
     }
 
@@ -245,15 +257,13 @@ impl Keyspace {
 }
 
 fn object(entry: &Entry, about: About, when: When) -> Answered {
-    let Value::String(value) = &entry.value;
     match about {
-        About::Encoding => Ok(Answer::Bulk(Bytes::from_static(
-            match (integer(value), value.len()) {
-                (Some(_), _) => b"int",
-                (None, ..=EMBEDDED_MAX) => b"embstr",
-                (None, _) => b"raw",
-            },
-        ))),
+        About::Encoding => Ok(Answer::Bulk(Bytes::from_static(match &entry.value {
+            Value::Stream(_) => b"stream",
+            Value::String(value) if integer(value).is_some() => b"int",
+            Value::String(value) if value.len() <= EMBEDDED_MAX => b"embstr",
+            Value::String(_) => b"raw",
+        }))),
         About::IdleTime => {
             let written = i64::try_from(entry.version.ms).unwrap_or(i64::MAX);
             Ok(Answer::Int(

@@ -6,14 +6,17 @@
 //!   so that nothing else has to look at the time.
 //! - A write gives each key that it touches its own id as version.
 //! - `bytes` and `expiries` follow from the entries.
+//! - A stream has one key, which names it by the id of the operation that made it: it goes with its key.
 //!
 //! Keys are ordered by a hash of their name: that order is what `SCAN` walks through, and its cursor is the hash of the
 //! next key, which means the same on every node and after any change.
 
 mod generic;
 mod rows;
+mod streams;
 mod strings;
 
+use crate::streams::{RowKey, Streams};
 use bytes::Bytes;
 use corgi_base::keys::{DATABASES, Expiry};
 use corgi_base::{Answer, KeyError, KeyOp, MessageId, Watch};
@@ -52,24 +55,30 @@ fn hash(key: &[u8]) -> u64 {
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Value {
     String(Bytes),
+    /// One of the streams, by its id.
+    Stream(MessageId),
 }
 
 impl Value {
     fn string(&self) -> Result<&Bytes, KeyError> {
         match self {
             Self::String(bytes) => Ok(bytes),
+            Self::Stream(_) => Err(KeyError::WrongType),
         }
     }
 
     fn kind(&self) -> &'static str {
         match self {
             Self::String(_) => "string",
+            Self::Stream(_) => "stream",
         }
     }
 
+    /// What it takes here; streams count what they take.
     fn bytes(&self) -> u64 {
         match self {
             Self::String(bytes) => bytes.len() as u64,
+            Self::Stream(_) => 0,
         }
     }
 }
@@ -105,6 +114,8 @@ pub struct Keyspace {
     dbs: [BTreeMap<Name, Entry>; DATABASES as usize],
     expiries: BTreeSet<(i64, u8, Bytes)>,
     bytes: u64,
+    /// What the keys of type stream hold: each of these has exactly one key.
+    streams: Streams,
     /// What has changed since it was last taken.
     dirty: BTreeSet<Place>,
 }
@@ -115,6 +126,9 @@ impl Keyspace {
         if op.is_read() {
             return self.read(db, op, when);
         }
+        if let KeyOp::Stream(op) = op {
+            return self.write_stream(db, op, when);
+        }
         self.write_string(db, op, when)
             .or_else(|| self.write_generic(db, op, when))
             .map_or(Answer::Ok, Answer::from)
@@ -122,6 +136,9 @@ impl Keyspace {
 
     /// Answers an operation that only reads.
     pub fn read(&self, db: u8, op: &KeyOp, when: When) -> Answer {
+        if let KeyOp::Stream(op) = op {
+            return self.read_stream(db, op, when);
+        }
         self.read_string(db, op)
             .or_else(|| self.read_generic(db, op, when))
             .map_or(Answer::Nil, Answer::from)
@@ -143,7 +160,7 @@ impl Keyspace {
 
     /// Returns what all keys take, about.
     pub fn bytes(&self) -> u64 {
-        self.bytes
+        self.bytes + self.streams.memory() as u64
     }
 
     /// Returns how many keys each database has that has any, and how many of them expire.
@@ -171,9 +188,10 @@ impl Keyspace {
         watched.iter().all(same)
     }
 
-    /// Takes what has changed since the last call.
-    pub(crate) fn take_dirty(&mut self) -> BTreeSet<Place> {
-        std::mem::take(&mut self.dirty)
+    /// Takes what has changed since the last call: keys, and rows of streams.
+    pub(crate) fn take_dirty(&mut self) -> (BTreeSet<Place>, BTreeSet<RowKey>) {
+        let keys = std::mem::take(&mut self.dirty);
+        (keys, self.streams.take_changed())
     }
 
     fn db(&self, db: u8) -> &BTreeMap<Name, Entry> {
@@ -202,7 +220,24 @@ impl Keyspace {
         self.dbs[usize::from(db)].insert(name, entry);
     }
 
-    fn remove(&mut self, db: u8, key: &Bytes) -> Option<Entry> {
+    /// Removes a key and what it holds. Returns whether it was there.
+    fn remove(&mut self, db: u8, key: &Bytes) -> bool {
+        let entry = self.take(db, key);
+        if let Some(entry) = &entry {
+            self.forget(entry);
+        }
+        entry.is_some()
+    }
+
+    /// Removes what a key held that is gone.
+    fn forget(&mut self, entry: &Entry) {
+        if let Value::Stream(id) = entry.value {
+            self.streams.remove(id);
+        }
+    }
+
+    /// Takes a key away to be put again, here or elsewhere.
+    fn take(&mut self, db: u8, key: &Bytes) -> Option<Entry> {
         let (name, entry) = self.dbs[usize::from(db)].remove_entry(&Name::new(key))?;
         self.bytes -= KEY_BYTES + name.key.len() as u64 + entry.value.bytes();
         if let Some(at) = entry.expires_ms {
@@ -238,18 +273,19 @@ impl Keyspace {
 
     /// Gives a key that is there another expiry.
     fn set_expiry(&mut self, db: u8, key: &Bytes, expiry: Expiry, when: When) {
-        if let Some(entry) = self.remove(db, key) {
-            let expires_ms = expires_ms(expiry, entry.expires_ms, when);
-            if expires_ms.is_none_or(|at| at > when.now_ms) {
-                let version = when.id;
-                let entry = Entry {
-                    expires_ms,
-                    version,
-                    ..entry
-                };
-                self.put(db, key, entry);
-            }
+        let Some(entry) = self.take(db, key) else {
+            return;
+        };
+        let expires_ms = expires_ms(expiry, entry.expires_ms, when);
+        if expires_ms.is_some_and(|at| at <= when.now_ms) {
+            return self.forget(&entry);
         }
+        let entry = Entry {
+            expires_ms,
+            version: when.id,
+            ..entry
+        };
+        self.put(db, key, entry);
     }
 }
 

@@ -154,7 +154,7 @@ impl Streams {
             }
             _ => {}
         }
-        let key = key_of(op);
+        let key = op.key().expect("all but reads of several streams have one key");
         let found = match made {
             Some(_) => Some(at.id),
             None => find(key)?,
@@ -169,6 +169,9 @@ impl Streams {
 
     fn collect(&mut self, id: MessageId) {
         if let Some(stream) = self.streams.get_mut(&id) {
+            let bytes = stream.memory();
+            self.bytes = self.bytes - stream.counted + bytes;
+            stream.counted = bytes;
             let rows = stream.take_changed();
             let keys = rows.into_iter().map(|row| RowKey { stream: id, row });
             self.changed.extend(keys);
@@ -403,38 +406,6 @@ fn without_stream(op: &StreamOp) -> Result<Answer, KeyError> {
             Ok(Answer::Array(ids.iter().map(|_| Answer::Int(-1)).collect()))
         }
         _ => Ok(Answer::Int(0)),
-    }
-}
-
-fn key_of(op: &StreamOp) -> &Bytes {
-    match op {
-        StreamOp::Add { key, .. }
-        | StreamOp::Len(key)
-        | StreamOp::Range { key, .. }
-        | StreamOp::Del { key, .. }
-        | StreamOp::DelEx { key, .. }
-        | StreamOp::Trim { key, .. }
-        | StreamOp::SetId { key, .. }
-        | StreamOp::Configure { key, .. }
-        | StreamOp::Info(key)
-        | StreamOp::InfoFull { key, .. }
-        | StreamOp::InfoGroups(key)
-        | StreamOp::InfoConsumers { key, .. }
-        | StreamOp::GroupCreate { key, .. }
-        | StreamOp::GroupSetId { key, .. }
-        | StreamOp::GroupDestroy { key, .. }
-        | StreamOp::ConsumerCreate { key, .. }
-        | StreamOp::ConsumerDelete { key, .. }
-        | StreamOp::Ack { key, .. }
-        | StreamOp::AckDel { key, .. }
-        | StreamOp::Nack { key, .. }
-        | StreamOp::Pending { key, .. }
-        | StreamOp::PendingRange { key, .. }
-        | StreamOp::Claim { key, .. }
-        | StreamOp::AutoClaim { key, .. } => key,
-        StreamOp::Read { .. } | StreamOp::ReadGroup { .. } => {
-            unreachable!("streams of several keys are read elsewhere")
-        }
     }
 }
 

@@ -47,6 +47,8 @@ use std::collections::{BTreeMap, BTreeSet};
 pub struct Streams {
     streams: BTreeMap<MessageId, Stream>,
     changed: BTreeSet<RowKey>,
+    /// What they take, each as it was counted last.
+    bytes: usize,
 }
 
 impl Streams {
@@ -58,6 +60,7 @@ impl Streams {
     /// Removes a stream and all that belongs to it.
     pub fn remove(&mut self, stream: MessageId) {
         if let Some(removed) = self.streams.remove(&stream) {
+            self.bytes -= removed.counted;
             self.changed
                 .extend(removed.rows().map(|row| RowKey { stream, row }));
         }
@@ -70,13 +73,22 @@ impl Streams {
             let rows = copy.rows();
             self.changed
                 .extend(rows.map(|row| RowKey { stream: to, row }));
+            self.bytes += copy.counted;
             self.streams.insert(to, copy);
         }
     }
 
     /// Returns about how many bytes of memory the streams take.
     pub fn memory(&self) -> usize {
-        self.streams.values().map(Stream::memory).sum()
+        self.bytes
+    }
+
+    /// Counts what each stream takes, once all rows are here.
+    pub fn restored(&mut self) {
+        for stream in self.streams.values_mut() {
+            stream.counted = stream.memory();
+        }
+        self.bytes = self.streams.values().map(|stream| stream.counted).sum();
     }
 
     /// Returns the rows that have changed since the last call, ascending.

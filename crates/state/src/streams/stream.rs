@@ -37,6 +37,8 @@ pub struct Stream {
     pub(super) groups: BTreeMap<Bytes, Group>,
     pub(super) producers: BTreeMap<Bytes, Attempts>,
     entry_bytes: usize,
+    /// What it took when that was counted last.
+    pub(super) counted: usize,
     changed: Vec<Row>,
 }
 
@@ -54,6 +56,7 @@ impl Default for Stream {
             groups: BTreeMap::new(),
             producers: BTreeMap::new(),
             entry_bytes: 0,
+            counted: 0,
             changed: vec![Row::Head],
         }
     }
