@@ -27,8 +27,7 @@ pub(crate) const SECOND_DATABASE: &[u8] = b"ERR invalid second DB index";
 pub(crate) const EXPIRE_NX: &[u8] =
     b"ERR NX and XX, GT or LT options at the same time are not compatible";
 pub(crate) const EXPIRE_GT_LT: &[u8] = b"ERR GT and LT options at the same time are not compatible";
-pub(crate) const STREAM_ID: &[u8] =
-    b"ERR Invalid stream ID specified as stream command argument";
+pub(crate) const STREAM_ID: &[u8] = b"ERR Invalid stream ID specified as stream command argument";
 pub(crate) const ZERO_ID: &[u8] = b"ERR The ID specified in XADD must be greater than 0-0";
 pub(crate) const INTERVAL_START: &[u8] = b"ERR invalid start ID for the interval";
 pub(crate) const INTERVAL_END: &[u8] = b"ERR invalid end ID for the interval";
@@ -51,9 +50,7 @@ pub(crate) const SET_ID_BELOW_GIVEN: &[u8] =
     b"ERR The ID specified in XSETID is smaller than the provided max_deleted_entry_id";
 pub(crate) const ENTRIES_READ: &[u8] = b"ERR value for ENTRIESREAD must be positive or -1";
 pub(crate) const NUMBER_OF_IDS: &[u8] = b"ERR Number of IDs must be a positive integer";
-pub(crate) const NUMIDS: &[u8] =
-    b"ERR The `numids` parameter must match the number of arguments";
-pub(crate) const TIMEOUT: &[u8] = b"ERR timeout is not an integer or out of range";
+pub(crate) const NUMIDS: &[u8] = b"ERR The `numids` parameter must match the number of arguments";
 pub(crate) const TIMEOUT_NEGATIVE: &[u8] = b"ERR timeout is negative";
 pub(crate) const BLOCK: &[u8] =
     b"ERR BLOCK is possible only between MULTI and EXEC, where nothing waits: ask again instead";
@@ -77,8 +74,7 @@ pub(crate) const XCLAIM_MIN_IDLE: &[u8] = b"ERR Invalid min-idle-time argument f
 pub(crate) const XCLAIM_IDLE: &[u8] = b"ERR Invalid IDLE option argument for XCLAIM";
 pub(crate) const XCLAIM_TIME: &[u8] = b"ERR Invalid TIME option argument for XCLAIM";
 pub(crate) const XCLAIM_RETRYCOUNT: &[u8] = b"ERR Invalid RETRYCOUNT option argument for XCLAIM";
-pub(crate) const XAUTOCLAIM_MIN_IDLE: &[u8] =
-    b"ERR Invalid min-idle-time argument for XAUTOCLAIM";
+pub(crate) const XAUTOCLAIM_MIN_IDLE: &[u8] = b"ERR Invalid min-idle-time argument for XAUTOCLAIM";
 pub(crate) const XAUTOCLAIM_COUNT: &[u8] = b"ERR COUNT must be > 0";
 pub(crate) const DATABASE_OUT_OF_RANGE: &[u8] = b"ERR DB index is out of range";
 pub(crate) const NO_AUTH: &[u8] = b"NOAUTH Authentication required.";
@@ -119,7 +115,6 @@ pub(crate) const CLIENT_ID: &[u8] = b"ERR Invalid client ID";
 pub(crate) const CLIENT_ID_POSITIVE: &[u8] = b"ERR client-id should be greater than 0";
 pub(crate) const PAUSE_MODE: &[u8] = b"ERR CLIENT PAUSE mode must be WRITE or ALL";
 pub(crate) const TIMEOUT_NOT_AN_INTEGER: &[u8] = b"ERR timeout is not an integer or out of range";
-pub(crate) const TIMEOUT_NEGATIVE: &[u8] = b"ERR timeout is negative";
 pub(crate) const UNBLOCK_REASON: &[u8] = b"ERR CLIENT UNBLOCK reason should be TIMEOUT or ERROR";
 pub(crate) const CLIENT_NAME: &[u8] =
     b"ERR Client names cannot contain spaces, newlines or special characters.";

@@ -441,8 +441,9 @@ impl Session {
                 self.asks.push(Ask::Write { seq, op });
             }
             Step::Keys { waits: true, .. } => {
-                self.tally.end(begun, Some(errors::BLOCK));
-                self.answer(seq, Reply::error(errors::BLOCK), silent);
+                let reply = Reply::error(errors::BLOCK);
+                self.tally.end(begun, Some(&reply));
+                self.answer(seq, reply, silent);
             }
             Step::Keys { db, op, .. } => {
                 self.tally.wait(seq, begun);

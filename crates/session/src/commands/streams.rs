@@ -350,7 +350,7 @@ impl Reading {
 
 /// Reads a timeout in milliseconds; 0 is none.
 fn timeout(arg: &Bytes) -> Result<u64, ErrorText> {
-    let ms = super::integer(arg).ok_or(Bytes::from_static(errors::TIMEOUT))?;
+    let ms = super::integer(arg).ok_or(Bytes::from_static(errors::TIMEOUT_NOT_AN_INTEGER))?;
     u64::try_from(ms).map_err(|_negative| Bytes::from_static(errors::TIMEOUT_NEGATIVE))
 }
 

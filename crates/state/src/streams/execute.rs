@@ -154,7 +154,9 @@ impl Streams {
             }
             _ => {}
         }
-        let key = op.key().expect("all but reads of several streams have one key");
+        let key = op
+            .key()
+            .expect("all but reads of several streams have one key");
         let found = match made {
             Some(_) => Some(at.id),
             None => find(key)?,
