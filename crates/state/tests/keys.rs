@@ -2,7 +2,8 @@
 //! each entry every answer is compared, and what comes back from the rows with what is in memory.
 
 use bytes::Bytes;
-use corgi_base::keys::{DATABASES, ExpireIf, Expiry, SetIf, Unit};
+use corgi_base::keys::{About, DATABASES, ExpireIf, Expiry, SetIf, Unit};
+use corgi_base::streams::{GroupStart, NewId, Refs, StreamOp};
 use corgi_base::{
     Answer, BatchHead, BatchNumber, Boot, ClusterId, Effects, EntryHead, InstanceId, KeyError,
     KeyOp, Member, MessageId, NodeId, Nonce, Op, Outcome, Term, Watch,
@@ -446,6 +447,107 @@ proptest! {
         found.dedup();
         prop_assert_eq!((found.len(), all), (kept, kept), "each once");
     }
+}
+
+fn add(key: Bytes, fields: [&'static str; 2]) -> KeyOp {
+    KeyOp::Stream(Box::new(StreamOp::Add {
+        key,
+        existing: false,
+        producer: None,
+        trim: None,
+        refs: Refs::Keep,
+        id: NewId::Auto,
+        fields: fields.map(Bytes::from).to_vec(),
+    }))
+}
+
+/// Streams, and what happens to the keys that name them.
+fn stream_op() -> impl Strategy<Value = KeyOp> {
+    let group = |key| {
+        KeyOp::Stream(Box::new(StreamOp::GroupCreate {
+            key,
+            group: "g".into(),
+            start: GroupStart {
+                after: None,
+                entries_read: None,
+            },
+            make: true,
+        }))
+    };
+    prop_oneof![
+        4 => key().prop_map(|key| add(key, ["f", "v"])),
+        1 => key().prop_map(group),
+        4 => op(),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(100))]
+
+    #[test]
+    fn every_stream_has_one_key_and_goes_with_it(
+        batches in vec((0..30u64, vec((0..2u8, stream_op()), 1..6)), 1..30),
+    ) {
+        let mut log = Log::new();
+        for (later, ops) in batches {
+            let key = |(db, op): (u8, KeyOp)| Op::Key { db, op };
+            log.batch(later, &ops.into_iter().map(key).collect::<Vec<_>>());
+            let mut live = log.state.clone();
+            live.take_write();
+            let rows = live.rows();
+            prop_assert_eq!(State::restore(node(), &rows).unwrap(), live);
+            let of_streams = |tag: u8| rows.iter().filter(|(key, _)| key[0] == tag).count();
+            let keys = rows.iter().filter(|(key, row)| key[0] == 0x08 && row[0] == 2);
+            prop_assert_eq!(keys.count(), of_streams(0x0a));
+            if of_streams(0x0a) == 0 {
+                prop_assert_eq!((0x0b..0x10).map(of_streams).sum::<usize>(), 0);
+            }
+        }
+        log.batch(0, &[Op::Key { db: 0, op: KeyOp::Flush { all: true } }]);
+        prop_assert_eq!(log.state.keys().bytes(), 0);
+        prop_assert!(log.state.rows().iter().all(|(key, _)| key[0] < 0x08));
+    }
+}
+
+#[test]
+fn a_stream_is_a_value_among_others() {
+    let mut log = Log::new();
+    let key = Bytes::from_static(b"s");
+    let answer = log.answer(add(key.clone(), ["f", "v"]));
+    assert_eq!(answer, Answer::Bulk(log_id(&log).into()));
+    let added = log.state.keys().version(0, &key);
+    log.answer(add(key.clone(), ["f", "v"]));
+    assert_ne!(log.state.keys().version(0, &key), added, "WATCH sees it");
+    let wrong = Answer::Error(KeyError::WrongType);
+    assert_eq!(log.read(&KeyOp::Get(key.clone())), wrong);
+    let kind = log.read(&KeyOp::Type(key.clone()));
+    assert_eq!(kind, Answer::Status("stream"));
+    let about = About::Encoding;
+    let encoding = log.read(&KeyOp::Object {
+        key: key.clone(),
+        about,
+    });
+    assert_eq!(encoding, Answer::Bulk("stream".into()));
+    let length = |key: &Bytes| KeyOp::Stream(Box::new(StreamOp::Len(key.clone())));
+    let to = Bytes::from_static(b"to");
+    let copy = KeyOp::Copy {
+        key: key.clone(),
+        to: to.clone(),
+        db: 0,
+        replace: false,
+    };
+    assert_eq!(log.answer(copy), Answer::Int(1));
+    log.answer(add(to.clone(), ["f", "v"]));
+    assert_eq!(log.read(&length(&to)), Answer::Int(3));
+    assert_eq!(log.read(&length(&key)), Answer::Int(2), "it is another one");
+    log.answer(set("s", Expiry::None));
+    assert_eq!(log.read(&length(&key)), wrong);
+    assert_eq!(log.answer(add(key, ["f", "v"])), wrong);
+}
+
+fn log_id(log: &Log) -> String {
+    let MessageId { ms, seq } = log.state.last_id();
+    format!("{ms}-{seq}")
 }
 
 #[test]

@@ -423,7 +423,11 @@ impl Both {
                 .restore(key, row.clone())
                 .expect("a row of this build");
         }
-        assert_eq!(restored, self.streams, "the rows hold all there is");
+        restored.restored();
+        assert_eq!(
+            restored, self.streams,
+            "the rows hold all there is, and it is counted right"
+        );
         let rows: Vec<Bytes> = self.streams.rows().iter().map(RowKey::encode).collect();
         assert!(rows.iter().eq(self.rows.keys()), "no row is left over");
         let heads = self.streams.rows();
