@@ -97,6 +97,7 @@ scripts! {
     resp3_subscriber_may_do_anything
     select_checks_the_index
     shard_channels_count_by_themselves
+    streams_are_read_and_written
     subscribe_refused_by_the_node
     subscribe_waits_for_earlier_publishes
     unknown_command_text
