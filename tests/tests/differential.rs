@@ -131,6 +131,11 @@ fn random_commands_on_keys_are_answered_as_redis_answers_them() {
 }
 
 #[test]
+fn random_commands_on_streams_are_answered_as_redis_answers_them() {
+    compare_on(Surface::Streams);
+}
+
+#[test]
 fn fixed_scripts_are_answered_as_redis_answers_them() {
     let redis = Peer::start(Reference::Redis);
     let corgi = starts_corgi();

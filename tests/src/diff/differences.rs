@@ -2,6 +2,7 @@
 
 use super::run::{Item, Transcript, is_push};
 use super::script::{CONNECTIONS, Line, Script};
+use super::streams;
 use super::wire::Value;
 use std::fmt::Write as _;
 
@@ -235,6 +236,7 @@ fn mask_reply(line: &Line, mut value: Value) -> Value {
         ("TTL", _) => mask_ttl(&mut value),
         // Counted from a clock, unless it was given.
         ("EXPIRETIME" | "PEXPIRETIME", _) => mask_expiry(&mut value),
+        (stream, _) if stream.starts_with('X') => streams::mask(line, &mut value),
         _ => {}
     }
     value

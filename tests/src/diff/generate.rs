@@ -485,6 +485,8 @@ pub enum Surface {
     Access,
     /// Keys.
     Keys,
+    /// Streams and their groups.
+    Streams,
 }
 
 fn command(surface: Surface) -> BoxedStrategy<Vec<Args>> {
@@ -508,6 +510,7 @@ fn command(surface: Surface) -> BoxedStrategy<Vec<Args>> {
         ]
         .boxed(),
         Surface::Keys => keys().boxed(),
+        Surface::Streams => super::streams::streams(),
         Surface::Access => prop_oneof![
             8 => access(),
             2 => listening(),
