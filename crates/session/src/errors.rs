@@ -222,17 +222,17 @@ pub(crate) fn unsupported_option(option: &[u8]) -> ErrorText {
 
 /// `XREAD` and `XREADGROUP` with more keys than ids, or fewer.
 pub(crate) fn unbalanced_streams(in_group: bool) -> ErrorText {
-    let (command, symbol): (&[u8], &[u8]) = if in_group {
-        (b"xreadgroup", b">")
+    let (command, ids): (&[u8], &[u8]) = if in_group {
+        (b"xreadgroup", b"an ID or '>'")
     } else {
-        (b"xread", b"$")
+        (b"xread", b"an ID, '+', or '$'")
     };
     text(&[
         b"ERR Unbalanced '",
         command,
-        b"' list of streams: for each stream key an ID or '",
-        symbol,
-        b"' must be specified.",
+        b"' list of streams: for each stream key ",
+        ids,
+        b" must be specified.",
     ])
 }
 

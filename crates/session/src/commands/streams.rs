@@ -152,10 +152,8 @@ impl Options {
                     let (pid, iid) = (required(args), required(args));
                     options.set_producer(pid, Some(iid))?;
                 }
-                word if refs(word).is_some() => {
-                    if options.refs.is_some() {
-                        return syntax();
-                    }
+                // As in Redis a second one is taken for the id.
+                word if refs(word).is_some() && options.refs.is_none() => {
                     options.refs = refs(word);
                 }
                 _ if adds => {

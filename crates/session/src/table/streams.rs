@@ -45,7 +45,10 @@ pub(super) const XACKDEL: Spec = with_keys(
         &["@write", "@stream", "@fast"],
         consumers::parse_xackdel,
     ),
-    &[KeySpec::one(KeyFlags::RW.with(KeyFlags::DELETE), 1)],
+    &[KeySpec::one(
+        KeyFlags::RW.with(KeyFlags::UPDATE).with(KeyFlags::DELETE),
+        1,
+    )],
 );
 pub(super) const XADD: Spec = with_tips(
     with_keys(
@@ -69,10 +72,7 @@ pub(super) const XAUTOCLAIM: Spec = with_tips(
             &["@write", "@stream", "@fast"],
             consumers::parse_xautoclaim,
         ),
-        &[KeySpec::one(
-            KeyFlags::RW.with(KeyFlags::ACCESS).with(KeyFlags::DELETE),
-            1,
-        )],
+        &[KeySpec::one(KeyFlags::RW.with(KeyFlags::DELETE), 1)],
     ),
     &["nondeterministic_output"],
 );
