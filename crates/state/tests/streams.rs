@@ -455,6 +455,54 @@ fn a_second_attempt_is_answered_with_the_first_entry() {
 }
 
 #[test]
+fn two_attempts_may_have_the_same_entry_where_ids_were_set_back() {
+    let mut one = One::new();
+    one.add("99999999999999-0");
+    let add = |iid: &str| StreamOp::Add {
+        key: b("s"),
+        existing: false,
+        producer: Some(Producer {
+            pid: b("p"),
+            iid: Some(b(iid)),
+        }),
+        trim: None,
+        refs: Refs::Keep,
+        id: NewId::Auto,
+        fields: vec![b("f"), b("v")],
+    };
+    let id = one.run(add("b"));
+    let del = StreamOp::Del {
+        key: b("s"),
+        ids: vec![at(&id)],
+    };
+    assert_eq!(one.run(del), "1");
+    let back = |max_deleted| StreamOp::SetId {
+        key: b("s"),
+        last: at(&id),
+        added: None,
+        max_deleted,
+    };
+    assert_eq!(one.run(back(Some(at("0-1")))), "OK");
+    let set = StreamOp::SetId {
+        key: b("s"),
+        last: at("99999999999999-0"),
+        added: None,
+        max_deleted: None,
+    };
+    assert_eq!(one.run(set), "OK");
+    assert_eq!(one.run(add("a")), id);
+    assert_eq!((one.run(add("a")), one.run(add("b"))), (id.clone(), id));
+    let mut restored = Streams::default();
+    for key in one.streams.rows() {
+        let row = one.streams.row(&key).expect("a row that there is");
+        restored.restore(key, row).expect("a row of this build");
+    }
+    restored.restored();
+    one.streams.take_changed();
+    assert_eq!(restored, one.streams);
+}
+
+#[test]
 fn what_is_not_there_is_answered_in_the_words_of_redis() {
     let mut one = One::new();
     assert_eq!(

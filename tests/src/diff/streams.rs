@@ -332,7 +332,6 @@ fn around() -> BoxedStrategy<Vec<Args>> {
             "COMMAND GETKEYS xadd s * f v",
             "COMMAND GETKEYS xgroup create s g 0",
             "COMMAND GETKEYSANDFLAGS xautoclaim s g a 0 0",
-           
         ][..],
     );
     lines.prop_map(|line| vec![words(line)]).boxed()
@@ -416,7 +415,16 @@ fn is_odd(line: &Line) -> bool {
     let last = line.args.last().map(|arg| arg.to_ascii_uppercase());
     let unfinished = last.is_some_and(|arg| arg.iter().all(u8::is_ascii_uppercase));
     let odd = |arg: &Vec<u8>| ODD.iter().any(|odd| odd.as_bytes() == arg);
-    unfinished || line.args.iter().skip(2).any(odd)
+    unfinished || counts_wrong(line) || line.args.iter().skip(2).any(odd)
+}
+
+/// Whether there are more or fewer ids than a line says.
+fn counts_wrong(line: &Line) -> bool {
+    let Some(at) = line.args.iter().position(|arg| arg == b"IDS") else {
+        return false;
+    };
+    let ids = line.args.len().saturating_sub(at + 2);
+    line.args.get(at + 1) != Some(&ids.to_string().into_bytes())
 }
 
 /// An id that was made of a clock.

@@ -171,10 +171,11 @@ impl Streams {
 
     fn collect(&mut self, id: MessageId) {
         if let Some(stream) = self.streams.get_mut(&id) {
+            // The groups count what they take when their rows are taken.
+            let rows = stream.take_changed();
             let bytes = stream.memory();
             self.bytes = self.bytes - stream.counted + bytes;
             stream.counted = bytes;
-            let rows = stream.take_changed();
             let keys = rows.into_iter().map(|row| RowKey { stream: id, row });
             self.changed.extend(keys);
         }

@@ -39,6 +39,13 @@ pub(super) struct Group {
     /// The pending messages, those that have waited longest first.
     by_time: BTreeSet<(u64, MessageId)>,
     changed: Vec<Row>,
+    consumer_bytes: usize,
+    /// What it took when that was counted last.
+    pub(super) counted: usize,
+}
+
+fn consumer_bytes(name: &Bytes) -> usize {
+    128 + name.len()
 }
 
 impl Group {
@@ -52,6 +59,8 @@ impl Group {
             pending: BTreeMap::new(),
             by_time: BTreeSet::new(),
             changed,
+            consumer_bytes: 0,
+            counted: 0,
         }
     }
 
@@ -88,6 +97,7 @@ impl Group {
             let consumer = Bytes::copy_from_slice(consumer);
             let row = Row::Consumer(self.name.clone(), consumer.clone());
             self.changed.push(row);
+            self.consumer_bytes += consumer_bytes(&consumer);
             let seen = now;
             self.consumers.insert(
                 consumer,
@@ -116,6 +126,7 @@ impl Group {
         let Some(removed) = self.consumers.remove(consumer) else {
             return 0;
         };
+        self.consumer_bytes -= consumer_bytes(consumer);
         let row = Row::Consumer(self.name.clone(), consumer.clone());
         self.changed.push(row);
         for id in &removed.pending {
@@ -163,8 +174,7 @@ impl Group {
     }
 
     pub(super) fn memory(&self) -> usize {
-        let consumers = self.consumers.keys().map(|name| 128 + name.len());
-        256 + self.name.len() + self.pending.len() * 160 + consumers.sum::<usize>()
+        256 + self.name.len() + self.pending.len() * 160 + self.consumer_bytes
     }
 
     pub(super) fn rows(&self) -> impl Iterator<Item = Row> {
@@ -213,6 +223,7 @@ impl Group {
             pending: BTreeSet::new(),
         };
         r.finish()?;
+        self.consumer_bytes += consumer_bytes(&name);
         self.consumers.insert(name, consumer);
         Ok(())
     }

@@ -1,11 +1,82 @@
-//! Making, setting and removing groups and their consumers: `XGROUP`.
+//! The groups of a stream; making, setting and removing groups and their consumers: `XGROUP`.
 
 use super::execute::At;
 use super::group::Group;
+use super::rows::Row;
 use super::stream::Stream;
 use bytes::Bytes;
+use corgi_base::MessageId;
 use corgi_base::answer::Answer;
 use corgi_base::streams::{GroupStart, StreamError, error::Name};
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Deref;
+
+/// All groups of a stream. Whoever may change one is noted, so that an operation costs by the groups that it concerns.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Groups {
+    groups: BTreeMap<Bytes, Group>,
+    touched: BTreeSet<Bytes>,
+    /// What they take, each as it was counted last.
+    bytes: usize,
+}
+
+impl Deref for Groups {
+    type Target = BTreeMap<Bytes, Group>;
+
+    fn deref(&self) -> &Self::Target {
+        &self.groups
+    }
+}
+
+impl Groups {
+    pub(super) fn get_mut(&mut self, name: &Bytes) -> Option<&mut Group> {
+        let (kept, _) = self.groups.get_key_value(name)?;
+        if !self.touched.contains(name) {
+            self.touched.insert(kept.clone());
+        }
+        self.groups.get_mut(name)
+    }
+
+    pub(super) fn insert(&mut self, name: Bytes, group: Group) {
+        self.touched.insert(name.clone());
+        self.groups.insert(name, group);
+    }
+
+    pub(super) fn remove(&mut self, name: &Bytes) -> Option<Group> {
+        self.touched.remove(name);
+        let removed = self.groups.remove(name)?;
+        self.bytes -= removed.counted;
+        Some(removed)
+    }
+
+    /// Removes a message from what all groups have pending.
+    pub(super) fn forget(&mut self, id: MessageId) {
+        for (name, group) in &mut self.groups {
+            if group.forget(id) {
+                self.touched.insert(name.clone());
+            }
+        }
+    }
+
+    /// Counts what the groups take that may have changed, and takes their rows that have.
+    pub(super) fn take_changed(&mut self) -> Vec<Row> {
+        let mut changed = Vec::new();
+        for name in std::mem::take(&mut self.touched) {
+            if let Some(group) = self.groups.get_mut(&name) {
+                changed.append(&mut group.take_changed());
+                let bytes = group.memory();
+                self.bytes = self.bytes - group.counted + bytes;
+                group.counted = bytes;
+            }
+        }
+        changed
+    }
+
+    /// Returns what they take, as it was counted by [`Groups::take_changed`].
+    pub(super) fn memory(&self) -> usize {
+        self.bytes
+    }
+}
 
 impl Stream {
     pub(super) fn group_create(

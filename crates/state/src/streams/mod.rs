@@ -24,6 +24,7 @@
 //!
 //! Tests: `tests/streams.rs` by example, `tests/streams_model.rs` against a naive model.
 
+mod attempts;
 mod execute;
 mod group;
 mod groups;
@@ -86,6 +87,7 @@ impl Streams {
     /// Counts what each stream takes, once all rows are here.
     pub fn restored(&mut self) {
         for stream in self.streams.values_mut() {
+            stream.take_changed();
             stream.counted = stream.memory();
         }
         self.bytes = self.streams.values().map(|stream| stream.counted).sum();

@@ -17,6 +17,7 @@
 use bytes::{BufMut, Bytes};
 use corgi_base::MessageId;
 use corgi_base::codec::{DecodeError, Reader, put_bytes};
+use std::cmp::Ordering;
 
 const HEAD: u8 = 0x0a;
 const ENTRY: u8 = 0x0b;
@@ -26,7 +27,7 @@ const PENDING: u8 = 0x0e;
 const ATTEMPT: u8 = 0x0f;
 
 /// Names a row of one stream.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Row {
     /// What there is once in each stream.
     Head,
@@ -42,6 +43,19 @@ pub enum Row {
     Attempt(Bytes, Bytes),
 }
 
+impl Row {
+    fn tag(&self) -> u8 {
+        match self {
+            Self::Head => HEAD,
+            Self::Entry(_) => ENTRY,
+            Self::Group(_) => GROUP,
+            Self::Consumer(..) => CONSUMER,
+            Self::Pending(..) => PENDING,
+            Self::Attempt(..) => ATTEMPT,
+        }
+    }
+}
+
 /// Names a row.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RowKey {
@@ -54,15 +68,7 @@ pub struct RowKey {
 impl RowKey {
     /// Returns the bytes.
     pub fn encode(&self) -> Bytes {
-        let tag = match &self.row {
-            Row::Head => HEAD,
-            Row::Entry(_) => ENTRY,
-            Row::Group(_) => GROUP,
-            Row::Consumer(..) => CONSUMER,
-            Row::Pending(..) => PENDING,
-            Row::Attempt(..) => ATTEMPT,
-        };
-        let mut out = vec![tag];
+        let mut out = vec![self.row.tag()];
         put_id(&mut out, self.stream);
         match &self.row {
             Row::Head => {}
@@ -124,13 +130,28 @@ impl RowKey {
 
 /// In the order of the bytes.
 impl Ord for RowKey {
-    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        self.encode().cmp(&other.encode())
+    fn cmp(&self, other: &Self) -> Ordering {
+        // A name in front of something else is behind its length.
+        let by_length = |one: &Bytes, other: &Bytes| (one.len(), one).cmp(&(other.len(), other));
+        let (one, another) = (&self.row, &other.row);
+        let tags = (one.tag(), self.stream).cmp(&(another.tag(), other.stream));
+        tags.then_with(|| match (one, another) {
+            (Row::Entry(one), Row::Entry(other)) => one.cmp(other),
+            (Row::Group(one), Row::Group(other)) => one.cmp(other),
+            (Row::Consumer(one, a), Row::Consumer(other, b))
+            | (Row::Attempt(one, a), Row::Attempt(other, b)) => {
+                by_length(one, other).then_with(|| a.cmp(b))
+            }
+            (Row::Pending(one, a), Row::Pending(other, b)) => {
+                by_length(one, other).then_with(|| a.cmp(b))
+            }
+            _ => Ordering::Equal,
+        })
     }
 }
 
 impl PartialOrd for RowKey {
-    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
         Some(self.cmp(other))
     }
 }
@@ -161,4 +182,46 @@ pub(super) fn read_maybe(r: &mut Reader, field: &'static str) -> Result<Option<u
     };
     let number = r.u64(field)?;
     Ok(there.then_some(number))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_rows_are_in_the_order_of_their_bytes() {
+        let names = ["", "a", "b", "aa", "ab", "zzz"].map(|name| Bytes::from(name.as_bytes()));
+        let ids = [(0, 0), (0, 1), (1, 0), (256, 3)].map(|(ms, seq)| MessageId { ms, seq });
+        let mut rows = vec![Row::Head];
+        for (name, other) in names.iter().flat_map(|a| names.iter().map(move |b| (a, b))) {
+            rows.push(Row::Consumer(name.clone(), other.clone()));
+            rows.push(Row::Attempt(name.clone(), other.clone()));
+        }
+        for (name, id) in names.iter().flat_map(|a| ids.iter().map(move |b| (a, *b))) {
+            rows.extend([
+                Row::Entry(id),
+                Row::Group(name.clone()),
+                Row::Pending(name.clone(), id),
+            ]);
+        }
+        let of = |stream| {
+            move |row: &Row| RowKey {
+                stream,
+                row: row.clone(),
+            }
+        };
+        let keys: Vec<RowKey> = ids.iter().flat_map(|id| rows.iter().map(of(*id))).collect();
+        for (one, other) in keys.iter().flat_map(|a| keys.iter().map(move |b| (a, b))) {
+            assert_eq!(
+                one.cmp(other),
+                one.encode().cmp(&other.encode()),
+                "{one:?} {other:?}"
+            );
+        }
+        let read: Result<Vec<RowKey>, DecodeError> = keys
+            .iter()
+            .map(|key| RowKey::decode(&key.encode()))
+            .collect();
+        assert_eq!(read, Ok(keys));
+    }
 }

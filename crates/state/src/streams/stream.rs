@@ -1,6 +1,8 @@
 //! One stream: its entries, what it has been through, its groups, and the attempts of its producers.
 
+use super::attempts::Producers;
 use super::group::Group;
+use super::groups::Groups;
 use super::rows::{Row, put_id, read_id};
 use bytes::{BufMut, Bytes};
 use corgi_base::MessageId;
@@ -13,13 +15,6 @@ use std::ops::Bound;
 const DURATION_S: u32 = 100;
 /// Of how many entries of each producer, unless `XCFGSET` says otherwise.
 const ATTEMPTS_MAX: u32 = 100;
-
-/// What a producer has added, by attempt and in the order of the entries.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Attempts {
-    by_iid: BTreeMap<Bytes, MessageId>,
-    by_entry: BTreeMap<MessageId, (Bytes, u64)>,
-}
 
 /// One stream.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,8 +29,8 @@ pub struct Stream {
     pub(super) tried: u64,
     pub(super) again: u64,
     entries: BTreeMap<MessageId, Vec<Bytes>>,
-    pub(super) groups: BTreeMap<Bytes, Group>,
-    pub(super) producers: BTreeMap<Bytes, Attempts>,
+    pub(super) groups: Groups,
+    producers: Producers,
     entry_bytes: usize,
     /// What it took when that was counted last.
     pub(super) counted: usize,
@@ -53,8 +48,8 @@ impl Default for Stream {
             tried: 0,
             again: 0,
             entries: BTreeMap::new(),
-            groups: BTreeMap::new(),
-            producers: BTreeMap::new(),
+            groups: Groups::default(),
+            producers: Producers::default(),
             entry_bytes: 0,
             counted: 0,
             changed: vec![Row::Head],
@@ -120,9 +115,7 @@ impl Stream {
 
     /// Returns about how many bytes of memory it takes.
     pub fn memory(&self) -> usize {
-        let groups = self.groups.values().map(Group::memory).sum::<usize>();
-        let attempts = self.producers.values().map(|p| 128 + p.by_iid.len() * 192);
-        512 + self.entry_bytes + groups + attempts.sum::<usize>()
+        512 + self.entry_bytes + self.groups.memory() + self.producers.memory()
     }
 
     pub(super) fn touch(&mut self, row: Row) {
@@ -131,9 +124,7 @@ impl Stream {
 
     pub(super) fn take_changed(&mut self) -> Vec<Row> {
         let mut changed = std::mem::take(&mut self.changed);
-        for group in self.groups.values_mut() {
-            changed.append(&mut group.take_changed());
-        }
+        changed.append(&mut self.groups.take_changed());
         changed
     }
 
@@ -202,9 +193,7 @@ impl Stream {
 
     /// Removes a message from what all groups have pending.
     pub(super) fn unreference(&mut self, id: MessageId) {
-        for group in self.groups.values_mut() {
-            group.forget(id);
-        }
+        self.groups.forget(id);
     }
 
     /// Trims; returns how many entries that deleted.
@@ -239,7 +228,7 @@ impl Stream {
     /// Returns the entry of an attempt, if it is still known.
     pub(super) fn attempt(&mut self, pid: &Bytes, iid: &Bytes, now: u64) -> Option<MessageId> {
         self.expire_attempts(pid, now, saturated(self.attempts_max.into()));
-        self.producers.get(pid)?.by_iid.get(iid).copied()
+        self.producers.entry(pid, iid)
     }
 
     /// Remembers an attempt.
@@ -250,55 +239,33 @@ impl Stream {
         let (pid, iid) = (Bytes::copy_from_slice(pid), Bytes::copy_from_slice(iid));
         self.changed
             .extend([Row::Head, Row::Attempt(pid.clone(), iid.clone())]);
-        let attempts = self.producers.entry(pid).or_default();
-        attempts.by_iid.insert(iid.clone(), entry);
-        attempts.by_entry.insert(entry, (iid, now));
+        self.producers.insert(pid, iid, entry, now);
         self.tried += 1;
     }
 
     fn expire_attempts(&mut self, pid: &Bytes, now: u64, max: usize) {
-        let Some(attempts) = self.producers.get_mut(pid) else {
-            return;
-        };
         let kept_ms = u64::from(self.duration_s) * 1000;
-        while let Some(oldest) = attempts.by_entry.first_entry() {
-            let (_, at) = oldest.get();
-            if attempts.by_iid.len() <= max && now.saturating_sub(*at) <= kept_ms {
-                break;
-            }
-            let (iid, _) = oldest.remove();
-            attempts.by_iid.remove(&iid);
+        while let Some(iid) = self.producers.remove_oldest(pid, max, now, kept_ms) {
             self.changed.push(Row::Attempt(pid.clone(), iid));
-        }
-        if attempts.by_iid.is_empty() {
-            self.producers.remove(pid);
         }
     }
 
     /// Forgets all attempts.
     pub(super) fn forget_attempts(&mut self) {
-        for (pid, attempts) in std::mem::take(&mut self.producers) {
-            let rows = attempts.by_iid.into_keys();
-            self.changed
-                .extend(rows.map(|iid| Row::Attempt(pid.clone(), iid)));
-        }
+        self.changed.extend(self.producers.rows());
+        self.producers = Producers::default();
     }
 
     /// Returns how many producers and attempts are known.
     pub(super) fn attempts_known(&self) -> (usize, usize) {
-        let attempts = self.producers.values().map(|p| p.by_iid.len());
-        (self.producers.len(), attempts.sum())
+        self.producers.known()
     }
 
     pub(super) fn rows(&self) -> impl Iterator<Item = Row> {
-        let attempts = self.producers.iter().flat_map(|(pid, attempts)| {
-            let iids = attempts.by_iid.keys();
-            iids.map(|iid| Row::Attempt(pid.clone(), iid.clone()))
-        });
         std::iter::once(Row::Head)
             .chain(self.entries.keys().copied().map(Row::Entry))
             .chain(self.groups.values().flat_map(Group::rows))
-            .chain(attempts)
+            .chain(self.producers.rows())
     }
 
     pub(super) fn row(&self, row: &Row) -> Option<Bytes> {
@@ -313,14 +280,7 @@ impl Stream {
             Row::Group(group) => self.groups.get(group).map(Group::encode),
             Row::Consumer(group, consumer) => self.groups.get(group)?.consumer_row(consumer),
             Row::Pending(group, id) => self.groups.get(group)?.pending_row(*id),
-            Row::Attempt(pid, iid) => {
-                let attempts = self.producers.get(pid)?;
-                let entry = *attempts.by_iid.get(iid)?;
-                let mut out = Vec::with_capacity(24);
-                put_id(&mut out, entry);
-                out.put_u64(attempts.by_entry.get(&entry)?.1);
-                Some(out.into())
-            }
+            Row::Attempt(pid, iid) => self.producers.row(pid, iid),
         }
     }
 
@@ -383,9 +343,7 @@ impl Stream {
                 let entry = read_id(&mut r, "entry of an attempt")?;
                 let at = r.u64("time of an attempt")?;
                 r.finish()?;
-                let attempts = self.producers.entry(pid.clone()).or_default();
-                attempts.by_iid.insert(iid.clone(), entry);
-                attempts.by_entry.insert(entry, (iid.clone(), at));
+                self.producers.insert(pid.clone(), iid.clone(), entry, at);
             }
         }
         Ok(())
