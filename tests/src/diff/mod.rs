@@ -20,7 +20,7 @@ pub mod generate;
 pub mod run;
 pub mod script;
 pub mod servers;
-mod streams;
+pub mod streams;
 pub mod wire;
 
 pub use run::{Transcript, run};

@@ -117,7 +117,6 @@ struct Options {
     existing: bool,
     producer: Option<Producer>,
     keep: Option<Keep>,
-    by_length: bool,
     approximate: bool,
     limit: Option<u64>,
     refs: Option<Refs>,
@@ -169,11 +168,7 @@ impl Options {
 
     fn read_keep(&mut self, args: &mut Args, by_length: bool) -> Result<(), ErrorText> {
         if self.keep.is_some() {
-            return Err(Bytes::from_static(if self.by_length == by_length {
-                errors::SYNTAX
-            } else {
-                errors::MAXLEN_AND_MINID
-            }));
+            return Err(Bytes::from_static(errors::MAXLEN_AND_MINID));
         }
         let mut value = required(args);
         self.approximate = false;
@@ -181,7 +176,6 @@ impl Options {
             self.approximate = value == "~";
             value = required(args);
         }
-        self.by_length = by_length;
         self.keep = Some(if by_length {
             let newest = u64::try_from(number(&value)?);
             Keep::Newest(newest.map_err(|_negative| Bytes::from_static(errors::MAXLEN_ARGUMENT))?)
