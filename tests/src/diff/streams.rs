@@ -132,7 +132,10 @@ fn consumer() -> BoxedStrategy<Args> {
 /// Adds, mostly with growing ids.
 fn adding() -> BoxedStrategy<Vec<Args>> {
     let new = prop_oneof![
-        10 => id(), 4 => word(&["1-*", "3-*", "7-*", "12-*"]), 2 => word(&["*"]), 1 => word(&["-*", "x-*", "*-1", "0-*"])
+        10 => id(),
+        4 => word(&["1-*", "3-*", "7-*", "12-*"]),
+        2 => word(&["*"]),
+        1 => word(&["-*", "x-*", "*-1", "0-*"]),
     ];
     let fields = prop_oneof![8 => word(&["f v", "f v g w", "f 1"]), 1 => word(&["f", ""])];
     join(
@@ -205,7 +208,9 @@ fn grouping() -> BoxedStrategy<Vec<Args>> {
     };
     prop_oneof![
         6 => join("XGROUP CREATE", vec![key(), group(), start(), read()]),
-        2 => join("XGROUP SETID", vec![key(), group(), start(), maybe(&["ENTRIESREAD 1", "NOSUCH", "MKSTREAM"]).boxed()]),
+        2 => join("XGROUP SETID", vec![
+            key(), group(), start(), maybe(&["ENTRIESREAD 1", "NOSUCH", "MKSTREAM"]).boxed(),
+        ]),
         1 => join("XGROUP DESTROY", vec![key(), group()]),
         2 => join("XGROUP CREATECONSUMER", vec![key(), group(), consumer()]),
         2 => join("XGROUP DELCONSUMER", vec![key(), group(), consumer()]),
@@ -250,7 +255,8 @@ fn acknowledging() -> BoxedStrategy<Vec<Args>> {
         2 => join("XPENDING", vec![key(), group()]),
         3 => join("XPENDING", vec![
             key(), group(), maybe(&["IDLE 0", "IDLE 1000000", "IDLE x", "IDLE"]).boxed(), from(), to(),
-            word(&["10", "1", "0", "-1", "x"]).boxed(), prop_oneof![2 => Just(Args::new()).boxed(), 1 => consumer()].boxed(),
+            word(&["10", "1", "0", "-1", "x"]).boxed(),
+            prop_oneof![2 => Just(Args::new()).boxed(), 1 => consumer()].boxed(),
         ]),
         4 => join("XCLAIM", vec![key(), group(), consumer(), idle(), ids().boxed(), claim.boxed()]),
         3 => join("XAUTOCLAIM", vec![key(), group(), consumer(), idle(), from(), auto.boxed()]),
@@ -262,7 +268,9 @@ fn asking() -> BoxedStrategy<Vec<Args>> {
     prop_oneof![
         2 => join("XLEN", vec![key()]),
         3 => join("XINFO STREAM", vec![key()]),
-        2 => join("XINFO STREAM", vec![key(), word(&["FULL", "FULL COUNT 1", "FULL COUNT 0", "FULL x", "HALF"]).boxed()]),
+        2 => join("XINFO STREAM", vec![
+            key(), word(&["FULL", "FULL COUNT 1", "FULL COUNT 0", "FULL x", "HALF"]).boxed(),
+        ]),
         3 => join("XINFO GROUPS", vec![key()]),
         3 => join("XINFO CONSUMERS", vec![key(), group()]),
     ]
@@ -384,9 +392,6 @@ pub fn forgive(transcript: &mut Transcript) {
                     odd = is_odd(line) || (line.name() == b"EXEC" && queued);
                     queued = is_odd(line) || (queued && line.name() != b"EXEC");
                 }
-                Item::Came(Value::List(b'*', values)) if odd => {
-                    values.iter_mut().for_each(forgive_value);
-                }
                 Item::Came(value) if odd => forgive_value(value),
                 Item::Came(_) | Item::Closed | Item::Silence => {}
             }
@@ -397,6 +402,8 @@ pub fn forgive(transcript: &mut Transcript) {
 fn forgive_value(value: &mut Value) {
     if says_nothing(value) {
         *value = Value::Line(b'-', b"(one of several)".to_vec());
+    } else if let Value::List(_, values) = value {
+        values.iter_mut().for_each(forgive_value);
     }
 }
 

@@ -130,7 +130,8 @@ pub(crate) fn parse_xgroup_help(_: &mut Args) -> Result<Command, ErrorText> {
     Ok(Command::Help(XGROUP_HELP))
 }
 
-/// `XREADGROUP GROUP group consumer [COUNT n] [MAXCOUNT n] [MAXSIZE n] [BLOCK ms] [CLAIM ms] [NOACK] STREAMS key … id …`.
+/// `XREADGROUP GROUP group consumer [COUNT n] [MAXCOUNT n] [MAXSIZE n] [BLOCK ms] [CLAIM ms] [NOACK] STREAMS key …
+/// id …`.
 pub(crate) fn parse_xreadgroup(args: &mut Args) -> Result<Command, ErrorText> {
     let reading = Reading::read(args, true)?;
     let Some((group, consumer)) = reading.group else {
@@ -245,7 +246,7 @@ pub(crate) fn parse_xpending(args: &mut Args) -> Result<Command, ErrorText> {
 
 /// Reads a number for which there is an error of its own.
 fn option(arg: &[u8], error: &'static [u8]) -> Result<i64, ErrorText> {
-    super::integer(arg).ok_or(Bytes::from_static(error))
+    super::integer(arg).ok_or_else(|| Bytes::from_static(error))
 }
 
 /// `XCLAIM key group consumer min-idle-time id … [IDLE ms] [TIME ms] [RETRYCOUNT n] [FORCE] [JUSTID] [LASTID id]`.

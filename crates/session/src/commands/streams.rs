@@ -437,7 +437,7 @@ pub(crate) fn parse_xcfgset(args: &mut Args) -> Result<Command, ErrorText> {
         let value = u64::try_from(value)
             .ok()
             .filter(|_| (1..=most).contains(&value));
-        value.ok_or(Bytes::from_static(error))
+        value.ok_or_else(|| Bytes::from_static(error))
     };
     while let Some(arg) = args.next() {
         match args.next() {

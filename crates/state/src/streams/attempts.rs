@@ -39,8 +39,7 @@ impl Producers {
         attempts.by_entry.insert((entry, iid), at);
     }
 
-    /// Forgets the oldest attempt of a producer if it has more than `max`, or if it was more than `kept_ms` ago. Returns
-    /// it.
+    /// Forgets the oldest attempt of a producer if it has more than `max`, or if it was more than `kept_ms` ago.
     pub(super) fn remove_oldest(
         &mut self,
         pid: &Bytes,
