@@ -305,7 +305,6 @@ fn around() -> BoxedStrategy<Vec<Args>> {
             "MSETNX s 1 u 2",
             "SETNX s v",
             "MGET s k",
-            "OBJECT ENCODING s",
             "MULTI",
             "MULTI",
             "EXEC",
