@@ -97,6 +97,8 @@ pub enum Effects {
         /// Whether it was let in; if not, a later boot has been.
         accepted: bool,
     },
+    /// How much of channels is kept was said for the first time.
+    Rules,
     /// The cluster has a feature level that all members can apply.
     Feature(u32),
     /// The list of members, or their readiness to serve, changed.

@@ -15,11 +15,13 @@
 //! 0x10 feature       level:u32
 //! 0x11 users         changes                                           (the users that a cluster begins with)
 //! 0x12 checked batch acl:u64, then as in batch                         (acl is not 0)
+//! 0x13 history       rules                                             (those that a cluster begins with)
 //! ```
 //!
 //! `join` and `leave` stand on changes of the Raft configuration, whose data is Raft's own; the others on proposals.
 
-use crate::codec::{DecodeError, Reader, put_bytes};
+use crate::codec::{DecodeError, Out, Reader, put_bytes};
+use crate::history::Rules;
 use crate::ids::{BatchNumber, Boot, ClusterId, InstanceId, MessageId, NodeId, Nonce};
 use crate::users::UserChanges;
 use bytes::Bytes;
@@ -35,6 +37,7 @@ const TIME: u8 = 0x07;
 const FEATURE: u8 = 0x10;
 const USERS: u8 = 0x11;
 const CHECKED_BATCH: u8 = 0x12;
+const HISTORY: u8 = 0x13;
 
 /// What this build can apply. Raised when apply is to do something that an older build would do
 /// otherwise; a cluster takes a level on when all its members have said that they can apply it.
@@ -42,7 +45,8 @@ const CHECKED_BATCH: u8 = 0x12;
 /// | level | adds |
 /// |---|---|
 /// | 2 | operations on keys, guards, time entries |
-pub const FEATURE_LEVEL: u32 = 2;
+/// | 3 | the history of channels |
+pub const FEATURE_LEVEL: u32 = 3;
 
 /// The leader's stamp on a batch: the id of its first operation.
 pub type Stamp = MessageId;
@@ -135,6 +139,9 @@ pub enum EntryHead {
     },
     /// The users that a cluster begins with, from the leader's configuration. Without effect if there are any.
     Users(UserChanges),
+    /// How much of each channel a cluster keeps at first, from the leader's configuration. Without effect if it has
+    /// been said.
+    History(Rules),
 }
 
 impl EntryHead {
@@ -200,6 +207,10 @@ impl EntryHead {
                 out.push(USERS);
                 changes.encode(&mut out);
             }
+            Self::History(rules) => {
+                out.push(HISTORY);
+                rules.put(&mut Out(&mut out));
+            }
         }
         out.into()
     }
@@ -231,6 +242,7 @@ impl EntryHead {
                 Self::Batch(batch(&mut r, acl)?)
             }
             USERS => Self::Users(UserChanges::decode(&mut r)?),
+            HISTORY => Self::History(Rules::decode(&mut r)?),
             OPEN_SESSION => Self::OpenSession {
                 node: r.node_id("node")?,
                 instance: InstanceId(r.u128("instance")?),

@@ -17,6 +17,7 @@
 //! | [`entry`] | the head of a log entry: who sent it, in which order, with which stamp |
 //! | [`effects`] | what applying an entry means to the rest of the node |
 //! | [`glob`] | Redis' pattern language, in bounded time |
+//! | [`history`] | how much of each channel is kept |
 //! | [`streams`] | operations on streams, and their ids as text |
 //! | [`answer`] | what an operation on keys answers |
 //! | [`snapshot`] | what names a snapshot of the applied state |
@@ -30,6 +31,7 @@ pub mod codec;
 pub mod effects;
 pub mod entry;
 pub mod glob;
+pub mod history;
 pub mod ids;
 pub mod keys;
 pub mod op;
@@ -41,6 +43,7 @@ pub mod users;
 pub use answer::{Answer, KeyError};
 pub use effects::{AppliedBatch, BatchName, Effects, Outcome};
 pub use entry::{BatchHead, EntryHead, FEATURE_LEVEL, Formation, Member, Stamp};
+pub use history::{Retention, Rules, RulesChange};
 pub use ids::{
     BatchNumber, Boot, ClientId, ClusterId, InstanceId, LogIndex, MessageId, NodeId, Nonce, Term,
 };

@@ -9,9 +9,11 @@
 //! 0x10 key            db:u8 key operation           (see `keys`)
 //! 0x11 guard          ops:u32 count:u32 (db:u8 key:bytes ms:u64 seq:u64)*
 //! 0x20 users          changes                       (alone in its batch)
+//! 0x30 history rules  change                        (alone in its batch; see `history`)
 //! ```
 
 use crate::codec::{DecodeError, Length, Out, Put, Reader, put_bytes};
+use crate::history::RulesChange;
 use crate::ids::MessageId;
 use crate::keys::{KeyOp, Watch, database};
 use crate::users::UserChanges;
@@ -22,6 +24,7 @@ const SHARD_PUBLISH: u8 = 0x02;
 const KEY: u8 = 0x10;
 const GUARD: u8 = 0x11;
 const USERS: u8 = 0x20;
+const HISTORY_RULES: u8 = 0x30;
 
 /// One operation of a batch.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -56,14 +59,16 @@ pub enum Op {
     },
     /// `ACL SETUSER`, `DELUSER`, `LOAD`: a change of the cluster's users.
     Users(UserChanges),
+    /// `CONFIG SET history-…`: a change of how much of each channel is kept.
+    HistoryRules(RulesChange),
 }
 
 impl Op {
     /// Returns whether the operation must be alone in its batch: what comes after a change of users must have been
-    /// checked against what they may do then.
+    /// checked against what they may do then, and what a batch publishes is kept by one set of rules.
     pub fn is_alone(&self) -> bool {
         match self {
-            Self::Users(_) => true,
+            Self::Users(_) | Self::HistoryRules(_) => true,
             Self::Publish { .. }
             | Self::ShardPublish { .. }
             | Self::Key { .. }
@@ -93,6 +98,10 @@ impl Op {
                 out.put_u8(USERS);
                 changes.encode(out);
             }
+            Self::HistoryRules(change) => {
+                out.put_u8(HISTORY_RULES);
+                change.put(&mut Out(out));
+            }
         }
     }
 
@@ -113,6 +122,11 @@ impl Op {
                 length.0
             }
             Self::Users(changes) => 1 + changes.encoded_len(),
+            Self::HistoryRules(change) => {
+                let mut length = Length(1);
+                change.put(&mut length);
+                length.0
+            }
         }
     }
 
@@ -132,6 +146,7 @@ impl Op {
             }),
             GUARD => guard(reader),
             USERS => Ok(Self::Users(UserChanges::decode(reader)?)),
+            HISTORY_RULES => Ok(Self::HistoryRules(RulesChange::decode(reader)?)),
             tag => Err(DecodeError::Unknown {
                 field: "operation tag",
                 value: tag.into(),

@@ -5,7 +5,7 @@ use corgi_base::codec::{DecodeError, Reader, put_bytes};
 use corgi_base::op::decode_ops;
 use corgi_base::{
     BatchHead, BatchNumber, Boot, ClusterId, EntryHead, InstanceId, Member, MessageId, NodeId,
-    Nonce, Op, UserChanges,
+    Nonce, Op, Retention, Rules, RulesChange, UserChanges,
 };
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -74,7 +74,41 @@ fn head() -> impl Strategy<Value = EntryHead> {
         leave,
         feature,
         users().prop_map(EntryHead::Users),
+        rules().prop_map(EntryHead::History),
     ]
+}
+
+fn retention() -> impl Strategy<Value = Retention> {
+    any::<(u64, u64)>().prop_map(|(maxlen, ttl_ms)| Retention { maxlen, ttl_ms })
+}
+
+fn patterns() -> impl Strategy<Value = Vec<(Bytes, Retention)>> {
+    let bytes = vec(any::<u8>(), 0..20).prop_map(Bytes::from);
+    vec((bytes, retention()), 0..4)
+}
+
+fn rules() -> impl Strategy<Value = Rules> {
+    (patterns(), retention(), any::<u64>()).prop_map(|(patterns, others, max_bytes)| Rules {
+        patterns,
+        others,
+        max_bytes,
+    })
+}
+
+fn rules_change() -> impl Strategy<Value = RulesChange> {
+    let number = || proptest::option::of(any::<u64>());
+    let all = (
+        number(),
+        number(),
+        number(),
+        proptest::option::of(patterns()),
+    );
+    all.prop_map(|(maxlen, ttl_ms, max_bytes, patterns)| RulesChange {
+        maxlen,
+        ttl_ms,
+        max_bytes,
+        patterns,
+    })
 }
 
 fn users() -> impl Strategy<Value = UserChanges> {
@@ -118,6 +152,15 @@ proptest! {
     #[test]
     fn a_change_of_users_survives_the_round_trip(changes in users()) {
         let op = Op::Users(changes);
+        prop_assert_eq!(decode_ops(1, encode(std::slice::from_ref(&op))), Ok(vec![op]));
+    }
+
+    #[test]
+    fn a_change_of_rules_survives_the_round_trip(change in rules_change(), before in rules()) {
+        let after = change.applied_to(&before);
+        prop_assert_eq!(after.max_bytes, change.max_bytes.unwrap_or(before.max_bytes));
+        prop_assert_eq!(&after.patterns, change.patterns.as_ref().unwrap_or(&before.patterns));
+        let op = Op::HistoryRules(change);
         prop_assert_eq!(decode_ops(1, encode(std::slice::from_ref(&op))), Ok(vec![op]));
     }
 

@@ -289,6 +289,10 @@ fn write_batch(out: &mut impl Write, head: &BatchHead, ops: &[Op]) -> io::Result
                 write_users(out, changes)?;
                 continue;
             }
+            Op::HistoryRules(change) => {
+                writeln!(out, "{ms}-{seq} {change}")?;
+                continue;
+            }
         };
         let (channel, payload) = (quoted(channel), quoted(payload));
         writeln!(out, "{ms}-{seq} {name} {channel} {payload}")?;
@@ -337,6 +341,7 @@ fn write_other(out: &mut impl Write, head: &EntryHead) -> io::Result<()> {
         EntryHead::Time { stamp } => writeln!(out, "time stamp={stamp}"),
         EntryHead::Feature { level } => writeln!(out, "feature level={level}"),
         EntryHead::Users(changes) => write_users(out, changes),
+        EntryHead::History(rules) => writeln!(out, "{rules}"),
         EntryHead::Batch(head) => write_batch(out, head, &[]),
     }
 }

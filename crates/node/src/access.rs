@@ -247,8 +247,8 @@ impl Access {
     fn check_again(&mut self, waiter: Waiter, ops: Vec<Op>) -> Result<Vec<Op>, Option<Reply>> {
         let refuse = |text: Bytes| Some(Reply::error(text));
         let key = (waiter.client, waiter.seq);
-        let alone = ops.iter().any(Op::is_alone);
-        let request = alone.then(|| self.requests.remove(&key));
+        let of_users = ops.iter().any(|op| matches!(op, Op::Users(_)));
+        let request = of_users.then(|| self.requests.remove(&key));
         let user = self.user(waiter.user).map_err(refuse)?;
         let Some(request) = request else {
             let allowed = ops.iter().try_for_each(|op| user.check_op(op));

@@ -1,5 +1,6 @@
 //! What a node is told when it starts. Every limit is here, so that tests can make them tiny.
 
+use crate::history::ShownRules;
 use bytes::Bytes;
 use corgi_base::{Boot, ClusterId, Formation, InstanceId, NodeId, Nonce};
 use corgi_consensus::storage::LogBounds;
@@ -127,6 +128,9 @@ pub struct NodeConfig {
     pub all_channels: bool,
     /// Whether keys are read as they are here, without asking a majority: `read-consistency local`.
     pub local_reads: bool,
+    /// How much of channels is kept, as the process shows it: by the configuration, until the node replaces that by
+    /// what the cluster says. A cluster that has said nothing takes on its leader's.
+    pub history: ShownRules,
     /// Timeouts.
     pub timeouts: Timeouts,
     /// Bounds.

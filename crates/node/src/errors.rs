@@ -69,6 +69,15 @@ pub(crate) fn no_keys_yet(level: u32, needed: u32) -> Bytes {
     .into()
 }
 
+/// The cluster is not ready for the history of channels yet.
+pub(crate) fn no_history_yet(level: u32, needed: u32) -> Bytes {
+    format!(
+        "TRYAGAIN The cluster has feature level {level}, the history of channels needs {needed}. The level rises when all \
+         members are up and know it"
+    )
+    .into()
+}
+
 /// Too much waits.
 pub(crate) fn try_again(pending_bytes: usize) -> Bytes {
     format!(

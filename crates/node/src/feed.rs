@@ -212,7 +212,7 @@ impl Shared {
                         replay.publish_shard(channel, payload, after, wants)
                     }
                     // Delivers nothing.
-                    Op::Key { .. } | Op::Guard { .. } | Op::Users(_) => true,
+                    Op::Key { .. } | Op::Guard { .. } | Op::Users(_) | Op::HistoryRules(_) => true,
                 };
                 if !done {
                     whole = false;

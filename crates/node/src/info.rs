@@ -6,6 +6,7 @@ use crate::snapshots::SnapshotCounters;
 use bytes::Bytes;
 use corgi_base::{ClusterId, LogIndex, NodeId, Term};
 use corgi_consensus::Role;
+use corgi_state::history::Totals;
 use std::fmt::Write as _;
 
 /// What only the process around the node knows of itself: whole lines without line ends, `redis_version:7.4.0` and so
@@ -66,11 +67,13 @@ pub(crate) struct NodeFacts {
     pub(crate) key_bytes: u64,
     /// The databases that have keys: how many, and how many of them expire.
     pub(crate) keyspace: Vec<(u8, usize, usize)>,
+    /// What is kept of channels.
+    pub(crate) history: Totals,
 }
 
-/// The sections in Redis' order, and whether they are shown when none is asked for. `Raft` comes last, because Redis
-/// has none.
-const SECTIONS: [(&str, bool); 14] = [
+/// The sections in Redis' order, and whether they are shown when none is asked for. `History` and `Raft` come last,
+/// because Redis has none.
+const SECTIONS: [(&str, bool); 15] = [
     ("server", true),
     ("clients", true),
     ("memory", true),
@@ -84,6 +87,7 @@ const SECTIONS: [(&str, bool); 14] = [
     ("latencystats", false),
     ("cluster", true),
     ("keyspace", true),
+    ("history", true),
     ("raft", true),
 ];
 
@@ -119,6 +123,20 @@ pub(crate) fn render(facts: &Facts, node: &NodeFacts, asked: &[Bytes]) -> Bytes 
     out.into()
 }
 
+fn history(
+    Totals {
+        channels,
+        messages,
+        bytes,
+    }: &Totals,
+) -> Vec<String> {
+    vec![
+        format!("history_channels:{channels}"),
+        format!("history_messages:{messages}"),
+        format!("history_bytes:{bytes}"),
+    ]
+}
+
 fn memory(node: &NodeFacts) -> Vec<String> {
     vec![format!("used_memory_dataset:{}", node.key_bytes)]
 }
@@ -143,6 +161,7 @@ fn lines(section: &str, facts: &Facts, node: &NodeFacts) -> Vec<String> {
             };
             node.keyspace.iter().map(line).collect()
         }
+        "history" => history(&node.history),
         // On this surface every node looks like the one Redis that there is.
         "replication" => vec![
             "role:master".to_owned(),

@@ -6,6 +6,7 @@
 //! by this node's clock, because log time stands still while nobody writes.
 
 use crate::errors;
+use crate::history::EXPIRY_SLACK_MS;
 use crate::reads::{KeyRead, Waiting};
 use crate::running::Running;
 use crate::shared::Shared;
@@ -81,16 +82,19 @@ impl<R: LogReader> Running<R> {
         shared.clients.tell(client, told);
     }
 
-    /// Lets time pass in the log, if this node leads and a key is due by it that no entry will let expire.
+    /// Lets time pass in the log, if this node leads and something is due by it that no entry will let expire.
     pub(super) fn pass_time(&mut self, shared: &mut Shared, now: Now) {
         shared.keys = KeyFacts {
             bytes: self.state.keys().bytes(),
             level: self.state.feature_level(),
         };
-        let Some(due_ms) = self.state.keys().next_expiry() else {
+        let keys = self.state.keys().next_expiry();
+        let keys = keys.map(|due_ms| u64::try_from(due_ms).unwrap_or(0));
+        let history = self.state.history().next_expiry();
+        let history = history.map(|due_ms| due_ms.saturating_add(EXPIRY_SLACK_MS));
+        let Some(due_ms) = keys.into_iter().chain(history).min() else {
             return;
         };
-        let due_ms = u64::try_from(due_ms).unwrap_or(0);
         let median_ms = shared
             .vitals
             .median_clock(now, shared.config.id, self.state.voters());

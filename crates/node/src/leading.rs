@@ -40,6 +40,8 @@ pub(crate) struct Leading {
     pub(crate) proposed_level: u32,
     /// Whether this term has proposed the users that the cluster begins with.
     pub(crate) seeded: bool,
+    /// Whether it has proposed how much of channels is kept.
+    pub(crate) ruled: bool,
     /// Whether this term has appended what the birth of the cluster needs next.
     pub(crate) birth_step: Option<BirthStep>,
 }
@@ -67,6 +69,7 @@ impl Leading {
             time: LogTime::default(),
             proposed_level: state.feature_level(),
             seeded: false,
+            ruled: false,
             birth_step: None,
         };
         for context in unapplied {
@@ -86,7 +89,12 @@ impl Leading {
                 Ok(EntryHead::Join { member, .. }) => leading.appended_join(&member),
                 Ok(EntryHead::Leave { node }) => leading.appended_leave(node),
                 Ok(EntryHead::Time { stamp }) => leading.appended_id(stamp),
-                Ok(EntryHead::Formed | EntryHead::Feature { .. } | EntryHead::Users(_))
+                Ok(
+                    EntryHead::Formed
+                    | EntryHead::Feature { .. }
+                    | EntryHead::Users(_)
+                    | EntryHead::History(_),
+                )
                 | Err(_) => {}
             }
         }

@@ -59,6 +59,7 @@ mod counts;
 mod cursors;
 mod errors;
 mod feed;
+mod history;
 mod info;
 mod keys;
 mod leadership;
@@ -84,6 +85,7 @@ mod vitals;
 
 pub use config::{CursorLimits, InitialMember, Limits, NodeConfig, NodeStart, Timeouts};
 pub use cursors::{LogBlock, LogRead};
+pub use history::ShownRules;
 pub use info::Facts;
 pub use members::Change;
 pub use node::{Load, Node, NodeStartError};

@@ -289,6 +289,7 @@ impl<R: LogReader> Running<R> {
                 | EntryHead::Bootstrap { .. }
                 | EntryHead::Formed
                 | EntryHead::Users(_)
+                | EntryHead::History(_)
                 | EntryHead::Feature { .. }
                 | EntryHead::Time { .. } => {}
             }

@@ -153,6 +153,7 @@ impl<R: LogReader> Node<R> {
                 running.group.seed_bug(bug);
             }
             self.shared.users_restored(&running.state);
+            running.show_rules(&self.shared);
             self.stage = Stage::Running(Box::new(running));
         }
         Ok(())
@@ -647,6 +648,7 @@ impl NodeFacts {
             feed: shared.feed_counters,
             key_bytes: shared.keys.bytes,
             keyspace: Vec::new(),
+            history: Default::default(),
         }
     }
 }

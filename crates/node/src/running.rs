@@ -234,6 +234,7 @@ impl<R: LogReader> Running<R> {
             self.pass_time(shared, now);
             if self.state.formed() {
                 self.seed_users(shared);
+                self.seed_rules(shared);
                 self.send_batches(shared, now);
                 self.ask_read(shared, now);
             }
@@ -295,6 +296,7 @@ impl<R: LogReader> Running<R> {
             voters: self.state.voters().to_vec(),
             learners: self.state.learners().to_vec(),
             keyspace: self.state.keys().counts(),
+            history: self.state.history().totals(),
             ..NodeFacts::of(shared)
         }
     }

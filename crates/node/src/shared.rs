@@ -9,6 +9,7 @@ use crate::counts::Counts;
 use crate::cursors::Cursors;
 use crate::errors;
 use crate::feed::{self, FeedCounters};
+use crate::history::ChannelRules;
 use crate::info::Facts;
 use crate::keys::{self, KeyFacts};
 use crate::origin::{Origin, OriginLimits, Waiter, Wants};
@@ -57,6 +58,7 @@ pub(crate) struct Shared {
     pub(crate) room: Room,
     pub(crate) vitals: Vitals,
     pub(crate) keys: KeyFacts,
+    pub(crate) rules: ChannelRules,
     /// The node whose disk has no room for new writes.
     pub(crate) starved: Option<NodeId>,
     pub(crate) cursors: Cursors,
@@ -113,6 +115,7 @@ impl Shared {
             ),
             vitals: Vitals::default(),
             keys: KeyFacts::default(),
+            rules: ChannelRules::new(config.history.clone()),
             starved: None,
             quorum: Quorum::new(config.timeouts.quorum_loss_ms),
             cursors: feed::cursors(&config.limits.cursors),
@@ -279,7 +282,7 @@ impl Shared {
             self.no_room()
         } else if bytes > max {
             errors::too_large(bytes, max)
-        } else if let Some(text) = self.refuse_keys(ops) {
+        } else if let Some(text) = self.refuse_keys(ops).or_else(|| self.refuse_rules(ops)) {
             text
         } else if let Err(text) = self.access.check_write(waiter, ops) {
             text
@@ -514,7 +517,7 @@ impl Shared {
                 Op::Publish { channel, payload } => fan.publish(place, channel, payload),
                 Op::ShardPublish { channel, payload } => fan.publish_shard(place, channel, payload),
                 // Has an effect of its own.
-                Op::Key { .. } | Op::Guard { .. } | Op::Users(_) => 0,
+                Op::Key { .. } | Op::Guard { .. } | Op::Users(_) | Op::HistoryRules(_) => 0,
             });
         }
         self.counters.delivered += fan.delivered();

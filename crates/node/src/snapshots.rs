@@ -444,6 +444,7 @@ impl<R: LogReader> Running<R> {
         self.take_own_session(shared);
         // After that: what is left under way comes behind all that was skipped.
         shared.users_restored(&self.state);
+        self.show_rules(shared);
         let (level, known) = (self.state.feature_level(), shared.config.feature_level);
         if shared.out.fatal.is_none() && level > known {
             shared.fail(errors::unknown_level(level, known));

@@ -27,6 +27,7 @@ pub(crate) fn config(id: u64) -> NodeConfig {
         users: corgi_session::Users::default(),
         all_channels: false,
         local_reads: false,
+        history: Default::default(),
         timeouts: Timeouts {
             tick_ms: 1,
             election_ms: 10,

@@ -15,7 +15,7 @@ use corgi_base::{ClusterId, FEATURE_LEVEL, InstanceId, NodeId, Nonce};
 use corgi_consensus::PersistToken;
 use corgi_consensus::storage::LogWriter;
 use corgi_log::{DataDir, RocksLogReader, SnapshotFolder, Stores};
-use corgi_node::{Node, NodeConfig, NodeStart};
+use corgi_node::{Node, NodeConfig, NodeStart, ShownRules};
 use corgi_resp::Limits;
 use corgi_session::{Env, Secret, Users};
 use corgi_state::State;
@@ -96,9 +96,10 @@ pub fn run(
     }
     let users = Users::new(config.users());
     let upkeep_queue = Arc::<UpkeepQueue>::default();
+    let rules = ShownRules::new(config.history.clone());
     let made = make_node(
         config,
-        users.clone(),
+        (users.clone(), rules.clone()),
         opened,
         clock,
         upkeep_queue.clone(),
@@ -139,7 +140,7 @@ pub fn run(
     let disk = disk_thread(worker, space.clone(), &core, &queue, &config.dir, log)?;
     let all_channels = config.acl_all_channels;
     let users_file = UsersFile::new(config.aclfile.clone(), users.clone(), all_channels, log);
-    let live = Live::new(config.clone(), config_file.clone(), Some(reload));
+    let live = Live::new(config.clone(), config_file.clone(), Some(reload), rules);
     let process = process(config, config_file, log_bytes)?;
     let local = Arc::new(Local::new(process, users_file, live, level, stop));
     local.registry.set_held_max(config.clients_output_bytes_max);
@@ -319,7 +320,7 @@ struct Made {
 /// Makes the node from what is on disk.
 fn make_node(
     config: &Config,
-    users: Users,
+    (users, history): (Users, ShownRules),
     opened: Opened,
     clock: Clock,
     upkeep: Arc<UpkeepQueue>,
@@ -345,6 +346,7 @@ fn make_node(
         users,
         all_channels: config.acl_all_channels,
         local_reads: config.local_reads,
+        history,
         timeouts: config.timeouts(),
         limits: config.limits(),
     };

@@ -102,7 +102,7 @@ impl Run {
                         let (seq, reply) = (*seq, Reply::ok());
                         return vec![Told::Reply { seq, reply }];
                     }
-                    Op::Guard { .. } | Op::Users(_) => return Vec::new(),
+                    Op::Guard { .. } | Op::Users(_) | Op::HistoryRules(_) => return Vec::new(),
                 };
                 let listens = self.subscribed.contains(&(kind, channel.clone()));
                 let mut told = vec![Told::Reply {

@@ -276,6 +276,7 @@ impl Machine {
             users: Users::default(),
             all_channels: false,
             local_reads: false,
+            history: Default::default(),
             timeouts: scenario.timeouts,
             limits: scenario.limits,
         }

@@ -217,7 +217,7 @@ impl World {
             let ops = decode_ops(head.ops, entry.data).unwrap_or_default();
             payloads.extend(ops.into_iter().filter_map(|op| match op {
                 Op::Publish { payload, .. } | Op::ShardPublish { payload, .. } => Some(payload),
-                Op::Key { .. } | Op::Guard { .. } | Op::Users(_) => None,
+                Op::Key { .. } | Op::Guard { .. } | Op::Users(_) | Op::HistoryRules(_) => None,
             }));
         }
         payloads

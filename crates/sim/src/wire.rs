@@ -505,7 +505,7 @@ impl Server {
 fn payload(op: &Op) -> Bytes {
     match op {
         Op::Publish { payload, .. } | Op::ShardPublish { payload, .. } => payload.clone(),
-        Op::Key { .. } | Op::Guard { .. } | Op::Users(_) => Bytes::new(),
+        Op::Key { .. } | Op::Guard { .. } | Op::Users(_) | Op::HistoryRules(_) => Bytes::new(),
     }
 }
 

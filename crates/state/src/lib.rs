@@ -15,8 +15,8 @@
 //! - The changes of an entry and the applied index are one write.
 //!
 //! Part of the state, and so of a [`snapshot`]: the cluster's name, who votes and who receives, which data folder
-//! each node id is bound to, the session of each origin, the last id, the users, the keys. Not part of it:
-//! connections and subscriptions.
+//! each node id is bound to, the session of each origin, the last id, the users, the keys, which messages the
+//! [`history`] of each channel has. Not part of it: connections and subscriptions.
 //!
 //! [`streams`] are pure code, which no entry reaches yet: no operation of the log is one on streams.
 //!
@@ -40,5 +40,5 @@ pub mod snapshot;
 pub mod store;
 pub mod streams;
 
-pub use machine::{ApplyError, State};
+pub use machine::{ApplyError, HISTORY_LEVEL, State};
 pub use replay::{Replayed, replay};

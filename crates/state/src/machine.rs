@@ -1,5 +1,8 @@
 //! Applying entries.
 
+mod facts;
+
+use crate::history::{self, History};
 use crate::keys::{Keyspace, When};
 use crate::rows::{self, Meta, OriginRow};
 use crate::store::StateWrite;
@@ -7,11 +10,14 @@ use bytes::Bytes;
 use corgi_base::codec::DecodeError;
 use corgi_base::op::decode_ops;
 use corgi_base::{
-    AppliedBatch, BatchHead, BatchName, BatchNumber, Boot, ClusterId, Effects, EntryHead,
+    Answer, AppliedBatch, BatchHead, BatchName, BatchNumber, Boot, ClusterId, Effects, EntryHead,
     InstanceId, LogIndex, Member, MessageId, NodeId, Nonce, Op, Outcome, Stamp, Term, UserChanges,
 };
 use std::collections::BTreeMap;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
+
+/// The feature level from which on the history of channels is kept.
+pub const HISTORY_LEVEL: u32 = 3;
 
 /// An entry that this build cannot apply. The node must stop: to skip what the others apply would
 /// be to differ from them.
@@ -77,8 +83,11 @@ pub struct State {
     /// How often the users have changed.
     acl: u64,
     keys: Keyspace,
+    history: History,
     /// The rows besides the meta row that have changed since the last [`State::take_write`].
     dirty: Vec<rows::Key>,
+    /// Rows of history that have changed since then; of equal keys the last counts.
+    dirty_history: Vec<history::Change>,
     /// What was applied at the last [`State::take_write`].
     written: LogIndex,
 }
@@ -99,7 +108,9 @@ impl State {
             users: BTreeMap::new(),
             acl: 0,
             keys: Keyspace::default(),
+            history: History::default(),
             dirty: Vec::new(),
+            dirty_history: Vec::new(),
             written: LogIndex(0),
         }
     }
@@ -152,6 +163,7 @@ impl State {
                 rows::Key::Users => state.acl = rows::decode_revision(value.clone())?,
                 rows::Key::Value(db, name) => state.keys.restore(db, &name, value.clone())?,
                 rows::Key::Stream(row) => state.keys.restore_stream(row, value.clone())?,
+                rows::Key::History(row) => state.history.restore(row, value.clone())?,
             }
         }
         state.keys.restored();
@@ -174,7 +186,7 @@ impl State {
         data: Bytes,
     ) -> Result<Effects, ApplyError> {
         let unknown = |error| ApplyError::Unknown { index, error };
-        let changed_from = self.dirty.len();
+        let changed_from = self.changed();
         let effects = match EntryHead::decode(context.clone()).map_err(unknown)? {
             EntryHead::Batch(head) => self.apply_batch(index, head, data.clone())?,
             EntryHead::OpenSession {
@@ -197,18 +209,27 @@ impl State {
                 }));
             }
             EntryHead::Feature { level } => {
-                self.meta.feature_level = self.meta.feature_level.max(level);
+                let before = self.meta.feature_level;
+                self.meta.feature_level = before.max(level);
+                if before < HISTORY_LEVEL && self.keeps_history() {
+                    self.history.begin(self.meta.last_id);
+                }
                 Effects::Feature(self.meta.feature_level)
             }
             // A second beginning could only follow from a leader that did not know of the first.
             EntryHead::Users(_) if self.acl > 0 => Effects::None,
             EntryHead::Users(changes) => self.change_users(changes, None),
+            EntryHead::History(_) if self.history.is_ruled() => Effects::None,
+            EntryHead::History(rules) => {
+                self.history.set_rules(rules, self.meta.last_id);
+                Effects::Rules
+            }
             EntryHead::Time { stamp } => {
                 self.take_stamp(index, stamp, 1)?;
                 Effects::None
             }
         };
-        self.note_keys();
+        self.note_rows();
         self.advance(index, term);
         self.extend_hash(&[&context, &data], changed_from);
         Ok(effects)
@@ -220,7 +241,7 @@ impl State {
     /// If `index` is not the next one.
     pub fn apply_empty(&mut self, index: LogIndex, term: Term) {
         self.advance(index, term);
-        self.extend_hash(&[], self.dirty.len());
+        self.extend_hash(&[], self.changed());
     }
 
     /// Applies a change of who votes and who only receives. `context` is the head of the entry; empty for a change that
@@ -239,7 +260,7 @@ impl State {
         learners: Vec<NodeId>,
         context: Bytes,
     ) -> Result<(), ApplyError> {
-        let changed_from = self.dirty.len();
+        let changed_from = self.changed();
         if !context.is_empty() {
             let unknown = |error| ApplyError::Unknown { index, error };
             match EntryHead::decode(context.clone()).map_err(unknown)? {
@@ -251,6 +272,7 @@ impl State {
                 | EntryHead::Formed
                 | EntryHead::Feature { .. }
                 | EntryHead::Users(_)
+                | EntryHead::History(_)
                 | EntryHead::Time { .. } => {
                     return Err(unknown(DecodeError::Invalid {
                         field: "entry kind of a change",
@@ -301,6 +323,11 @@ impl State {
         }
     }
 
+    /// How many rows have changed since the last write.
+    fn changed(&self) -> (usize, usize) {
+        (self.dirty.len(), self.dirty_history.len())
+    }
+
     fn advance(&mut self, index: LogIndex, term: Term) {
         assert_eq!(
             index,
@@ -313,7 +340,7 @@ impl State {
 
     /// Takes an entry into the running hash: what it said, and which rows it left behind. Two nodes
     /// with equal hashes have applied the same entries, to the same effect.
-    fn extend_hash(&mut self, entry: &[&[u8]], changed_from: usize) {
+    fn extend_hash(&mut self, entry: &[&[u8]], (changed_from, history_from): (usize, usize)) {
         let mut hash = self.meta.hash;
         for part in entry {
             hash = xxh3_64_with_seed(part, hash);
@@ -322,6 +349,10 @@ impl State {
             hash = xxh3_64_with_seed(&key.encode(), hash);
             // A removed row leaves its key.
             hash = xxh3_64_with_seed(&self.row(key).unwrap_or_default(), hash);
+        }
+        for history::Change { key, row } in &self.dirty_history[history_from..] {
+            hash = xxh3_64_with_seed(key, hash);
+            hash = xxh3_64_with_seed(row.as_deref().unwrap_or_default(), hash);
         }
         self.meta.hash = xxh3_64_with_seed(&self.meta.encode(), hash);
     }
@@ -372,6 +403,9 @@ impl State {
             return Ok(self.change_users(changes.clone(), Some(name)));
         }
         let outcomes = self.execute(stamp, &ops);
+        if self.keeps_history() {
+            self.keep_messages(index, stamp, &ops, &outcomes);
+        }
         Ok(Effects::Batch(AppliedBatch {
             index,
             origin,
@@ -394,6 +428,7 @@ impl State {
             seq: first.seq + (count - 1),
         };
         self.keys.expire(millis(first.ms));
+        self.history.expire(first.ms);
         Ok(())
     }
 
@@ -413,6 +448,13 @@ impl State {
             }
             outcomes.push(match op {
                 Op::Publish { .. } | Op::ShardPublish { .. } | Op::Users(_) => Outcome::Published,
+                Op::HistoryRules(change) => {
+                    let rules = change.applied_to(self.history.rules());
+                    let seq = first.seq + k;
+                    self.history
+                        .set_rules(rules, MessageId { ms: first.ms, seq });
+                    Outcome::Answered(Answer::Ok)
+                }
                 Op::Key { db, op } => {
                     let seq = first.seq + k;
                     let when = When {
@@ -432,13 +474,31 @@ impl State {
         outcomes
     }
 
-    /// Takes the keys that an entry changed among its rows.
-    fn note_keys(&mut self) {
+    /// Whether what is published is kept: from that level on, because older builds do not.
+    fn keeps_history(&self) -> bool {
+        self.meta.feature_level >= HISTORY_LEVEL
+    }
+
+    /// Keeps what a batch has published, by the rules behind it.
+    fn keep_messages(&mut self, index: LogIndex, first: Stamp, ops: &[Op], outcomes: &[Outcome]) {
+        let is_void = |k: usize| matches!(outcomes.get(k), Some(Outcome::Void));
+        let messages = (0u32..).zip(ops).filter_map(|(k, op)| match op {
+            Op::Publish { channel, payload } if !is_void(k as usize) => {
+                Some((channel, k, payload.len() as u64))
+            }
+            _ => None,
+        });
+        self.history.published(index, first, messages);
+    }
+
+    /// Takes the rows of keys and of history that an entry changed among its rows.
+    fn note_rows(&mut self) {
         let (keys, streams) = self.keys.take_dirty();
         let value = |(db, name)| rows::Key::Value(db, name);
         self.dirty.extend(keys.into_iter().map(value));
         self.dirty
             .extend(streams.into_iter().map(rows::Key::Stream));
+        self.dirty_history.append(&mut self.history.take_changed());
     }
 
     fn change_users(&mut self, changes: UserChanges, batch: Option<BatchName>) -> Effects {
@@ -514,6 +574,7 @@ impl State {
             return None;
         }
         self.written = self.meta.applied;
+        let mut history = std::mem::take(&mut self.dirty_history);
         let mut dirty = std::mem::take(&mut self.dirty);
         dirty.sort_unstable();
         dirty.dedup();
@@ -523,6 +584,18 @@ impl State {
             match self.row(&key) {
                 Some(row) => puts.push((key.encode(), row)),
                 None => deletes.push(key.encode()),
+            }
+        }
+        // Stable: of equal keys the last stays the last.
+        history.sort_by(|one, other| one.key.cmp(&other.key));
+        for rows in history.chunk_by(|one, other| one.key == other.key) {
+            match rows.last() {
+                Some(history::Change {
+                    key,
+                    row: Some(row),
+                }) => puts.push((key.clone(), row.clone())),
+                Some(history::Change { key, row: None }) => deletes.push(key.clone()),
+                None => {}
             }
         }
         Some(StateWrite {
@@ -548,7 +621,8 @@ impl State {
             .chain(users)
             .chain([rows::Key::Users])
             .chain(places.map(|(db, name)| rows::Key::Value(db, name)))
-            .chain(self.keys.stream_rows().into_iter().map(rows::Key::Stream));
+            .chain(self.keys.stream_rows().into_iter().map(rows::Key::Stream))
+            .chain(self.history.rows().into_iter().map(rows::Key::History));
         keys.filter_map(|key| Some((key.encode(), self.row(&key)?)))
             .collect()
     }
@@ -566,120 +640,8 @@ impl State {
             rows::Key::Users => (self.acl > 0).then(|| rows::encode_revision(self.acl)),
             rows::Key::Value(db, name) => self.keys.row(*db, name),
             rows::Key::Stream(row) => self.keys.stream_row(row),
+            rows::Key::History(row) => self.history.row(row),
         }
-    }
-
-    /// Returns the last entry that is applied, 0 before the first.
-    pub fn applied(&self) -> LogIndex {
-        self.meta.applied
-    }
-
-    /// Returns the term of the last entry that is applied.
-    pub fn applied_term(&self) -> Term {
-        self.meta.applied_term
-    }
-
-    /// Returns who votes, ascending.
-    pub fn voters(&self) -> &[NodeId] {
-        &self.meta.voters
-    }
-
-    /// Returns who only receives, ascending.
-    pub fn learners(&self) -> &[NodeId] {
-        &self.meta.learners
-    }
-
-    /// Returns the cluster's name, once its first entry is applied.
-    pub fn cluster(&self) -> Option<ClusterId> {
-        self.meta.cluster
-    }
-
-    /// Returns whether all first members vote, so that clients are served.
-    pub fn formed(&self) -> bool {
-        self.meta.formed
-    }
-
-    /// Returns the id of the last operation that took effect.
-    pub fn last_id(&self) -> MessageId {
-        self.meta.last_id
-    }
-
-    /// Returns the keys of all databases.
-    pub fn keys(&self) -> &Keyspace {
-        &self.keys
-    }
-
-    /// Returns the hash over all that was applied and what came of it: equal on all nodes that have applied as much.
-    pub fn hash(&self) -> u64 {
-        self.meta.hash
-    }
-
-    /// Returns the feature level that all members can apply.
-    pub fn feature_level(&self) -> u32 {
-        self.meta.feature_level
-    }
-
-    /// Returns how often the users have changed; 0 as long as each node goes by its own configuration.
-    pub fn users_revision(&self) -> u64 {
-        self.acl
-    }
-
-    /// Returns the users with their definitions, by name.
-    pub fn users(&self) -> impl Iterator<Item = (&Bytes, &Bytes)> {
-        self.users.iter()
-    }
-
-    /// Returns the boot and the process that have a node's session, if it has one.
-    pub fn session(&self, node: NodeId) -> Option<(Boot, Nonce)> {
-        self.origins.get(&node).map(|row| (row.boot, row.nonce))
-    }
-
-    /// Returns the members that are bound to a data folder, ascending.
-    pub fn members(&self) -> impl Iterator<Item = &Member> {
-        self.members.values()
-    }
-
-    /// Returns one member.
-    pub fn member(&self, node: NodeId) -> Option<&Member> {
-        self.members.get(&node)
-    }
-
-    /// Returns whether a node has been a member and has left: its id is not used again.
-    pub fn is_gone(&self, node: NodeId) -> bool {
-        self.gone.contains_key(&node)
-    }
-
-    /// Returns those that have left, and the data folders that they were bound to.
-    pub fn gone(&self) -> impl Iterator<Item = (NodeId, InstanceId)> {
-        self.gone.iter().map(|(node, instance)| (*node, *instance))
-    }
-
-    /// Returns who has been bound to a data folder, a member or one that has left.
-    pub fn bound_to(&self, instance: InstanceId) -> Option<NodeId> {
-        let members = self.members.values().map(|m| (&m.id, &m.instance));
-        members
-            .chain(&self.gone)
-            .find(|(_, bound)| **bound == instance)
-            .map(|(node, _)| *node)
-    }
-
-    /// Returns the lowest id above all that have ever been used.
-    pub fn next_node_id(&self) -> NodeId {
-        let used = self.members.keys().chain(self.gone.keys());
-        let highest = used.max().map_or(0, |node| node.get());
-        NodeId::new(highest.saturating_add(1)).expect("at least 1")
-    }
-
-    /// Returns whom a new member replaces once it has caught up.
-    pub fn replaced_by(&self, heir: NodeId) -> Option<NodeId> {
-        self.heirs.get(&heir).copied()
-    }
-
-    /// Returns for each node that has a session its boot and the number of its last batch, ascending by node.
-    pub fn sessions(&self) -> impl Iterator<Item = (NodeId, Boot, BatchNumber)> {
-        self.origins
-            .iter()
-            .map(|(node, row)| (*node, row.boot, row.last))
     }
 }
 

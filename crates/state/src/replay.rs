@@ -44,6 +44,7 @@ pub fn replay(context: Bytes, data: Bytes) -> Result<Option<Replayed>, DecodeErr
         | EntryHead::Leave { .. }
         | EntryHead::Feature { .. }
         | EntryHead::Users(_)
+        | EntryHead::History(_)
         | EntryHead::Time { .. } => Ok(None),
     }
 }

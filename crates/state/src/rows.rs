@@ -11,10 +11,12 @@
 //! 0x07            users   revision:u64                           (how often they have changed)
 //! 0x08 db:u8 name:rest    key   type:u8 …                        (see `keys/rows.rs`)
 //! 0x0a–0x0f       streams, the values of keys                    (see `streams/rows.rs`)
+//! 0x10–0x14       history of channels                            (see `history/rows.rs`)
 //! ```
 //!
 //! Tag bytes are on disk: add, never reuse.
 
+use crate::history;
 use crate::streams::RowKey;
 use bytes::Bytes;
 use corgi_base::codec::{DecodeError, Reader, put_bytes};
@@ -45,6 +47,7 @@ pub(crate) enum Key {
     Users,
     Value(u8, Bytes),
     Stream(RowKey),
+    History(history::RowKey),
 }
 
 impl Key {
@@ -60,6 +63,7 @@ impl Key {
             Self::Users => (USERS, Vec::new()),
             Self::Value(db, name) => (KEY, [&[*db], &name[..]].concat()),
             Self::Stream(row) => return row.encode(),
+            Self::History(row) => return row.encode(),
         };
         [&[tag], &rest[..]].concat().into()
     }
@@ -84,6 +88,9 @@ impl Key {
                 return Ok(Self::Value(db, Bytes::copy_from_slice(&r.rest())));
             }
             tag if RowKey::is_tag(tag) => return Ok(Self::Stream(RowKey::decode(key)?)),
+            tag if history::RowKey::is_tag(tag) => {
+                return Ok(Self::History(history::RowKey::decode(key)?));
+            }
             tag => {
                 return Err(DecodeError::Unknown {
                     field: "state key",

@@ -34,6 +34,7 @@ fn node() -> NodeFacts {
         lagging: 2,
         feed: FeedCounters::default(),
         key_bytes: 320,
+        history: Default::default(),
         keyspace: vec![(0, 2, 1), (3, 1, 0)],
     }
 }
@@ -72,6 +73,7 @@ fn sections_come_in_redis_order_whatever_the_order_asked() {
         "Errorstats",
         "Cluster",
         "Keyspace",
+        "History",
         "Raft",
     ];
     for asked in [&[][..], &["default"], &["server", "Default"]] {

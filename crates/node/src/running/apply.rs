@@ -7,7 +7,7 @@ use crate::origin::Session;
 use crate::outputs::DiskJob;
 use crate::peer::PeerMessage;
 use crate::shared::Shared;
-use corgi_base::{Boot, Effects, NodeId, Nonce, Now};
+use corgi_base::{Boot, Effects, NodeId, Nonce, Now, Op};
 use corgi_consensus::storage::LogReader;
 use corgi_consensus::{Committed, Payload};
 use corgi_state::ApplyError;
@@ -76,7 +76,11 @@ impl<R: LogReader> Running<R> {
             Payload::Proposal { context, data } => {
                 match self.state.apply(index, term, context, data)? {
                     Effects::None => {}
+                    Effects::Rules => self.show_rules(shared),
                     Effects::Batch(batch) => {
+                        if let [Op::HistoryRules(_)] = &batch.ops[..] {
+                            self.show_rules(shared);
+                        }
                         shared.deliver(&batch);
                         delivered = Some(batch);
                     }

@@ -99,6 +99,7 @@ impl<R: LogReader> Running<R> {
                     | EntryHead::Feature { .. }
                     | EntryHead::Batch(_)
                     | EntryHead::Users(_)
+                    | EntryHead::History(_)
                     | EntryHead::OpenSession { .. }
                     | EntryHead::Join { .. }
                     | EntryHead::Time { .. }

@@ -26,6 +26,7 @@ pub(crate) fn operations(count: u32, data: &Bytes) -> String {
                 return format!("guard {ops} {}", watched.collect::<Vec<_>>().join(" "));
             }
             Op::Users(changes) => return users(changes),
+            Op::HistoryRules(change) => return change.to_string(),
         };
         format!("{kind}{}:{}", text(channel), text(payload))
     };
@@ -170,6 +171,7 @@ pub(crate) fn entry(entry: &LogEntry) -> String {
             format!("{at} out of place: on a proposal")
         }
         Ok(EntryHead::Users(changes)) => format!("{at} {}", users(&changes)),
+        Ok(EntryHead::History(rules)) => format!("{at} {rules}"),
         Ok(EntryHead::Time { stamp }) => format!("{at} time {stamp}"),
         Ok(EntryHead::Feature { level }) => format!("{at} feature level {level}"),
         Err(error) => format!("{at} unreadable: {error}"),

@@ -186,6 +186,7 @@ impl World {
             users: users.clone(),
             all_channels: false,
             local_reads: false,
+            history: Default::default(),
             instance: folder.instance,
             boot: folder.boot,
             nonce: Nonce((u128::from(mono_ms) << 64) + u128::from(self.starts)),

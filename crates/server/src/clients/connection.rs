@@ -25,7 +25,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::BytesMut;
-use corgi_session::{Ask, Reply, Seq, Session, Told};
+use corgi_session::{Reply, Seq, Session, Told};
 use tokio::io::Interest;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
@@ -320,7 +320,7 @@ impl Connection {
                     }
                     Answer::Node(ask) => {
                         self.unanswered += 1;
-                        self.place.ask(vec![Ask::Users { seq, ask }]);
+                        self.place.ask(vec![ask.of(seq)]);
                     }
                     Answer::Never => {}
                 }

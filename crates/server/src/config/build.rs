@@ -3,10 +3,10 @@
 use super::options::{self, Value};
 use super::raw::{OneLine, Origin, Problem, RawConfig};
 use super::values::{OutputLimit, OutputLimits, PubsubOutput, bare, member, output_limits, shown};
-use super::{Allowed, BindAddr, Config, LogFormat, Secret};
+use super::{Allowed, BindAddr, Config, LogFormat, Secret, history};
 use crate::secret_file;
 use bytes::Bytes;
-use corgi_base::NodeId;
+use corgi_base::{NodeId, Retention, Rules};
 use corgi_node::InitialMember;
 use corgi_session::{Acl, define, require_pass};
 use slog::Level;
@@ -241,6 +241,8 @@ impl Builder {
             disk_free_percent_min: self.number("disk-free-min-percent"),
             keys_bytes_max: self.number("maxmemory"),
             local_reads: self.text("read-consistency") == "local",
+            history: self.history(),
+            history_prefix: self.history_prefix(),
             disk_stall_timeout_ms: self.number("disk-stall-timeout"),
             quorum_loss_timeout_ms: self.number("quorum-loss-timeout"),
             slowlog_micros: u64::try_from(self.signed("slowlog-log-slower-than")).ok(),
@@ -395,6 +397,53 @@ impl Builder {
         self.effective.insert(NAME, all.shown());
         self.bare.insert(NAME, all.shown());
         all
+    }
+
+    /// Returns how much of channels is kept, over all lines.
+    fn history(&mut self) -> Rules {
+        const NAME: &str = "history";
+        let spec = options::find(NAME).expect("a name of the table");
+        let others = Retention {
+            maxlen: self.number("history-maxlen"),
+            ttl_ms: self.number("history-ttl").saturating_mul(1000),
+        };
+        let lines: Vec<_> = self.raw.all(NAME).cloned().collect();
+        let (mut words, mut origin) = (Vec::new(), None);
+        for line in &lines {
+            match spec.parse(&line.words) {
+                Ok(Value::List(more)) => words.extend(more),
+                Ok(other) => unreachable!("{NAME} is {other:?}"),
+                Err(text) => self
+                    .problems
+                    .push(about(NAME, Some(line.origin.clone()), &text)),
+            }
+            origin = Some(line.origin.clone());
+        }
+        let patterns = history::patterns(&words, others).unwrap_or_else(|text| {
+            self.problems.push(about(NAME, origin, &text));
+            Vec::new()
+        });
+        let shown = history::shown(&patterns);
+        let quoted = if shown.is_empty() { "\"\"" } else { &shown };
+        self.effective.insert(NAME, quoted.to_owned());
+        self.bare.insert(NAME, shown);
+        Rules {
+            patterns,
+            others,
+            max_bytes: self.number("history-maxbytes"),
+        }
+    }
+
+    fn history_prefix(&mut self) -> Bytes {
+        const NAME: &str = "history-prefix";
+        let prefix = self.text(NAME);
+        if prefix.is_empty() {
+            self.problem(
+                NAME,
+                "must not be empty: every key would be the history of a channel",
+            );
+        }
+        prefix.into()
     }
 
     fn initial_cluster(&mut self) -> Vec<InitialMember> {

@@ -10,7 +10,7 @@
 //! | [`options`] | the table of options, from which help and docs/config.md are written |
 //! | `command_line` | the arguments of `corgi-server` |
 //! | `raw` | what was written, and where |
-//! | `build`, `values`, `tls` | the checks of values and of their relations |
+//! | `build`, `values`, `tls`, `history` | the checks of values and of their relations |
 //! | `page` | the table for people |
 //! | [`split`], [`units`] | words and quotes; sizes and times |
 //!
@@ -28,6 +28,7 @@
 mod any_text_tests;
 mod build;
 mod command_line;
+pub(crate) mod history;
 pub mod options;
 mod page;
 mod raw;
@@ -46,7 +47,7 @@ pub use values::{OutputLimit, PubsubOutput};
 
 use crate::tls::TlsOptions;
 use bytes::Bytes;
-use corgi_base::NodeId;
+use corgi_base::{NodeId, Rules};
 use corgi_node::{CursorLimits, InitialMember, Limits, Timeouts};
 use corgi_session::Acl;
 use std::fmt;
@@ -212,6 +213,10 @@ pub struct Config {
     pub keys_bytes_max: u64,
     /// Whether keys are read without a majority.
     pub local_reads: bool,
+    /// How much of channels a cluster keeps that has not said so.
+    pub history: Rules,
+    /// What a key begins with that is the history of a channel.
+    pub history_prefix: Bytes,
     /// How long a write to the disk may take before the process ends; 0 for ever.
     pub disk_stall_timeout_ms: u64,
     /// How long no majority may answer before subscribers are closed.

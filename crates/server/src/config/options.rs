@@ -364,6 +364,33 @@ pub static OPTIONS: &[OptionSpec] = &[
         "Whether a read of keys asks a majority, and so sees all that was acknowledged before it (`linearizable`), or is \
          answered from what this node has, also without a majority (`local`).",
     ),
+    option("history-maxlen", Kind::Integer { min: 0, max: u64::MAX }, "1000").mutable().doc(
+        "How many of the newest messages of each channel are kept, to be read under `__history__:<channel>`; 0 keeps \
+         none. This and the next three are the whole cluster's: those of a file count for one that has not been told, \
+         from its leader, and `CONFIG SET` on any node changes them on all.",
+    ),
+    option("history-ttl", SECONDS, "300").mutable().doc("For how many seconds; 0 keeps none."),
+    option(
+        "history-maxbytes",
+        Kind::Memory {
+            min: 0,
+            max: 1 << 50,
+        },
+        "1gb",
+    )
+    .mutable()
+    .doc(
+        "How much may be kept of all channels together, each message with 64 bytes more than its payload; beyond that \
+         the oldest go first.",
+    ),
+    option("history", Kind::List, "").derived("no pattern").mutable().doc(
+        "`<pattern> [maxlen <n>] [ttl <seconds>]`: other limits for the channels that match; the first pattern that \
+         matches counts, and what it does not say is as for all others. May be given several times in a file; \
+         `CONFIG SET history` gives all patterns at once.",
+    ),
+    option("history-prefix", Kind::Text, "__history__:").doc(
+        "What a key, or a channel, begins with that is the history of the channel whose name follows. The same on all nodes.",
+    ),
     option(
         "maxmemory-clients",
         Kind::Memory {

@@ -11,14 +11,15 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
-use corgi_base::glob;
+use corgi_base::{RulesChange, glob};
+use corgi_node::ShownRules;
 use corgi_session::Reply;
 
 use super::rewrite;
 use crate::clients::Settings;
 use crate::config::options::{self, FIXED, Kind, OptionSpec};
 use crate::config::split::split_args;
-use crate::config::{Config, OutputLimit, RawConfig};
+use crate::config::{Config, OutputLimit, RawConfig, history};
 use crate::files;
 use crate::tls::Reload;
 
@@ -35,6 +36,8 @@ pub(crate) struct Live {
     file: Option<PathBuf>,
     /// Nobody in tests.
     tls: Option<Reload>,
+    /// What the cluster says of the history of channels.
+    rules: ShownRules,
     clients_max: AtomicU64,
     idle_ms: AtomicU64,
     keepalive_s: AtomicU64,
@@ -55,7 +58,12 @@ struct State {
 
 impl Live {
     /// Starts with what was written, where it was written first, and who is told of other files of TLS.
-    pub(crate) fn new(config: Config, file: Option<PathBuf>, tls: Option<Reload>) -> Self {
+    pub(crate) fn new(
+        config: Config,
+        file: Option<PathBuf>,
+        tls: Option<Reload>,
+        rules: ShownRules,
+    ) -> Self {
         let live = Self {
             state: Mutex::new(State {
                 raw: config.raw().clone(),
@@ -63,6 +71,7 @@ impl Live {
             }),
             file,
             tls,
+            rules,
             clients_max: AtomicU64::new(0),
             idle_ms: AtomicU64::new(0),
             keepalive_s: AtomicU64::new(0),
@@ -141,11 +150,15 @@ impl Live {
     /// `CONFIG GET`.
     pub(crate) fn get(&self, patterns: &[Bytes]) -> Reply {
         let config = self.config();
-        let own = config
-            .bare()
+        let rules = self.rules.load();
+        let own = config.bare().iter().map(|(name, value)| {
+            let of_cluster = history::value(name, &rules);
+            (*name, of_cluster.unwrap_or_else(|| value.clone()))
+        });
+        let fixed = FIXED
             .iter()
-            .map(|(name, value)| (*name, value.as_str()));
-        let mut all: Vec<_> = own.chain(FIXED.iter().copied()).collect();
+            .map(|(name, value)| (*name, (*value).to_owned()));
+        let mut all: Vec<_> = own.chain(fixed).collect();
         all.sort_unstable();
         let wanted = |name: &str| {
             patterns
@@ -153,9 +166,8 @@ impl Live {
                 .any(|pattern| glob::matches(&pattern.to_ascii_lowercase(), name.as_bytes()))
         };
         let shown = all.into_iter().filter(|(name, _)| wanted(name));
-        let pair = |(name, value): (&str, &str)| {
-            (Reply::bulk(name.to_owned()), Reply::bulk(value.to_owned()))
-        };
+        let pair =
+            |(name, value): (&str, String)| (Reply::bulk(name.to_owned()), Reply::bulk(value));
         Reply::Map(shown.map(pair).collect())
     }
 
@@ -263,6 +275,16 @@ impl Live {
         })
     }
 
+    /// `CONFIG SET` of what is the cluster's: the change that it is.
+    ///
+    /// # Errors
+    /// The text for the client.
+    pub(crate) fn rules_change(&self, pairs: &[(Bytes, Bytes)]) -> Result<RulesChange, String> {
+        history::change(pairs, &self.rules.load()).map_err(|(name, why)| {
+            format!("ERR CONFIG SET failed (possibly related to argument '{name}') - {why}")
+        })
+    }
+
     /// `CONFIG REWRITE`.
     ///
     /// # Errors
@@ -321,7 +343,8 @@ impl Default for Live {
     fn default() -> Self {
         let raw = RawConfig::default();
         let config = Config::new(raw).expect("nothing is wrong with nothing");
-        Self::new(config, None, None)
+        let rules = ShownRules::new(config.history.clone());
+        Self::new(config, None, None, rules)
     }
 }
 

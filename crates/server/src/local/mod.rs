@@ -31,9 +31,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
+use corgi_base::{Op, RulesChange};
 use corgi_session::{
-    ClientFilter, ClientsAsk, ConfigAsk, Denial, Finished, LatencyAsk, LocalAsk, Reason, Reply,
-    Shown, UsersAsk, View,
+    Ask, ClientFilter, ClientsAsk, ConfigAsk, Denial, Finished, LatencyAsk, LocalAsk, Reason,
+    Reply, Seq, Shown, UsersAsk, View,
 };
 
 use self::acl_log::AclLog;
@@ -45,7 +46,7 @@ use self::slowlog::{Slow, SlowLog};
 use self::stats::Stats;
 use self::users_file::UsersFile;
 use crate::clients::{Counters, Host};
-use crate::config::Allowed;
+use crate::config::{Allowed, history};
 use crate::facts::{Process, Rates};
 use crate::logging::LevelSwitch;
 use crate::stop::{Stop, StopReason};
@@ -66,9 +67,31 @@ pub(crate) enum Answer {
     Now(Reply),
     After(Duration, Reply),
     /// The node answers this.
-    Node(UsersAsk),
+    Node(NodeAsk),
     /// Nobody does.
     Never,
+}
+
+/// What the process asks the node on behalf of a client.
+#[derive(Debug)]
+pub(crate) enum NodeAsk {
+    /// Other users.
+    Users(UsersAsk),
+    /// To keep more or less of channels.
+    Rules(RulesChange),
+}
+
+impl NodeAsk {
+    /// Returns what a session would ask.
+    pub(crate) fn of(self, seq: Seq) -> Ask {
+        match self {
+            Self::Users(ask) => Ask::Users { seq, ask },
+            Self::Rules(change) => {
+                let op = Op::HistoryRules(change);
+                Ask::Write { seq, op }
+            }
+        }
+    }
 }
 
 /// What all connections share besides the node.
@@ -145,7 +168,7 @@ impl Local {
             LocalAsk::LastSave => number(self.last_save()),
             LocalAsk::Latency(ask) => self.took_long(ask),
             LocalAsk::LoadUsers => match waiting(|| self.users_file.load()) {
-                Ok(users) => return Answer::Node(UsersAsk::Replace(users)),
+                Ok(users) => return Answer::Node(NodeAsk::Users(UsersAsk::Replace(users))),
                 Err(reply) => reply,
             },
             LocalAsk::Memory(ask) => self.memory(ask),
@@ -229,7 +252,13 @@ impl Local {
             ConfigAsk::Rewrite => self.live.rewrite(),
             ConfigAsk::Set(pairs) => match &pairs[..] {
                 [(name, password)] if name.eq_ignore_ascii_case(b"requirepass") => {
-                    return Answer::Node(require_pass(password));
+                    return Answer::Node(NodeAsk::Users(require_pass(password)));
+                }
+                pairs if pairs.iter().any(|(name, _)| history::is_of_cluster(name)) => {
+                    match self.live.rules_change(pairs) {
+                        Ok(change) => return Answer::Node(NodeAsk::Rules(change)),
+                        Err(text) => Err(text),
+                    }
                 }
                 _ => self.live.set(&pairs).map(|config| {
                     self.level.set(config.loglevel);

@@ -233,6 +233,11 @@ impl User {
             Op::Publish { channel, .. } => self.check_command("publish", channel).1,
             Op::ShardPublish { channel, .. } => self.check_command("spublish", channel).1,
             Op::Key { op, .. } => self.check_request(op.command(), &op.request()).1,
+            Op::HistoryRules(_) => {
+                let words = ["config", "set", "history", ""];
+                let args = words.map(|word| Bytes::from_static(word.as_bytes()));
+                self.check_request("config", &args).1
+            }
             // Checked as what was asked for, or without an effect of its own.
             Op::Guard { .. } | Op::Users(_) => Ok(()),
         }
@@ -249,6 +254,7 @@ impl User {
             Op::Key { op, .. } => op.command(),
             Op::Guard { .. } => "exec",
             Op::Users(_) => "acl",
+            Op::HistoryRules(_) => "config",
         };
         self.allows_op(op)
             .map_err(|denied| errors::no_permission(&denied, &self.name, command))

@@ -127,6 +127,7 @@ impl Canon {
             }
             Ok(
                 EntryHead::Bootstrap { .. }
+                | EntryHead::History(_)
                 | EntryHead::Join { .. }
                 | EntryHead::Leave { .. }
                 | EntryHead::Time { .. }
@@ -169,7 +170,7 @@ impl Canon {
                     continue;
                 }
                 // Deliver nothing.
-                Op::Key { .. } | Op::Guard { .. } => continue,
+                Op::Key { .. } | Op::Guard { .. } | Op::HistoryRules(_) => continue,
             };
             let id = MessageId {
                 ms: stamp.ms,

@@ -1,8 +1,8 @@
 //! What one channel has kept.
 
 use super::MESSAGE_BYTES;
-use super::rules::Retention;
-use corgi_base::{LogIndex, MessageId};
+use bytes::Bytes;
+use corgi_base::{LogIndex, MessageId, Retention};
 use std::collections::VecDeque;
 
 /// The messages of one channel in one entry of the log.
@@ -50,11 +50,14 @@ pub struct Part {
     pub index: LogIndex,
     /// Their ids and the numbers of their operations, in the order that was asked for.
     pub messages: Vec<(MessageId, u32)>,
+    /// What the payloads of their block take together, also those that were not asked for.
+    pub bytes: u64,
 }
 
 /// What one channel has kept. Its blocks are in log order, and each has something left.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Kept {
+    pub(super) name: Bytes,
     pub(super) retention: Retention,
     pub(super) blocks: VecDeque<Block>,
     /// Messages in all blocks that are kept.
@@ -67,8 +70,9 @@ pub(super) struct Kept {
 }
 
 impl Kept {
-    pub(super) fn new(retention: Retention, passed: MessageId) -> Self {
+    pub(super) fn new(name: Bytes, retention: Retention, passed: MessageId) -> Self {
         Self {
+            name,
             retention,
             blocks: VecDeque::new(),
             count: 0,
@@ -162,6 +166,7 @@ impl Kept {
             left -= messages.len();
             Part {
                 index: block.index,
+                bytes: block.payload_bytes,
                 messages,
             }
         };

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   entry applied ── published ──▶ History ── range ──▶ Parts: (entry, numbers of its operations), read from the log
-//!   log time ─────── expire ─────▶    │                        or from the copies made when the log was truncated
+//!   log time ─────── expire ─────▶    │                        or from the copies made before the log was truncated
 //!                                     └ take_changed ──▶ rows
 //! ```
 //!
@@ -19,11 +19,10 @@
 
 mod kept;
 mod rows;
-mod rules;
 
+pub use corgi_base::history::{Retention, Rules, RulesChange};
 pub use kept::{Block, Part};
-pub use rows::RowKey;
-pub use rules::{Retention, Rules};
+pub use rows::{Change, Copied, RowKey, copied_key, is_copied};
 
 use bytes::Bytes;
 use corgi_base::codec::DecodeError;
@@ -42,19 +41,54 @@ pub struct Passed {
     pub first: MessageId,
 }
 
+/// How much there is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Totals {
+    /// Channels that have something.
+    pub channels: u64,
+    /// Messages that are kept.
+    pub messages: u64,
+    /// Bytes of all that is kept, as [`Rules::max_bytes`] counts them.
+    pub bytes: u64,
+}
+
 /// The history of all channels.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct History {
     rules: Rules,
+    /// Whether the rules have been said, so that they have a row.
+    ruled: bool,
     channels: BTreeMap<Bytes, Kept>,
     /// Channels that are not there have had nothing after it.
     floor: MessageId,
     bytes: u64,
-    /// Channels by when something of theirs expires, and by how old their oldest message is. Both may have been true
-    /// earlier: that is found out when their turn comes.
+    messages: u64,
+    lines: Lines,
+    changed: Vec<Change>,
+}
+
+/// Channels by when something of theirs expires, and by how old their oldest message is. Both may have been true
+/// earlier: that is found out when their turn comes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Lines {
     due: BTreeSet<(u64, Bytes)>,
     ages: BTreeSet<(MessageId, Bytes)>,
-    changed: BTreeSet<RowKey>,
+}
+
+impl Lines {
+    /// Puts a channel in line by its oldest message.
+    fn add(&mut self, kept: &mut Kept) {
+        if let (Some(due_ms), Some(first)) = (kept.expires_ms(), kept.blocks.front()) {
+            (kept.due_ms, kept.age) = (due_ms, first.stamp);
+            self.due.insert((kept.due_ms, kept.name.clone()));
+            self.ages.insert((kept.age, kept.name.clone()));
+        }
+    }
+
+    fn remove(&mut self, kept: &Kept) {
+        self.due.remove(&(kept.due_ms, kept.name.clone()));
+        self.ages.remove(&(kept.age, kept.name.clone()));
+    }
 }
 
 impl History {
@@ -63,14 +97,28 @@ impl History {
         &self.rules
     }
 
-    /// Returns how many channels have something.
-    pub fn channels(&self) -> usize {
-        self.channels.len()
+    /// Whether the rules have been said; until then they are the same on all nodes all the same.
+    pub fn is_ruled(&self) -> bool {
+        self.ruled
     }
 
-    /// Returns the bytes of all that is kept, as [`Rules::max_bytes`] counts them.
-    pub fn bytes(&self) -> u64 {
-        self.bytes
+    /// Returns how much there is.
+    pub fn totals(&self) -> Totals {
+        Totals {
+            channels: self.channels.len() as u64,
+            messages: self.messages,
+            bytes: self.bytes,
+        }
+    }
+
+    /// Returns a log time before which nothing expires; `None` if nothing will.
+    pub fn next_expiry(&self) -> Option<u64> {
+        self.lines.due.first().map(|(due_ms, _)| *due_ms)
+    }
+
+    /// Begins to take what is published, after the entry whose last id is `last`.
+    pub fn begin(&mut self, last: MessageId) {
+        self.raise_floor(last);
     }
 
     /// Takes what an entry has published, in its order: channel, number of the operation, bytes of the payload. `stamp`
@@ -81,78 +129,48 @@ impl History {
         stamp: MessageId,
         messages: impl Iterator<Item = (&'a Bytes, u32, u64)>,
     ) {
-        let mut blocks: BTreeMap<&Bytes, (Vec<u32>, u64)> = BTreeMap::new();
-        for (channel, op, payload_bytes) in messages {
-            let (ops, bytes) = blocks.entry(channel).or_default();
-            ops.push(op);
-            *bytes += payload_bytes;
-        }
-        for (channel, (ops, payload_bytes)) in blocks {
+        let mut messages: Vec<(&Bytes, u32, u64)> = messages.collect();
+        // Stable: operations stay in their order.
+        messages.sort_by_key(|(channel, ..)| *channel);
+        for of_channel in messages.chunk_by(|(one, ..), (other, ..)| one == other) {
             let block = Block {
                 index,
                 stamp,
-                ops: ops.into(),
+                ops: of_channel.iter().map(|(_, op, _)| *op).collect(),
                 skipped: 0,
-                payload_bytes,
+                payload_bytes: of_channel.iter().map(|(.., bytes)| bytes).sum(),
             };
+            let (channel, ..) = of_channel[0];
             self.push(channel, block);
         }
         self.shrink();
     }
 
     fn push(&mut self, channel: &Bytes, block: Block) {
-        if !self.channels.contains_key(channel) {
-            let retention = self.rules.of(channel);
-            if !retention.keeps() {
-                return;
+        let kept = match self.channels.get_mut(channel) {
+            Some(kept) => kept,
+            None => {
+                let retention = self.rules.of(channel);
+                if !retention.keeps() {
+                    return;
+                }
+                // A copy: what is kept must not keep a whole entry in memory.
+                let name = Bytes::copy_from_slice(channel);
+                self.changed.push(Change::channel(&name, self.floor));
+                let kept = Kept::new(name.clone(), retention, self.floor);
+                self.channels.entry(name).or_insert(kept)
             }
-            // A copy: what is kept must not keep a whole entry in memory.
-            let name = Bytes::copy_from_slice(channel);
-            self.changed.insert(RowKey::Channel(name.clone()));
-            self.channels.insert(name, Kept::new(retention, self.floor));
-        }
-        let Some((name, _)) = self.channels.get_key_value(channel) else {
-            return;
         };
-        let name = name.clone();
-        self.changed
-            .insert(RowKey::Block(name.clone(), block.index));
+        self.changed.push(Change::block(&kept.name, &block));
         self.bytes += block.bytes();
-        if let Some(kept) = self.channels.get_mut(&name) {
-            kept.push(block);
-            if kept.blocks.len() == 1 {
-                self.line_up(&name);
-            }
+        self.messages += block.ops.len() as u64;
+        kept.push(block);
+        if kept.blocks.len() == 1 {
+            self.lines.add(kept);
         }
-        self.trim(&name);
-    }
-
-    /// Puts a channel in line by its oldest message.
-    fn line_up(&mut self, name: &Bytes) {
-        let Some(kept) = self.channels.get_mut(name) else {
-            return;
-        };
-        if let (Some(due_ms), Some(first)) = (kept.expires_ms(), kept.blocks.front()) {
-            (kept.due_ms, kept.age) = (due_ms, first.stamp);
-            self.due.insert((kept.due_ms, name.clone()));
-            self.ages.insert((kept.age, name.clone()));
-        }
-    }
-
-    /// Drops what is more than a channel may keep.
-    fn trim(&mut self, name: &Bytes) {
-        while self.channels.get(name).is_some_and(Kept::front_is_too_much) {
-            self.pop(name);
-        }
-        let Some(kept) = self.channels.get_mut(name) else {
-            return;
-        };
-        if kept.skip() {
-            let index = kept.blocks.front().map(|block| block.index);
-            let row = |index| RowKey::Block(name.clone(), index);
-            self.changed.extend(index.map(row));
-            self.changed.insert(RowKey::Channel(name.clone()));
-        }
+        let (bytes, messages) = trim(kept, &mut self.changed);
+        self.bytes -= bytes;
+        self.messages -= messages;
     }
 
     /// Drops a channel's oldest block, and the channel with its last one.
@@ -160,33 +178,34 @@ impl History {
         let Some(kept) = self.channels.get_mut(name) else {
             return;
         };
-        self.changed.insert(RowKey::Channel(name.clone()));
         if let Some(block) = kept.pop() {
             self.bytes -= block.bytes();
-            self.changed
-                .insert(RowKey::Block(name.clone(), block.index));
+            self.messages -= block.kept().len() as u64;
+            self.changed.push(Change::no_block(name, block.index));
         }
+        let passed = kept.passed;
         if kept.blocks.is_empty() {
-            let passed = kept.passed;
-            self.due.remove(&(kept.due_ms, name.clone()));
-            self.ages.remove(&(kept.age, name.clone()));
+            self.changed.push(Change::no_channel(name));
+            self.lines.remove(kept);
             self.channels.remove(name);
             self.raise_floor(passed);
+        } else {
+            self.changed.push(Change::channel(name, passed));
         }
     }
 
     fn raise_floor(&mut self, passed: MessageId) {
         if passed > self.floor {
             self.floor = passed;
-            self.changed.insert(RowKey::Floor);
+            self.changed.push(Change::floor(passed));
         }
     }
 
     /// Drops what is too old at this log time.
     pub fn expire(&mut self, now_ms: u64) {
-        while let Some((due_ms, _)) = self.due.first()
+        while let Some((due_ms, _)) = self.lines.due.first()
             && *due_ms <= now_ms
-            && let Some((_, name)) = self.due.pop_first()
+            && let Some((_, name)) = self.lines.due.pop_first()
         {
             let expired = |kept: &Kept| kept.expires_ms().is_some_and(|at| at <= now_ms);
             while self.channels.get(&name).is_some_and(expired) {
@@ -196,7 +215,7 @@ impl History {
                 && let Some(due_ms) = kept.expires_ms()
             {
                 kept.due_ms = due_ms;
-                self.due.insert((due_ms, name));
+                self.lines.due.insert((due_ms, name));
             }
         }
     }
@@ -204,7 +223,7 @@ impl History {
     /// Drops the oldest until all together is small enough.
     fn shrink(&mut self) {
         while self.bytes > self.rules.max_bytes
-            && let Some((age, name)) = self.ages.pop_first()
+            && let Some((age, name)) = self.lines.ages.pop_first()
         {
             let front = self
                 .channels
@@ -217,7 +236,7 @@ impl History {
                 && let Some(front) = kept.blocks.front()
             {
                 kept.age = front.stamp;
-                self.ages.insert((kept.age, name));
+                self.lines.ages.insert((kept.age, name));
             }
         }
     }
@@ -225,18 +244,25 @@ impl History {
     /// Takes other rules, from the entry whose last id is `last` on. What they do not keep is dropped; what earlier
     /// ones did not keep does not come back.
     pub fn set_rules(&mut self, rules: Rules, last: MessageId) {
-        self.rules = rules;
-        // A channel that was not kept may have had something.
-        self.raise_floor(last);
-        (self.due, self.ages) = (BTreeSet::new(), BTreeSet::new());
+        let before = std::mem::replace(&mut self.rules, rules);
+        self.ruled = true;
+        self.changed.push(Change::rules(&self.rules));
+        if !before.keep_all() {
+            // A channel that was not kept may have had something.
+            self.raise_floor(last);
+        }
+        self.lines = Lines::default();
         for name in self.channels.keys().cloned().collect::<Vec<_>>() {
             let retention = self.rules.of(&name);
-            if let Some(kept) = self.channels.get_mut(&name) {
-                kept.retention = retention;
-            }
-            self.line_up(&name);
+            let Some(kept) = self.channels.get_mut(&name) else {
+                continue;
+            };
+            kept.retention = retention;
+            self.lines.add(kept);
             if retention.keeps() {
-                self.trim(&name);
+                let (bytes, messages) = trim(kept, &mut self.changed);
+                self.bytes -= bytes;
+                self.messages -= messages;
             } else {
                 while self.channels.contains_key(&name) {
                     self.pop(&name);
@@ -293,19 +319,15 @@ impl History {
         })
     }
 
-    /// Returns what a channel has kept of an entry: what must be copied before the log is truncated beyond it.
-    pub fn block(&self, channel: &[u8], index: LogIndex) -> Option<&Block> {
-        self.channels.get(channel)?.block(index)
-    }
-
-    /// Returns the names of the rows that have changed since the last time; [`History::row`] says what they are now.
-    pub fn take_changed(&mut self) -> BTreeSet<RowKey> {
+    /// Returns the rows that have changed since the last time, in order; of some more than once the last counts.
+    pub fn take_changed(&mut self) -> Vec<Change> {
         std::mem::take(&mut self.changed)
     }
 
     /// Returns what a row holds; `None` if there is none any more.
     pub fn row(&self, key: &RowKey) -> Option<Bytes> {
         match key {
+            RowKey::Rules => self.ruled.then(|| rows::encode_rules(&self.rules)),
             RowKey::Floor => {
                 (self.floor > MessageId::default()).then(|| rows::encode_id(self.floor))
             }
@@ -313,44 +335,77 @@ impl History {
                 let kept = self.channels.get(name)?;
                 Some(rows::encode_id(kept.passed))
             }
-            RowKey::Block(name, index) => self.block(name, *index).map(rows::encode_block),
+            RowKey::Block(index, name) => {
+                let block = self.channels.get(name)?.block(*index)?;
+                Some(rows::encode_block(block))
+            }
         }
     }
 
-    /// Returns the names of all rows, in the order in which [`History::restore`] takes them.
-    pub fn rows(&self) -> impl Iterator<Item = RowKey> {
-        let channels = self.channels.keys().cloned().map(RowKey::Channel);
-        let blocks = self.channels.iter().flat_map(|(name, kept)| {
-            let block = |block: &Block| RowKey::Block(name.clone(), block.index);
-            kept.blocks.iter().map(block)
-        });
-        std::iter::once(RowKey::Floor).chain(channels).chain(blocks)
+    /// Returns the names of all rows, in the order in which [`History::restore`] takes them, which is that of their
+    /// bytes.
+    pub fn rows(&self) -> Vec<RowKey> {
+        let mut keys = vec![RowKey::Rules, RowKey::Floor];
+        keys.extend(self.channels.keys().cloned().map(RowKey::Channel));
+        let mut blocks: Vec<RowKey> = Vec::new();
+        for (name, kept) in &self.channels {
+            let block = |block: &Block| RowKey::Block(block.index, name.clone());
+            blocks.extend(kept.blocks.iter().map(block));
+        }
+        blocks.sort_unstable();
+        keys.extend(blocks);
+        keys
     }
 
-    /// Takes a row, channels before their blocks and these in log order. The rules must have been set.
+    /// Takes a row, in the order of [`History::rows`].
     ///
     /// # Errors
     /// [`DecodeError`] if the row does not hold what it should.
     pub fn restore(&mut self, key: RowKey, row: Bytes) -> Result<(), DecodeError> {
         match key {
+            RowKey::Rules => {
+                self.rules = rows::decode_rules(row)?;
+                self.ruled = true;
+            }
             RowKey::Floor => self.floor = rows::decode_id(row)?,
             RowKey::Channel(name) => {
                 let passed = rows::decode_id(row)?;
-                let kept = Kept::new(self.rules.of(&name), passed);
+                let kept = Kept::new(name.clone(), self.rules.of(&name), passed);
                 self.channels.insert(name, kept);
             }
-            RowKey::Block(name, index) => {
+            RowKey::Block(index, name) => {
                 let block = rows::decode_block(index, row)?;
                 let kept = self.channels.get_mut(&name).ok_or(DecodeError::Invalid {
                     field: "history block without its channel",
                 })?;
                 self.bytes += block.bytes();
+                self.messages += block.kept().len() as u64;
                 kept.push(block);
                 if kept.blocks.len() == 1 {
-                    self.line_up(&name);
+                    self.lines.add(kept);
                 }
             }
         }
         Ok(())
     }
+}
+
+/// Drops what is more than a channel may keep, which is never all. Returns how many bytes and messages that were.
+fn trim(kept: &mut Kept, changed: &mut Vec<Change>) -> (u64, u64) {
+    let (mut bytes, before) = (0, kept.count);
+    while kept.front_is_too_much()
+        && let Some(block) = kept.pop()
+    {
+        bytes += block.bytes();
+        changed.push(Change::no_block(&kept.name, block.index));
+    }
+    if kept.skip()
+        && let Some(front) = kept.blocks.front()
+    {
+        changed.push(Change::block(&kept.name, front));
+    }
+    if kept.count < before {
+        changed.push(Change::channel(&kept.name, kept.passed));
+    }
+    (bytes, before - kept.count)
 }
