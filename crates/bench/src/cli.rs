@@ -173,14 +173,24 @@ fn measure(arguments: &Arguments, chosen: &[&Comparison], out: &mut dyn Write) -
         machine: machine::look()?,
     };
     let mut all_met = true;
+    let mut failed: Vec<&str> = Vec::new();
     for comparison in chosen {
         let mut told = Ok(());
         let results = session.run(comparison, |text| {
             if told.is_ok() {
                 told = writeln!(out, "# {text}").and_then(|()| out.flush());
             }
-        })?;
+        });
         told.context("print the progress")?;
+        let results = match results {
+            Ok(results) => results,
+            // The others are worth their time; the whole fails in the end.
+            Err(error) => {
+                writeln!(out, "FAILED: {error:#}")?;
+                failed.push(comparison.name.as_str());
+                continue;
+            }
+        };
         writeln!(out, "{}", comparison.title)?;
         for one in results
             .contenders
@@ -198,6 +208,11 @@ fn measure(arguments: &Arguments, chosen: &[&Comparison], out: &mut dyn Write) -
             results.write(&arguments.results_folder())?;
         }
     }
+    ensure!(
+        failed.is_empty(),
+        "these comparisons failed: {}",
+        failed.join(", ")
+    );
     Ok(all_met)
 }
 

@@ -3,6 +3,7 @@
 mod durable;
 mod fanout;
 mod growth;
+mod states;
 
 use crate::targets::{Server, Setup, Sync};
 use crate::work::{Scale, Work};
@@ -86,6 +87,18 @@ impl Budget {
         }
     }
 
+    /// Returns a budget for a figure itself, of which less is better.
+    pub fn of_itself(measure: &'static str, limits: Option<(f64, f64)>) -> Self {
+        Self {
+            measure,
+            of: 0,
+            against: Against::Itself,
+            good: Good::Low,
+            limit: limits.map(|(limit, _)| limit),
+            aim: limits.map(|(_, aim)| aim),
+        }
+    }
+
     /// Returns a ratio that is told without a budget.
     pub fn told(measure: &'static str, of: usize, best: &[usize], good: Good) -> Self {
         Self {
@@ -129,6 +142,7 @@ pub fn all(scale: Scale) -> Vec<Comparison> {
     all.extend(fanout::comparisons(scale));
     all.extend(durable::comparisons(scale));
     all.extend(growth::comparisons(scale));
+    all.extend(states::comparisons(scale));
     all
 }
 

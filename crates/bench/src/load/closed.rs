@@ -81,11 +81,22 @@ struct Loop<'a> {
     owed: u64,
 }
 
+/// What a run measured, and how many messages it had from its beginning to its end.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    /// What was measured.
+    pub figures: Figures,
+    /// Messages that were acknowledged.
+    pub acknowledged: u64,
+    /// Messages that came, at all subscribers together.
+    pub delivered: u64,
+}
+
 /// Sends for as long as the plan says, waits until all has come, and returns what was measured.
 ///
 /// # Errors
 /// If a message is refused, lost, doubled or out of order, or the server falls silent.
-pub fn run(plan: &Closed, running: &Running) -> Result<Figures> {
+pub fn run(plan: &Closed, running: &Running) -> Result<Outcome> {
     let mut run = Loop::open(plan, running)?;
     run.subscribe()?;
     run.turns_until(true, plan.warm)?;
@@ -100,7 +111,12 @@ pub fn run(plan: &Closed, running: &Running) -> Result<Figures> {
     measured.tell("ack", &mut figures);
     figures.insert("server_pss_bytes".to_owned(), memory.pss as f64);
     figures.insert("server_rss_bytes".to_owned(), memory.rss as f64);
-    Ok(figures)
+    let end = run.mark()?;
+    Ok(Outcome {
+        figures,
+        acknowledged: end.acknowledged,
+        delivered: end.delivered,
+    })
 }
 
 fn figures(before: Mark, after: Mark) -> Figures {

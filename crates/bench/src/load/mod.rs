@@ -2,10 +2,13 @@
 //!
 //! [`closed`] sends as fast as it is answered, from one thread that waits for many sockets. [`open`] sends at a fixed
 //! rate, whatever the server does, from a thread for each of its few sockets, and counts from the time that a message
-//! was due. Both check order, loss and doubles of every message.
+//! was due. Both check order, loss and doubles of every message. [`failover`] goes on while a node dies; [`hold`] and
+//! [`fill`] bring a server into a state.
 
 pub mod closed;
 mod connection;
+pub mod failover;
+pub mod fill;
 pub mod hold;
 pub mod open;
 mod publisher;
@@ -72,7 +75,8 @@ pub enum Listen {
 }
 
 impl Listen {
-    fn words(self, channel: usize) -> [String; 2] {
+    /// Returns the command for a channel.
+    pub fn words(self, channel: usize) -> [String; 2] {
         let name = channel_name(channel);
         match self {
             Self::Exact => ["SUBSCRIBE".to_owned(), name],

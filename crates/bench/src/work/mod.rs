@@ -1,8 +1,9 @@
 //! The workloads: one run of each starts its server, loads it, and returns figures.
 
 use crate::load::closed::{self, Closed, Group};
+use crate::load::fill::fill;
 use crate::load::open::{self, Open};
-use crate::load::{Figures, Listen, Verb, hold};
+use crate::load::{Figures, Listen, Verb, failover, hold};
 use crate::targets::{Binaries, Running, Setup};
 use anyhow::Result;
 use std::net::TcpStream;
@@ -36,6 +37,18 @@ pub enum Work {
     Patterns(usize, Closed),
     /// A fixed rate.
     Open(Open),
+    /// The same after so many messages were published.
+    Filled(u64, Open),
+    /// The same beside so many subscribers that do not read.
+    Stalled(usize, Open),
+    /// So many subscribed connections that do nothing.
+    Idle(usize),
+    /// One connection that is subscribed to so many channels.
+    Channels(usize),
+    /// Kills a node after so many messages of 1 KiB, and starts it again.
+    Restart(u64),
+    /// Kills the leader of three under load.
+    Failover,
 }
 
 impl Work {
@@ -44,14 +57,40 @@ impl Work {
     /// # Errors
     /// If the server is missing or does not serve, or what it did was wrong.
     pub fn run(&self, setup: &Setup, binaries: &Binaries) -> Result<Ran> {
-        let running = setup.start(binaries)?;
+        let mut running = setup.start(binaries)?;
+        let port = running.port();
         let figures = match self {
-            Self::Closed(plan) => closed::run(plan, &running)?,
+            Self::Closed(plan) => closed::run(plan, &running)?.figures,
             Self::Patterns(count, plan) => {
-                let _held = hold_patterns(running.port(), *count)?;
-                closed::run(plan, &running)?
+                let _held = hold_patterns(port, *count)?;
+                closed::run(plan, &running)?.figures
             }
             Self::Open(plan) => open::run(plan, &running)?,
+            Self::Filled(count, plan) => {
+                fill(port, *count, plan.payload)?;
+                let mut figures = open::run(plan, &running)?;
+                add_memory(&running, &mut figures)?;
+                figures
+            }
+            Self::Stalled(count, plan) => {
+                let _held = subscribers(port, *count)?;
+                let mut figures = open::run(plan, &running)?;
+                add_memory(&running, &mut figures)?;
+                figures
+            }
+            Self::Idle(count) => memory_each(&running, *count, || subscribers(port, *count))?,
+            Self::Channels(count) => {
+                let names = (0..*count).map(|number| format!("channel:{number}"));
+                memory_each(&running, *count, || {
+                    Ok(vec![hold::subscribe(port, "SUBSCRIBE", names)?])
+                })?
+            }
+            Self::Restart(count) => {
+                fill(port, *count, 1024)?;
+                let took = running.restart(setup, binaries)?;
+                Figures::from([("restart_seconds".to_owned(), took.as_secs_f64())])
+            }
+            Self::Failover => failover::run(&mut running)?,
         };
         Ok(Ran::new(figures, &running))
     }
@@ -63,20 +102,62 @@ impl Work {
             Self::Patterns(count, plan) => {
                 format!("{}, {count} patterns that match nothing", describe(plan))
             }
-            Self::Open(plan) => format!(
-                "{} of {} B at {}/s{}, {} messages",
-                plan.verb.name(),
-                plan.payload,
-                plan.rate,
-                if plan.delivered {
-                    ", one subscriber"
-                } else {
-                    ""
-                },
-                plan.measure
-            ),
+            Self::Open(plan) => describe_rate(plan),
+            Self::Filled(count, plan) => {
+                format!("{}, after {count} messages", describe_rate(plan))
+            }
+            Self::Stalled(count, plan) => {
+                let rate = describe_rate(plan);
+                format!("{rate}, {count} subscribers that do not read")
+            }
+            Self::Idle(count) => format!("{count} subscribed connections"),
+            Self::Channels(count) => format!("SUBSCRIBE to {count} channels on one connection"),
+            Self::Restart(count) => format!("kill -9 after {count} messages of 1 KiB, start"),
+            Self::Failover => "PUBLISH of 100 B, depth 8; kill -9 of the leader".to_owned(),
         }
     }
+}
+
+fn add_memory(running: &Running, figures: &mut Figures) -> Result<()> {
+    let memory = running.memory()?;
+    figures.insert("server_pss_bytes".to_owned(), memory.pss as f64);
+    Ok(())
+}
+
+/// Returns what each of `count` things takes that `hold` makes.
+fn memory_each(
+    running: &Running,
+    count: usize,
+    hold: impl FnOnce() -> Result<Vec<TcpStream>>,
+) -> Result<Figures> {
+    let before = running.memory()?.pss as f64;
+    let _held = hold()?;
+    let after = running.memory()?.pss as f64;
+    let each = (after - before) / count as f64;
+    Ok(Figures::from([
+        ("memory_bytes_each".to_owned(), each),
+        ("before_pss_bytes".to_owned(), before),
+        ("after_pss_bytes".to_owned(), after),
+    ]))
+}
+
+/// Opens connections that are subscribed to the first channel.
+fn subscribers(port: u16, count: usize) -> Result<Vec<TcpStream>> {
+    let [command, name] = Listen::Exact.words(0);
+    (0..count)
+        .map(|_| hold::subscribe(port, &command, [name.clone()]))
+        .collect()
+}
+
+fn describe_rate(plan: &Open) -> String {
+    let (verb, payload, rate) = (plan.verb.name(), plan.payload, plan.rate);
+    let listening = if plan.delivered {
+        ", one subscriber"
+    } else {
+        ""
+    };
+    let count = plan.measure;
+    format!("{verb} of {payload} B at {rate}/s{listening}, {count} messages")
 }
 
 /// Holds patterns that match nothing, on several connections: Redis looks through all of one connection for each more.
@@ -150,8 +231,8 @@ pub fn publishing(scale: Scale, publishers: usize, depth: usize, payload: usize)
         payload,
         subscribers: 0,
         listen: Listen::Exact,
-        warm: scale.pick(Duration::from_millis(200), Duration::from_secs(1)),
-        measure: scale.pick(Duration::from_millis(500), Duration::from_secs(4)),
+        warm: scale.pick(Duration::from_millis(100), Duration::from_secs(1)),
+        measure: scale.pick(Duration::from_millis(300), Duration::from_secs(4)),
     }
 }
 
