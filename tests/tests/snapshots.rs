@@ -17,8 +17,8 @@ const END: &str = "the end";
 const SECRET: [&str; 2] = ["--cluster-secret", "a secret of the tests"];
 /// Little enough that it is passed within a second or two. Batches take room beside their messages.
 const TINY_LOG: [&str; 2] = ["--log-retain-bytes", "16kb"];
-/// So many round trips that a transfer takes long enough to be interrupted.
-const SLOW: [&str; 2] = ["--snapshot-chunk-bytes", "2"];
+/// So many round trips that a transfer takes long enough to be interrupted, and without history not too long.
+const SLOW: [&str; 4] = ["--snapshot-chunk-bytes", "2", "--history-maxlen", "0"];
 
 /// More entries than a leader sends to a follower that does not answer.
 const UNDER_WAY: u64 = 1000;

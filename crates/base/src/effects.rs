@@ -31,6 +31,14 @@ impl AppliedBatch {
         self.outcomes.get(k as usize).filter(|_| guard)
     }
 
+    /// Returns the id of an operation.
+    pub fn id(&self, k: u32) -> MessageId {
+        MessageId {
+            ms: self.first.ms,
+            seq: self.first.seq + u64::from(k),
+        }
+    }
+
     /// Returns how many messages were published.
     pub fn published(&self) -> u64 {
         let message = |op: &&Op| matches!(op, Op::Publish { .. } | Op::ShardPublish { .. });

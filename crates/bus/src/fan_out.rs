@@ -171,6 +171,38 @@ impl<'b, E: Encoder + ?Sized> FanOut<'b, E> {
         here + elsewhere
     }
 
+    /// Takes a message of operation `op` of the batch that is only for those on the channel itself, not for those on
+    /// patterns that match. `payload` is called if there is anybody. Returns how many clients of all nodes receive it.
+    ///
+    /// # Panics
+    /// As [`FanOut::publish`].
+    pub fn publish_exact(
+        &mut self,
+        op: u32,
+        channel: &[u8],
+        payload: impl FnOnce() -> Vec<u8>,
+    ) -> u64 {
+        self.frames.begin(op);
+        let Listeners {
+            clients,
+            channels,
+            nodes,
+            ..
+        } = &self.listeners;
+        let Some(topic) = channels.by_name.get(channel).copied() else {
+            return 0;
+        };
+        let message = Message {
+            via: Via::Channel,
+            channel,
+            payload: &payload(),
+        };
+        let subscribers = channels.topics.subscribers(topic);
+        let here = self.frames.deliver(clients, subscribers, message);
+        self.delivered += here;
+        here + channels.topics.elsewhere(topic, nodes)
+    }
+
     /// Takes the message of operation `op` of the batch, which is for a shard channel. Returns how
     /// many clients of all nodes receive it, which is what `SPUBLISH` counts
     /// (<https://redis.io/docs/latest/commands/spublish/>).

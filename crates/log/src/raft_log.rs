@@ -52,6 +52,24 @@ struct Edges {
     last: Mark,
 }
 
+impl RocksLogReader {
+    /// Returns the last entry that was removed from the front.
+    pub(crate) fn truncated(&self) -> LogIndex {
+        self.shared.edges().truncated.index
+    }
+}
+
+impl RocksLogWriter {
+    /// Returns up to which entry [`LogWriter::truncate`] could remove entries if all of the applied state were flushed;
+    /// 0 if none.
+    pub fn removable(&self, hold: Option<LogIndex>, retain_bytes: u64) -> LogIndex {
+        let last = self.shared.edges().last.index;
+        let allowed = hold.map_or(last, |hold| hold.min(last));
+        let removable = self.sizes.removable(allowed, retain_bytes);
+        removable.map_or(LogIndex(0), |(upto, _)| upto)
+    }
+}
+
 impl Edges {
     fn check(&self, index: LogIndex) -> Result<(), ReadLogError> {
         let (truncated, last) = (self.truncated.index, self.last.index);

@@ -18,10 +18,13 @@ use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, BufWriter, Read as _};
 use std::os::unix::fs::{DirBuilderExt as _, FileExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use bytes::Bytes;
 use corgi_base::{SnapshotFile, SnapshotMeta};
+use corgi_consensus::storage::LogReader;
 use corgi_state::snapshot::{self, SnapshotReader, WriteSnapshotError};
+use corgi_state::store::StateStoreError;
 
 use crate::identity::sync_dir;
 use crate::state::StateReader;
@@ -33,6 +36,10 @@ const INSTALL: &str = "install.snap";
 const RECEIVED: &str = "received-";
 /// A received file is checked again in pieces of so many bytes.
 const PIECE_BYTES: usize = 256 << 10;
+
+/// A state that is being replaced is asked for again after so long, and so often.
+const TRY_AGAIN: Duration = Duration::from_millis(50);
+const TRIES_MAX: u32 = 2000;
 
 /// Why a snapshot could not be kept. The process must end, as after any failed write.
 #[derive(Debug, thiserror::Error)]
@@ -109,23 +116,38 @@ impl SnapshotFolder {
         Ok(folder)
     }
 
-    /// Makes a snapshot of the applied state, in place of an older one; `None` if nothing is applied yet.
+    /// Makes a snapshot of the applied state, with the payloads that only the log has, in place of an older one; `None`
+    /// if nothing is applied yet.
     ///
     /// # Errors
     /// [`SnapshotFileError`].
     pub fn make(
         &mut self,
         state: &StateReader,
+        log: &impl LogReader,
     ) -> Result<Option<(SnapshotMeta, SnapshotFile)>, SnapshotFileError> {
         self.made = None;
         let (making, made) = (self.path.join(MAKING), self.path.join(MADE));
+        let mut tries = 0;
         let written = loop {
             let file = create(&making).map_err(refused("create", &making))?;
             let out = BufWriter::with_capacity(PIECE_BYTES, file);
             // A state that is being replaced is there again soon.
-            if let Some(written) = state.with_rows(|rows| snapshot::write(out, rows)) {
+            if let Some(written) = state.with_rows(log, |rows| snapshot::write(out, rows)) {
                 break written;
             }
+            tries += 1;
+            if tries == TRIES_MAX {
+                let what = "the log does not have entries whose payloads are kept".to_owned();
+                let source = StateStoreError {
+                    action: "read",
+                    what,
+                }
+                .into();
+                let path = making;
+                return Err(SnapshotFileError::Make { path, source });
+            }
+            std::thread::sleep(TRY_AGAIN);
         };
         let (out, meta, name) = match written {
             Ok(written) => written,

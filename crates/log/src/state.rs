@@ -5,6 +5,8 @@
 //! | `0x00`      | `format:u8 applied:u64 crc:u32`              |
 //! | `0x01 key`  | `crc:u32 value`, the checksum over key and value |
 //!
+//! Among the rows are copies of payloads of history (`state/history.rs`), which are not read at start.
+//!
 //! Invariants
 //! - A write and its applied index are one batch. RocksDB makes batches durable in the order
 //!   written, so a crash leaves the rows as they were at some applied index, which is the one
@@ -13,6 +15,8 @@
 //!   Raft log. Hence the log may be truncated only up to what is [flushed](FlushedIndex).
 //! - One writer. A [`StateReader`] flushes and reads beside it, and holds up nothing but a replacement of the whole.
 
+mod history;
+
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -20,6 +24,7 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
 use bytes::Bytes;
 use corgi_base::{FlushedIndex, LogIndex};
+use corgi_state::history::{copied_range, is_copied};
 use corgi_state::store::{StateStore, StateStoreError, StateWrite};
 use rocksdb::{DB, DBRawIterator, ReadOptions, ReadTier, WriteBatch};
 
@@ -48,6 +53,8 @@ struct Shared {
     path: PathBuf,
     /// How often somebody has asked for a replacement: whoever reads for long gives up.
     replacements: AtomicU64,
+    /// Up to which entry there may be copies of payloads.
+    copied: AtomicU64,
 }
 
 /// A row, key and value.
@@ -96,7 +103,10 @@ fn check(db: Result<DB, DbError>, path: &Path) -> Result<RocksState, OpenStoreEr
         db: RwLock::new(Some(db)),
         path: path.to_owned(),
         replacements: AtomicU64::new(0),
+        copied: AtomicU64::new(0),
     };
+    let found = shared.find_copies();
+    found.map_err(|error| failed(path, DbError::Damaged(error.what)))?;
     Ok(RocksState {
         shared: Arc::new(shared),
         applied,
@@ -153,6 +163,12 @@ impl Shared {
         Db(self.db.read().unwrap_or_else(PoisonError::into_inner))
     }
 
+    fn applied(&self) -> Result<LogIndex, StateStoreError> {
+        let record = self.db().get(APPLIED);
+        let record = record.map_err(|error| self.unreadable(error))?;
+        decode_applied(record).map_err(|what| self.damaged(what))
+    }
+
     fn flushed(&self) -> Result<FlushedIndex, StateStoreError> {
         let mut options = ReadOptions::default();
         // Without a WAL this reads past what is only in memory.
@@ -186,7 +202,7 @@ impl Shared {
         StateStoreError { action, what }
     }
 
-    /// Returns all rows in key order, as they are now. Nothing comes after an error.
+    /// Returns all rows but copies of payloads, in key order, as they are now. Nothing comes after an error.
     fn rows<'a>(&'a self, db: &'a DB) -> impl Iterator<Item = RowResult> + 'a {
         let mut options = ReadOptions::default();
         options.set_iterate_upper_bound([ROW + 1]);
@@ -196,6 +212,10 @@ impl Shared {
         std::iter::from_fn(move || {
             if ended {
                 return None;
+            }
+            if rows.key().is_some_and(|key| is_copied(&key[1..])) {
+                let [_, behind] = copied_range();
+                rows.seek(row_key(&behind));
             }
             let row = self.row(&rows).transpose();
             rows.next();
@@ -210,14 +230,20 @@ impl Shared {
             return Ok(None);
         };
         let key = &key[1..];
+        let value = self.value(key, record)?;
+        let row = (Bytes::copy_from_slice(key), Bytes::copy_from_slice(value));
+        Ok(Some(row))
+    }
+
+    /// Checks the record of a row.
+    fn value<'a>(&self, key: &[u8], record: &'a [u8]) -> Result<&'a [u8], StateStoreError> {
         let Some((crc, value)) = record.split_first_chunk::<4>() else {
             return Err(self.damaged(format!("row {key:02x?} is cut off")));
         };
         if *crc != row_crc(key, value) {
             return Err(self.damaged(format!("row {key:02x?} has a wrong checksum")));
         }
-        let row = (Bytes::copy_from_slice(key), Bytes::copy_from_slice(value));
-        Ok(Some(row))
+        Ok(value)
     }
 }
 
@@ -231,30 +257,6 @@ impl StateReader {
         let flushed = self.shared.db().flush();
         flushed.map_err(|error| self.shared.refused("flush", error))?;
         self.shared.flushed()
-    }
-
-    /// Gives `read` all rows in key order, as they were at one moment. Returns `None` if the state was being replaced
-    /// by
-    /// another meanwhile, so that the rows ended with an error.
-    pub fn with_rows<T>(
-        &self,
-        read: impl FnOnce(&mut dyn Iterator<Item = RowResult>) -> T,
-    ) -> Option<T> {
-        let asked = || self.shared.replacements.load(Ordering::Acquire);
-        let before = asked();
-        let db = self.shared.db();
-        let mut rows = self.shared.rows(&db);
-        let mut replaced = false;
-        let mut rows = std::iter::from_fn(|| {
-            replaced = asked() != before;
-            if replaced {
-                let (action, what) = ("read", "it is being replaced".to_owned());
-                return Some(Err(StateStoreError { action, what }));
-            }
-            rows.next()
-        });
-        let result = read(&mut rows);
-        (!replaced).then_some(result)
     }
 
     /// Returns how many errors RocksDB met in the background since it was opened. Anything but 0
@@ -333,7 +335,7 @@ impl StateStore for RocksState {
         let written = self
             .shared
             .db()
-            .write_opt(batch(write), &options::without_wal());
+            .write_opt(batch(write, &self.shared), &options::without_wal());
         self.finish("write", written)?;
         self.applied = write.applied;
         Ok(())
@@ -365,15 +367,20 @@ impl StateStore for RocksState {
         let finished = filler.finish(applied);
         let placed = finished.and_then(|()| self.put_in_place(&new));
         placed.map_err(|error| self.not_replaced(error))?;
+        // Of all that the snapshot keeps.
+        self.shared.may_copy(applied);
         self.applied = applied;
         Ok(())
     }
 }
 
-fn batch(write: &StateWrite) -> WriteBatch {
+fn batch(write: &StateWrite, shared: &Shared) -> WriteBatch {
     let mut batch = WriteBatch::default();
     for key in &write.deletes {
         batch.delete(row_key(key));
+        if let Some(copy) = shared.copy_with(key) {
+            batch.delete(row_key(&copy));
+        }
     }
     for (key, value) in &write.puts {
         batch.put(row_key(key), [&row_crc(key, value)[..], value].concat());

@@ -78,6 +78,30 @@ pub(crate) fn no_history_yet(level: u32, needed: u32) -> Bytes {
     .into()
 }
 
+/// What was asked for is not kept any more.
+pub(crate) fn passed(first: MessageId) -> Bytes {
+    format!("LAGGED first available id {first}: what the channel had before is not kept any more")
+        .into()
+}
+
+/// An answer that would be too large.
+pub(crate) fn too_much_history(bytes: u64, max: u64) -> Bytes {
+    format!("ERR The answer would have up to {bytes} bytes, {max} at once are read: use COUNT")
+        .into()
+}
+
+/// `XREAD … MAXSIZE`.
+pub(crate) const NO_MAXSIZE: &[u8] =
+    b"ERR MAXSIZE is not there for the history of channels, use COUNT";
+
+/// What is not there, as in Redis.
+pub(crate) const NO_SUCH_KEY: &[u8] = b"ERR no such key";
+
+/// What this node should have.
+pub(crate) fn unreadable(what: &str) -> Bytes {
+    format!("ERR The history cannot be read here: {what}. Ask another node").into()
+}
+
 /// Too much waits.
 pub(crate) fn try_again(pending_bytes: usize) -> Bytes {
     format!(

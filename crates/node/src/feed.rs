@@ -14,7 +14,7 @@ use crate::errors;
 use crate::shared::{RespEncoder, Shared};
 use corgi_base::{ClientId, LogIndex, MessageId, Op, SubscriptionKind};
 use corgi_consensus::storage::ReadLogError;
-use corgi_session::Told;
+use corgi_session::{Told, live_channel, live_payload};
 use slog::{debug, info};
 
 /// What looking at an operation costs besides its bytes.
@@ -194,7 +194,7 @@ impl Shared {
         };
         let mut position = cursor.position.clone();
         let mut replay = self.bus.replay(&RespEncoder, client, part);
-        let mut cost = 1;
+        let (mut cost, mut live) = (1, Vec::new());
         let mut whole = true;
         'block: for (at, batch) in block.batches_from(position.index) {
             if *at != position.index {
@@ -206,7 +206,11 @@ impl Shared {
                 let after = &mut position.after;
                 let done = match op {
                     Op::Publish { channel, payload } => {
-                        replay.publish(channel, payload, after, wants)
+                        live_channel(&mut live, channel);
+                        let with_id = || live_payload(batch.id(position.op), payload);
+                        (replay.is_only_exact(after)
+                            || replay.publish(channel, payload, after, wants))
+                            && replay.publish_exact(&live, with_id, after, wants)
                     }
                     Op::ShardPublish { channel, payload } => {
                         replay.publish_shard(channel, payload, after, wants)

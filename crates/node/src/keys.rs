@@ -6,7 +6,7 @@
 //! by this node's clock, because log time stands still while nobody writes.
 
 use crate::errors;
-use crate::history::EXPIRY_SLACK_MS;
+use crate::history::{Asked, EXPIRY_SLACK_MS};
 use crate::reads::{KeyRead, Waiting};
 use crate::running::Running;
 use crate::shared::Shared;
@@ -72,6 +72,15 @@ impl<R: LogReader> Running<R> {
                 let when = when(&self.state, now, client.0 ^ seq.0.rotate_left(32));
                 let reply = reply_of(self.state.keys().read(db, &op, when));
                 Told::Reply { seq, reply }
+            }
+            KeyQuery::History(query) => {
+                let asked = Asked {
+                    client,
+                    seq,
+                    query,
+                    tries: 0,
+                };
+                return self.answer_history(shared, asked);
             }
             KeyQuery::Versions(keys) => {
                 let version = |(db, key)| self.state.keys().version(db, &key);

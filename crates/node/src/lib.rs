@@ -22,6 +22,7 @@
 //! | `admin` | what clients ask about the cluster, and how a change reaches the leader |
 //! | `vitals` | what nodes know of each other's clocks, disks and versions |
 //! | `keys` | how keys are read, when they expire, what is refused |
+//! | `history` | how much of channels is kept, and how it is read |
 //! | `log_time` | which time a leader stamps on batches |
 //! | `room` | when the disk is too full for new writes (P10) |
 //! | `counts` | who listens on all nodes together (P6) |
@@ -85,7 +86,7 @@ mod vitals;
 
 pub use config::{CursorLimits, InitialMember, Limits, NodeConfig, NodeStart, Timeouts};
 pub use cursors::{LogBlock, LogRead};
-pub use history::ShownRules;
+pub use history::{HistoryFound, HistoryRead, ShownRules};
 pub use info::Facts;
 pub use members::Change;
 pub use node::{Load, Node, NodeStartError};

@@ -4,6 +4,7 @@ use crate::birth::{self, check_peer};
 use crate::config::{NodeConfig, NodeStart};
 use crate::cursors::LogBlock;
 use crate::errors;
+use crate::history::HistoryFound;
 use crate::info::{Facts, NodeFacts, render};
 use crate::outputs::{DiskJob, Outputs, SnapshotDone};
 use crate::peer::{PeerHello, PeerMessage, Refusal, RefusalKind};
@@ -489,6 +490,14 @@ impl<R: LogReader> Node<R> {
     /// Takes what one of [`Outputs::reads`] gave.
     pub fn log_read(&mut self, now: Now, block: LogBlock) {
         self.shared.log_read(block);
+        self.pump(now);
+    }
+
+    /// Takes what one of [`Outputs::history`] found.
+    pub fn history_read(&mut self, now: Now, found: HistoryFound) {
+        if let Stage::Running(running) = &self.stage {
+            running.history_read(&mut self.shared, found);
+        }
         self.pump(now);
     }
 

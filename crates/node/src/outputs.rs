@@ -2,6 +2,7 @@
 
 use crate::config::InitialMember;
 use crate::cursors::LogRead;
+use crate::history::HistoryRead;
 use crate::peer::PeerMessage;
 use bytes::Bytes;
 use corgi_base::{ClientId, Formation, LogIndex, NodeId, SnapshotFile, SnapshotMeta};
@@ -20,6 +21,9 @@ pub struct Outputs {
     /// Reads of the log for subscribers that lag, each to be run where it may wait for the disk, and its block given to
     /// [`crate::Node::log_read`]. Few at a time: [`crate::CursorLimits::reads_max`].
     pub reads: Vec<LogRead>,
+    /// Reads of the history of channels, each to be run where it may wait for the disk, and what it found given to
+    /// [`crate::Node::history_read`]. At most one for each client.
+    pub history: Vec<HistoryRead>,
     /// Work on snapshot files, to be done in order where it may wait for the disk; each is answered by
     /// [`crate::Node::snapshot_done`].
     pub snapshots: Vec<SnapshotJob>,
@@ -52,6 +56,7 @@ impl Outputs {
         self.send.is_empty()
             && self.disk.is_empty()
             && self.reads.is_empty()
+            && self.history.is_empty()
             && self.snapshots.is_empty()
             && self.clients.is_empty()
             && self.peers.is_none()

@@ -24,7 +24,9 @@ use corgi_base::{
     AppliedBatch, ClientId, LogIndex, NodeId, Now, Op, Outcome, Protocol, SubscriptionKind, Via,
 };
 use corgi_bus::{Bus, Delivery, Encoder, Options};
-use corgi_session::{Ask, ClusterAsk, PubSubQuery, Reply, Seq, Told, encode_message};
+use corgi_session::{
+    Ask, ClusterAsk, PubSubQuery, Reply, Seq, Told, encode_message, live_channel, live_payload,
+};
 use slog::Logger;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -504,6 +506,7 @@ impl Shared {
 
         let mut fan = self.bus.fan_out(&RespEncoder, &repliers);
         let mut counts = Vec::with_capacity(batch.ops.len());
+        let mut live = Vec::new();
         // What was written together has one place, its first operation's: its reply comes before all its messages.
         let mut writes = waiters.iter().map(|waiter| waiter.wants.ops());
         let (mut place, mut end) = (0, 0);
@@ -514,7 +517,12 @@ impl Shared {
             }
             counts.push(match op {
                 _ if matches!(batch.outcomes.get(k as usize), Some(Outcome::Void)) => 0,
-                Op::Publish { channel, payload } => fan.publish(place, channel, payload),
+                Op::Publish { channel, payload } => {
+                    let heard = fan.publish(place, channel, payload);
+                    live_channel(&mut live, channel);
+                    let with_id = || live_payload(batch.id(k), payload);
+                    heard + fan.publish_exact(place, &live, with_id)
+                }
                 Op::ShardPublish { channel, payload } => fan.publish_shard(place, channel, payload),
                 // Has an effect of its own.
                 Op::Key { .. } | Op::Guard { .. } | Op::Users(_) | Op::HistoryRules(_) => 0,

@@ -36,7 +36,7 @@ use crate::clients::{Host, Outbox};
 use crate::config::PubsubOutput;
 use crate::disk::{Job, Queue};
 use crate::peers::{PeerEvents, Peers};
-use crate::readers::ReadQueue;
+use crate::readers::{ReadJob, ReadQueue};
 use crate::stop::{Stop, StopReason};
 use crate::upkeep::Task;
 
@@ -180,6 +180,7 @@ impl<R: LogReader> Core<R> {
                 send,
                 disk,
                 reads,
+                history,
                 snapshots,
                 clients,
                 peers,
@@ -208,8 +209,10 @@ impl<R: LogReader> Core<R> {
                     .push(snapshots.into_iter().map(Task::Snapshot).collect());
                 wakes.upkeep = true;
             }
-            wakes.reads += reads.len();
-            self.reads.push(reads);
+            wakes.reads += reads.len() + history.len();
+            let reads = reads.into_iter().map(ReadJob::Log);
+            let history = history.into_iter().map(ReadJob::History);
+            self.reads.push(reads.chain(history).collect());
             for (client, told) in clients {
                 // A client may have left while the node worked for it.
                 if let Some(outbox) = inner.outboxes.get(&client)

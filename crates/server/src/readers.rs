@@ -1,7 +1,7 @@
-//! The threads that read the log for subscribers that lag.
+//! The threads that read the log, for subscribers that lag and for those who read the history of channels.
 //!
-//! They wait for the disk so that nobody who holds the node's lock does. The node asks for few reads at a time, as many
-//! as there are threads, so that the queue is short.
+//! They wait for the disk so that nobody who holds the node's lock does. The node asks for few reads at a time for
+//! subscribers, as many as there are threads, and for one at a time for a client, so that the queue is short.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -9,16 +9,26 @@ use std::thread::JoinHandle;
 
 use anyhow::Context;
 use corgi_consensus::storage::LogReader;
-use corgi_node::LogRead;
+use corgi_log::StateReader;
+use corgi_node::{HistoryRead, LogRead};
 
 use crate::core::Core;
 use crate::sync::{Condvar, Mutex, MutexGuard};
 
 const UNPOISONED: &str = "a panic ends the process, so nobody sees a poisoned lock";
 
+/// One read.
+#[derive(Debug)]
+pub(crate) enum ReadJob {
+    /// For subscribers that lag.
+    Log(LogRead),
+    /// For a client.
+    History(HistoryRead),
+}
+
 /// Reads that wait for a thread.
 #[derive(Debug)]
-pub(crate) struct ReadQueue<T = LogRead> {
+pub(crate) struct ReadQueue<T = ReadJob> {
     state: Mutex<State<T>>,
     news: Condvar,
 }
@@ -83,15 +93,24 @@ impl<T> ReadQueue<T> {
 pub(crate) fn start<R: LogReader + Clone + 'static>(
     count: usize,
     queue: &Arc<ReadQueue>,
-    reader: &R,
+    (reader, copies): (&R, &StateReader),
     core: &Arc<Core<R>>,
 ) -> anyhow::Result<Vec<JoinHandle<()>>> {
     let start = |_| {
         let (queue, reader, core) = (queue.clone(), reader.clone(), core.clone());
+        let copies = copies.clone();
         let run = move || {
             while let Some(read) = queue.take() {
-                let block = read.run(&reader);
-                core.enter(|node, now| node.log_read(now, block));
+                match read {
+                    ReadJob::Log(read) => {
+                        let block = read.run(&reader);
+                        core.enter(|node, now| node.log_read(now, block));
+                    }
+                    ReadJob::History(read) => {
+                        let found = read.run(&reader, &copies);
+                        core.enter(|node, now| node.history_read(now, found));
+                    }
+                }
             }
         };
         let thread = std::thread::Builder::new().name("reader".to_owned());

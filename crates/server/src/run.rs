@@ -123,11 +123,17 @@ pub fn run(
         stop.clone(),
     );
     let core = Arc::new(core);
-    let readers = readers::start(config.limits().cursors.reads_max, &reads, &reader, &core)?;
+    let readers = readers::start(
+        config.limits().cursors.reads_max,
+        &reads,
+        (&reader, &folder.state.reader()),
+        &core,
+    )?;
     let space = Space::of(config.dir.clone(), core.clone(), log)?;
     let log_bytes = folder.log_bytes.clone();
     let upkeep = Upkeep {
         state: folder.state.reader(),
+        reader: reader.clone(),
         snapshots,
         log: log.new(o!("mod" => "upkeep")),
     };

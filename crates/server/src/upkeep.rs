@@ -6,7 +6,8 @@
 //!   node ── SnapshotJob ──▶ Queue ─▶ upkeep thread ─┴─▶ node: SnapshotDone
 //! ```
 //!
-//! It flushes the applied state, makes the snapshot that this node sends, reads pieces of it, and writes and checks the
+//! It flushes the applied state, after it has copied into it what history keeps of entries that the log is about to
+//! lose, makes the snapshot that this node sends, reads pieces of it, and writes and checks the
 //! one that this node receives. One thread, one task after the other: the state is never flushed twice at a time, and a
 //! snapshot that is being made holds up those who fetch it, but no publish.
 //!
@@ -20,8 +21,8 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use corgi_base::FlushedIndex;
-use corgi_log::{Received, SnapshotFolder, StateReader};
+use corgi_base::{FlushedIndex, LogIndex};
+use corgi_log::{Received, RocksLogReader, SnapshotFolder, StateReader};
 use corgi_node::{SnapshotDone, SnapshotJob};
 use slog::{Logger, debug, info};
 
@@ -33,8 +34,8 @@ const NOTHING_YET: Duration = Duration::from_millis(50);
 /// One thing to do.
 #[derive(Debug)]
 pub(crate) enum Task {
-    /// Make the applied state survive a crash.
-    Flush,
+    /// Make the applied state survive a crash, with the payloads that history keeps of entries up to this one.
+    Flush(LogIndex),
     /// Something with snapshots.
     Snapshot(SnapshotJob),
 }
@@ -42,7 +43,7 @@ pub(crate) enum Task {
 /// What became of it.
 #[derive(Debug)]
 pub(crate) enum Done {
-    /// The applied state survives a crash up to here.
+    /// The applied state survives a crash up to here, or what the log was to be truncated by.
     Flushed(FlushedIndex),
     /// For the node.
     Snapshot(SnapshotDone),
@@ -52,6 +53,7 @@ pub(crate) enum Done {
 #[derive(Debug)]
 pub(crate) struct Upkeep {
     pub(crate) state: StateReader,
+    pub(crate) reader: RocksLogReader,
     pub(crate) snapshots: SnapshotFolder,
     pub(crate) log: Logger,
 }
@@ -87,7 +89,7 @@ impl Upkeep {
 
     fn work(&mut self, task: Task) -> anyhow::Result<Option<Done>> {
         let job = match task {
-            Task::Flush => return self.flush().map(Some),
+            Task::Flush(upto) => return self.flush(upto).map(Some),
             Task::Snapshot(job) => job,
         };
         let answer = match job {
@@ -124,9 +126,9 @@ impl Upkeep {
         Ok(answer.map(Done::Snapshot))
     }
 
-    fn flush(&self) -> anyhow::Result<Done> {
+    fn flush(&self, upto: LogIndex) -> anyhow::Result<Done> {
         let started = Instant::now();
-        let flushed = self.state.flush()?;
+        let flushed = self.state.flush_for(&self.reader, upto)?;
         debug!(self.log, "flushed the applied state"; "index" => %flushed.get(),
             "elapsed_ms" => millis(started));
         Ok(Done::Flushed(flushed))
@@ -135,7 +137,7 @@ impl Upkeep {
     fn make(&mut self) -> anyhow::Result<SnapshotDone> {
         let started = Instant::now();
         loop {
-            if let Some((meta, file)) = self.snapshots.make(&self.state)? {
+            if let Some((meta, file)) = self.snapshots.make(&self.state, &self.reader)? {
                 info!(self.log, "made a snapshot"; "index" => %file.index, "bytes" => file.bytes,
                     "elapsed_ms" => millis(started));
                 return Ok(SnapshotDone::Made { meta, file });

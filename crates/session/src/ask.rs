@@ -4,6 +4,7 @@
 //! at most one *barrier* ask in flight, and sends it only when all its earlier writes are answered: that is what makes
 //! `SUBSCRIBE` a barrier (P4). Writes are pipelined.
 
+use crate::history::HistoryQuery;
 use bytes::Bytes;
 use corgi_base::{KeyOp, MessageId, Op, Protocol, SubscriptionKind};
 use corgi_resp::Reply;
@@ -68,6 +69,8 @@ pub enum KeyQuery {
     },
     /// `WATCH`: the versions of keys, each in its database. Answered by [`Told::Versions`].
     Versions(Vec<(u8, Bytes)>),
+    /// About the history of channels. Answered by [`Told::Reply`].
+    History(HistoryQuery),
 }
 
 /// A change of the cluster's users.

@@ -4,6 +4,7 @@ use crate::acl::{Denied, User};
 use crate::commands::Command;
 use crate::connection::Connection;
 use crate::errors::{self, ErrorText};
+use crate::history;
 use crate::table::{self, Flags, Spec};
 use bytes::Bytes;
 
@@ -75,6 +76,9 @@ pub(crate) fn check(conn: &Connection, args: Vec<Bytes>) -> Result<Checked, Refu
             text: errors::no_permission(&denied, conn.user.name(), spec.name),
             denied: Some(denied),
         });
+    }
+    if let Some(text) = history::refusal(conn, spec, &args) {
+        return refused(text);
     }
     if conn.resp2_subscribed() && !spec.flags.contains(Flags::IN_SUBSCRIBED) {
         return refused(errors::subscribed_mode(spec.name));

@@ -54,6 +54,8 @@ pub(crate) const NUMIDS: &[u8] = b"ERR The `numids` parameter must match the num
 pub(crate) const TIMEOUT_NEGATIVE: &[u8] = b"ERR timeout is negative";
 pub(crate) const BLOCK: &[u8] =
     b"ERR BLOCK is possible only between MULTI and EXEC, where nothing waits: ask again instead";
+pub(crate) const HISTORY_AND_STREAMS: &[u8] =
+    b"ERR Streams and the history of channels cannot be read together";
 pub(crate) const GROUP_IN_XREAD: &[u8] =
     b"ERR The GROUP option is only supported by XREADGROUP. You called XREAD instead.";
 pub(crate) const NOACK_IN_XREAD: &[u8] =
@@ -486,6 +488,38 @@ fn quoted(bytes: &[u8], max: usize) -> Vec<u8> {
 
 fn text(parts: &[&[u8]]) -> ErrorText {
     parts.concat().into()
+}
+
+fn shown(key: &[u8]) -> String {
+    String::from_utf8_lossy(&quoted(key, QUOTED_MAX)).into_owned()
+}
+
+/// The history of a channel is written by `PUBLISH` and nothing else, and read by few commands.
+pub(crate) fn only_read(key: &[u8]) -> ErrorText {
+    let key = shown(key);
+    format!(
+        "ERR {key} is the history of a channel: it is written by PUBLISH to the channel alone, and read by XRANGE, \
+         XREVRANGE, XREAD, XLEN, XINFO STREAM and TYPE"
+    )
+    .into()
+}
+
+/// What is in the log, and what is read beside it, cannot be one step.
+pub(crate) fn history_in_multi(key: &[u8]) -> ErrorText {
+    let key = shown(key);
+    format!("ERR {key} is the history of a channel, which is not read within a transaction").into()
+}
+
+/// Whoever wants to read on needs each channel's last id.
+pub(crate) fn history_by_pattern(pattern: &[u8]) -> ErrorText {
+    let pattern = shown(pattern);
+    format!("ERR {pattern} names the history of channels, to which only SUBSCRIBE listens").into()
+}
+
+/// There are no groups, and all entries at once are too many.
+pub(crate) fn history_not_full(key: &[u8]) -> ErrorText {
+    let key = shown(key);
+    format!("ERR {key} is the history of a channel, of which XINFO STREAM knows no FULL").into()
 }
 
 #[cfg(test)]

@@ -37,6 +37,7 @@
 //! | `table`, `dispatch` | one row a command; Redis' checks in Redis' order |
 //! | `acl` | users, and what they may do |
 //! | `pace` | how fast a client may publish |
+//! | `history` | keys that are the history of a channel |
 //! | `keys` | which arguments of a command are keys or channels |
 //! | `commands` | parsers and actions, one file a group |
 //! | `transaction` | `MULTI` to `EXEC` |
@@ -67,6 +68,7 @@ mod dispatch;
 mod docs;
 mod env;
 mod errors;
+mod history;
 mod keys;
 mod local;
 mod output;
@@ -87,6 +89,7 @@ pub use ask::{Ask, ClusterAsk, KeyQuery, PubSubQuery, Seq, Told, UsersAsk};
 pub use corgi_resp::{Reply, encode_message};
 pub use docs::markdown as compatibility;
 pub use env::{Env, Secret};
+pub use history::{HISTORY_PREFIX, HistoryQuery, channel_of, live_channel, live_payload};
 pub use keys::{BeginSearch, ChannelSpec, ChannelUse, FindKeys, KeyFlags, KeySpec};
 pub use local::{
     AclLogAsk, ClientFilter, ClientIs, ClientKind, ClientTest, ClientsAsk, ConfigAsk, LatencyAsk,

@@ -8,6 +8,7 @@ use crate::connection::Connection;
 use crate::dispatch::{self, Checked, Refused};
 use crate::env::Env;
 use crate::errors;
+use crate::history;
 use crate::local::{LocalAsk, Pause};
 use crate::output::Output;
 use crate::parts::Parts;
@@ -416,7 +417,7 @@ impl Session {
         };
         self.decoder.set_authenticated(self.conn.may_run());
         self.identify_another();
-        match step {
+        match history::turned(step, seq) {
             Step::Answer(reply) => {
                 self.tally.end(begun, Some(&reply));
                 self.answer(seq, reply, silent);

@@ -154,7 +154,7 @@ impl Run {
             Ask::Read { seq, query } => {
                 let seq = *seq;
                 vec![match query {
-                    KeyQuery::Op { .. } => Told::Reply {
+                    KeyQuery::Op { .. } | KeyQuery::History(_) => Told::Reply {
                         seq,
                         reply: Reply::bulk("answer"),
                     },

@@ -350,6 +350,7 @@ impl World {
             clients,
             peers,
             reads,
+            history,
             probes,
             removed,
             fatal,
@@ -374,6 +375,10 @@ impl World {
         }
         self.begin_group(node);
         let life = self.machines[node].life;
+        assert!(
+            history.is_empty(),
+            "no client here reads the history of channels"
+        );
         for read in reads {
             if let Some(process) = &mut self.machines[node].process {
                 process.reads.push_back(read);

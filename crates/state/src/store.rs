@@ -1,5 +1,6 @@
 //! What must keep the applied state, whatever that is.
 
+use crate::history::Copied;
 use bytes::Bytes;
 use corgi_base::{FlushedIndex, LogIndex};
 
@@ -24,10 +25,29 @@ pub struct StateStoreError {
     pub what: String,
 }
 
+/// Reads payloads of history that were copied out of the log, beside the writer.
+pub trait CopiedReader {
+    /// Returns the copies of what a channel keeps of an entry, if there are any.
+    ///
+    /// # Errors
+    /// [`StateStoreError`] if the disk refuses or what it holds is damaged.
+    fn copied(&self, index: LogIndex, channel: &[u8]) -> Result<Option<Copied>, StateStoreError>;
+}
+
+/// Of a store that keeps no copies.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct NoCopies;
+
+impl CopiedReader for NoCopies {
+    fn copied(&self, _: LogIndex, _: &[u8]) -> Result<Option<Copied>, StateStoreError> {
+        Ok(None)
+    }
+}
+
 /// Keeps the rows of the applied state. Writes are atomic and ordered, but not synced: what is lost in a crash is
 /// applied again from the log.
 pub trait StateStore: Send {
-    /// Returns all rows in key order.
+    /// Returns all rows in key order, but for copies of payloads ([`CopiedReader`]).
     ///
     /// # Errors
     /// [`StateStoreError`] if the disk refuses or what it holds is damaged.

@@ -102,6 +102,43 @@ impl<E: Encoder + ?Sized> Replay<'_, E> {
         true
     }
 
+    /// Adds the frame of one message that is only for those on the channel itself, after all others of its operation:
+    /// [`Replay::publish`] has said that it gave them, or `after` is what this gave for want of room. `payload` is
+    /// called if the client is on it. Returns whether that was all.
+    pub fn publish_exact(
+        &mut self,
+        channel: &[u8],
+        payload: impl FnOnce() -> Vec<u8>,
+        after: &mut Option<(SubscriptionKind, Bytes)>,
+        wanted: impl Fn(SubscriptionKind, &[u8]) -> bool,
+    ) -> bool {
+        let named = self
+            .client
+            .and_then(|client| Some((client, client.channels.get_key_value(channel)?.0)));
+        if let Some((client, name)) = named
+            && wanted(SubscriptionKind::Channel, name)
+        {
+            if self.out.len() >= self.bytes_max {
+                *after = Some(Self::ONLY_EXACT);
+                return false;
+            }
+            let out = &mut self.out;
+            let payload = payload();
+            self.encoder
+                .message(client.protocol, Via::Channel, channel, &payload, out);
+        }
+        *after = None;
+        true
+    }
+
+    /// Whether of an operation only what [`Replay::publish_exact`] gives is left.
+    pub fn is_only_exact(&self, after: &Option<(SubscriptionKind, Bytes)>) -> bool {
+        *after == Some(Self::ONLY_EXACT)
+    }
+
+    /// No operation has frames for patterns and for shard channels.
+    const ONLY_EXACT: (SubscriptionKind, Bytes) = (SubscriptionKind::Shard, Bytes::new());
+
     /// Adds the frame of one message to a shard channel, as [`Replay::publish`] does for others.
     pub fn publish_shard(
         &mut self,

@@ -10,4 +10,5 @@ mod damage;
 mod dir;
 mod dump;
 mod full_disk;
+mod history;
 mod snapshots;

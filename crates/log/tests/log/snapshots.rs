@@ -23,7 +23,10 @@ fn made() -> (SnapshotFile, Vec<u8>) {
         state.apply_empty(LogIndex(index), Term(1));
     }
     stores.state.write(&state.take_write().unwrap()).unwrap();
-    let made = stores.snapshots.make(&stores.state.reader()).unwrap();
+    let made = stores
+        .snapshots
+        .make(&stores.state.reader(), &stores.reader)
+        .unwrap();
     let (meta, file) = made.unwrap();
     assert_eq!((meta.index, file.index), (INDEX, INDEX));
     let bytes = stores.snapshots.read(&file, 0, u32::MAX).unwrap().unwrap();

@@ -40,6 +40,14 @@ impl Batch {
         Self { first, ops }
     }
 
+    /// Returns the id of an operation.
+    pub(crate) fn id(&self, k: u32) -> MessageId {
+        MessageId {
+            ms: self.first.ms,
+            seq: self.first.seq + u64::from(k),
+        }
+    }
+
     /// Leaves out operations that had no effect.
     pub(crate) fn leave_out(&mut self, void: &[u32]) {
         for k in void {

@@ -19,6 +19,7 @@ use corgi_node::{
     SnapshotJob, Timeouts,
 };
 use corgi_session::{Acl, Ask, Reply, Seq, Told, Users};
+use corgi_state::store::NoCopies;
 use slog::{Discard, Logger, o};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -565,6 +566,7 @@ impl World {
     }
 
     fn take_outputs(&mut self, name: &str) -> bool {
+        let now = self.now(name);
         let Some(process) = self.processes.get_mut(name) else {
             return false;
         };
@@ -575,6 +577,14 @@ impl World {
         process.jobs.extend(out.disk);
         process.reads.extend(out.reads);
         process.snapshots.extend(out.snapshots);
+        for read in out.history {
+            let reader = Truncated {
+                reader: process.reader.clone(),
+                lost: process.lost,
+            };
+            let found = read.run(&reader, &NoCopies);
+            process.node.history_read(now, found);
+        }
         let mut gone = Vec::new();
         if let Some(peers) = out.peers {
             let stays = |old: &InitialMember| peers.iter().any(|peer| peer.id == old.id);

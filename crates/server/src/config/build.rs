@@ -242,7 +242,6 @@ impl Builder {
             keys_bytes_max: self.number("maxmemory"),
             local_reads: self.text("read-consistency") == "local",
             history: self.history(),
-            history_prefix: self.history_prefix(),
             disk_stall_timeout_ms: self.number("disk-stall-timeout"),
             quorum_loss_timeout_ms: self.number("quorum-loss-timeout"),
             slowlog_micros: u64::try_from(self.signed("slowlog-log-slower-than")).ok(),
@@ -432,18 +431,6 @@ impl Builder {
             others,
             max_bytes: self.number("history-maxbytes"),
         }
-    }
-
-    fn history_prefix(&mut self) -> Bytes {
-        const NAME: &str = "history-prefix";
-        let prefix = self.text(NAME);
-        if prefix.is_empty() {
-            self.problem(
-                NAME,
-                "must not be empty: every key would be the history of a channel",
-            );
-        }
-        prefix.into()
     }
 
     fn initial_cluster(&mut self) -> Vec<InitialMember> {

@@ -215,8 +215,6 @@ pub struct Config {
     pub local_reads: bool,
     /// How much of channels a cluster keeps that has not said so.
     pub history: Rules,
-    /// What a key begins with that is the history of a channel.
-    pub history_prefix: Bytes,
     /// How long a write to the disk may take before the process ends; 0 for ever.
     pub disk_stall_timeout_ms: u64,
     /// How long no majority may answer before subscribers are closed.

@@ -388,9 +388,6 @@ pub static OPTIONS: &[OptionSpec] = &[
          matches counts, and what it does not say is as for all others. May be given several times in a file; \
          `CONFIG SET history` gives all patterns at once.",
     ),
-    option("history-prefix", Kind::Text, "__history__:").doc(
-        "What a key, or a channel, begins with that is the history of the channel whose name follows. The same on all nodes.",
-    ),
     option(
         "maxmemory-clients",
         Kind::Memory {

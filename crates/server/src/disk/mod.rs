@@ -20,8 +20,9 @@
 //! snapshot.
 //!
 //! # Flushing and truncating
-//! The state is flushed by the upkeep thread, so that no sync waits for it. What it says is flushed is how far the log
-//! may be truncated, which is done when all that waited is written.
+//! The state is flushed by the upkeep thread, so that no sync waits for it. It is told what the log could be truncated
+//! by, and copies what history keeps of that into the state before. What it says is flushed is how far the log may be
+//! truncated, which is done when all that waited is written.
 //!
 //! # Errors
 //! There is no way on from a failed write. What is on disk is unknown, and a second try could be
@@ -86,8 +87,9 @@ pub(crate) trait Disk {
     fn install(&mut self, file: &SnapshotFile, log: &LogInstall) -> anyhow::Result<Rows>;
     /// Removes from the front of the log what `limits` allow.
     fn truncate(&mut self, limits: &TruncateLimits) -> anyhow::Result<Option<Truncated>>;
-    /// Lets the applied state be flushed elsewhere; [`Job::Flushed`] follows.
-    fn begin_flush(&mut self) -> anyhow::Result<()>;
+    /// Lets the applied state be flushed elsewhere, so that the log can be truncated by it, but for entries after
+    /// `hold` and the newest `retain_bytes`; [`Job::Flushed`] follows.
+    fn begin_flush(&mut self, hold: Option<LogIndex>, retain_bytes: u64) -> anyhow::Result<()>;
     /// Makes the applied state survive a crash.
     fn flush_state(&mut self) -> anyhow::Result<()>;
 }
@@ -152,8 +154,9 @@ impl Disk for Folder {
         Ok(truncated)
     }
 
-    fn begin_flush(&mut self) -> anyhow::Result<()> {
-        self.upkeep.push(vec![Task::Flush]);
+    fn begin_flush(&mut self, hold: Option<LogIndex>, retain_bytes: u64) -> anyhow::Result<()> {
+        let upto = self.log.removable(hold, retain_bytes);
+        self.upkeep.push(vec![Task::Flush(upto)]);
         self.upkeep.wake();
         self.check_background()
     }
@@ -281,7 +284,7 @@ impl<D: Disk> Worker<D> {
             if self.flush_due() {
                 (self.dirty_since, self.log_bytes) = (None, 0);
                 self.flushing = true;
-                self.disk.begin_flush()?;
+                self.disk.begin_flush(self.hold, self.retain_bytes)?;
             }
         }
         self.mark()?;

@@ -65,7 +65,7 @@ impl Disk for Noting {
         Ok(Some(Truncated { index, term }))
     }
 
-    fn begin_flush(&mut self) -> anyhow::Result<()> {
+    fn begin_flush(&mut self, _: Option<LogIndex>, _: u64) -> anyhow::Result<()> {
         self.notes.note("begin flush");
         Ok(())
     }

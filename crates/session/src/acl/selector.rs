@@ -4,7 +4,8 @@ use super::Denied;
 use super::commands::Commands;
 use super::patterns::{Channels, Keys};
 use super::rule::{RuleError, Source, words};
-use crate::keys::KeyFlags;
+use crate::history::channel_of;
+use crate::keys::{ChannelUse, KeyFlags};
 use crate::table::{Flags, Spec};
 use bytes::Bytes;
 
@@ -81,7 +82,7 @@ impl Selector {
         if !row.flags.contains(Flags::NO_AUTH) && !self.commands.allows(row, args) {
             return Err(Denied::Command);
         }
-        if !self.keys.all() {
+        if !self.keys.all() || !self.channels.all() {
             let keys = row
                 .keys
                 .iter()
@@ -89,8 +90,13 @@ impl Selector {
             for spec in keys {
                 let flags = spec.flags_in(args);
                 for at in spec.find(args) {
-                    if !self.keys.allow(&args[at], flags) {
-                        let name = args[at].clone();
+                    let name = args[at].clone();
+                    // Who may listen to a channel may read its history.
+                    if let Some(channel) = channel_of(&name) {
+                        if !self.channels.allow(&channel, ChannelUse::Subscribe) {
+                            return Err(Denied::Channel { at, name });
+                        }
+                    } else if !self.keys.allow(&name, flags) {
                         return Err(Denied::Key { at, name });
                     }
                 }
@@ -100,7 +106,9 @@ impl Selector {
             && !self.channels.all()
         {
             for (at, channel) in (spec.first..).zip(spec.find(args)) {
-                if !self.channels.allow(channel, spec.used) {
+                let listened = channel_of(channel);
+                let channel_or_history = listened.as_ref().unwrap_or(channel);
+                if !self.channels.allow(channel_or_history, spec.used) {
                     let name = channel.clone();
                     return Err(Denied::Channel { at, name });
                 }

@@ -22,7 +22,10 @@ mod rows;
 
 pub use corgi_base::history::{Retention, Rules, RulesChange};
 pub use kept::{Block, Part};
-pub use rows::{Change, Copied, RowKey, copied_key, is_copied};
+pub use rows::{
+    Change, Copied, RowKey, block_key, copied_index, copied_key, copied_range, copy, copy_of_block,
+    is_copied,
+};
 
 use bytes::Bytes;
 use corgi_base::codec::DecodeError;
@@ -283,6 +286,12 @@ impl History {
         Some((kept.first()?, kept.last()?))
     }
 
+    /// Returns the last id that a channel may have had and does not have any more.
+    pub fn passed(&self, channel: &[u8]) -> MessageId {
+        let kept = self.channels.get(channel);
+        kept.map_or(self.floor, |kept| kept.passed)
+    }
+
     /// Returns the channels that have something, in the order of their names.
     pub fn names(&self) -> impl Iterator<Item = &Bytes> {
         self.channels.keys()
@@ -302,7 +311,7 @@ impl History {
         newest_first: bool,
     ) -> Result<Vec<Part>, Passed> {
         let kept = self.channels.get(channel);
-        let passed = kept.map_or(self.floor, |kept| kept.passed);
+        let passed = self.passed(channel);
         if from > MessageId::default() && from <= passed {
             let first = kept.and_then(Kept::first);
             let after = MessageId {

@@ -18,7 +18,7 @@
 use super::kept::Block;
 use bytes::{BufMut, Bytes};
 use corgi_base::codec::{DecodeError, Out, Reader, put_bytes};
-use corgi_base::{LogIndex, MessageId, Rules};
+use corgi_base::{LogIndex, MessageId, Op, Rules};
 
 const RULES: u8 = 0x10;
 const FLOOR: u8 = 0x11;
@@ -51,7 +51,7 @@ impl RowKey {
             Self::Rules => Bytes::from_static(&[RULES]),
             Self::Floor => Bytes::from_static(&[FLOOR]),
             Self::Channel(channel) => channel_key(channel),
-            Self::Block(index, channel) => entry_key(BLOCK, *index, channel),
+            Self::Block(index, channel) => block_key(*index, channel),
         }
     }
 
@@ -121,14 +121,14 @@ impl Change {
 
     pub(super) fn block(channel: &[u8], block: &Block) -> Self {
         Self {
-            key: entry_key(BLOCK, block.index, channel),
+            key: block_key(block.index, channel),
             row: Some(encode_block(block)),
         }
     }
 
     pub(super) fn no_block(channel: &[u8], index: LogIndex) -> Self {
         Self {
-            key: entry_key(BLOCK, index, channel),
+            key: block_key(index, channel),
             row: None,
         }
     }
@@ -137,6 +137,54 @@ impl Change {
 /// Whether the key of a row is that of copied payloads.
 pub fn is_copied(key: &[u8]) -> bool {
     key.first() == Some(&COPIED)
+}
+
+/// Returns the first key that copied payloads may have, and the first behind them.
+pub fn copied_range() -> [[u8; 1]; 2] {
+    [[COPIED], [COPIED + 1]]
+}
+
+/// Returns of which entry a row has copied payloads.
+pub fn copied_index(key: &Bytes) -> Option<LogIndex> {
+    let index = key
+        .get(1..)
+        .filter(|_| is_copied(key))?
+        .first_chunk::<8>()?;
+    Some(LogIndex(u64::from_be_bytes(*index)))
+}
+
+/// Returns the key of the row with a channel's messages in an entry.
+pub fn block_key(index: LogIndex, channel: &[u8]) -> Bytes {
+    entry_key(BLOCK, index, channel)
+}
+
+/// Returns which entry the row of a block is about, and the key of the row with its copied payloads; `None` if the key
+/// is another's.
+pub fn copy_of_block(key: &[u8]) -> Option<(LogIndex, Bytes)> {
+    let (tag, rest) = key.split_first()?;
+    let (index, channel) = rest.split_first_chunk::<8>().filter(|_| *tag == BLOCK)?;
+    let index = LogIndex(u64::from_be_bytes(*index));
+    Some((index, copied_key(index, channel)))
+}
+
+/// Returns the payloads of a block whose row this is, from the operations of its entry.
+///
+/// # Errors
+/// [`DecodeError`] if the row is none, or not of that entry.
+pub fn copy(row: &Bytes, ops: &[Op]) -> Result<Copied, DecodeError> {
+    let block = decode_block(LogIndex(0), row.clone())?;
+    let payload = |k: &u32| match ops.get(*k as usize) {
+        Some(Op::Publish { payload, .. }) => Ok((*k, payload.clone())),
+        _ => Err(DecodeError::Invalid {
+            field: "history operation",
+        }),
+    };
+    block
+        .kept()
+        .iter()
+        .map(payload)
+        .collect::<Result<_, _>>()
+        .map(Copied)
 }
 
 /// Returns the key of the row with the copied payloads of a channel in an entry.

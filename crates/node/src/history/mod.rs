@@ -1,7 +1,12 @@
-//! The history of channels: how much of it is kept.
+//! The history of channels: how much of it is kept; `reading` has how it is read.
 //!
 //! The rules are part of the replicated state. A cluster that has none takes on those of its leader's configuration;
 //! later ones come with `CONFIG SET`, and the configurations of nodes do not count any more.
+
+mod reading;
+
+pub(crate) use reading::Asked;
+pub use reading::{HistoryFound, HistoryRead};
 
 use crate::errors;
 use crate::running::Running;
