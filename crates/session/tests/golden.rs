@@ -98,6 +98,7 @@ scripts! {
     select_checks_the_index
     shard_channels_count_by_themselves
     streams_are_read_and_written
+    the_history_of_channels_is_read_by_few_commands
     subscribe_refused_by_the_node
     subscribe_waits_for_earlier_publishes
     unknown_command_text

@@ -570,6 +570,8 @@ scripts! {
     founder_emptied_during_birth_is_refused
     gap_is_answered_with_expect
     hello_while_lagging_changes_what_follows
+    history_expires_by_one_entry_for_many_channels
+    history_is_read_and_delivered_with_its_ids
     ids_grow_over_clock_jumps_and_leader_changes
     isolated_old_leader_changes_nothing
     joining_goes_on_under_another_leader
