@@ -18,6 +18,8 @@ pub struct Machine {
     pub memory_gib: f64,
     /// The kernel's release.
     pub kernel: String,
+    /// How many threads wanted to run before it began, on average over a minute.
+    pub load: f64,
     /// The median time of `write` of 4 KiB and `fdatasync` in the temporary folder, in microseconds.
     pub fdatasync_us: f64,
 }
@@ -30,6 +32,8 @@ pub fn look() -> Result<Machine> {
     let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
     let cpuinfo = read("/proc/cpuinfo");
     let meminfo = read("/proc/meminfo");
+    let load = read("/proc/loadavg");
+    let load = load.split_whitespace().next();
     let kilobytes: f64 = field(&meminfo, "MemTotal")
         .and_then(|value| value.split_whitespace().next()?.parse().ok())
         .unwrap_or_default();
@@ -40,6 +44,7 @@ pub fn look() -> Result<Machine> {
         cores: thread::available_parallelism().map_or(1, usize::from),
         memory_gib: (kilobytes / 1024.0 / 1024.0 * 10.0).round() / 10.0,
         kernel: read("/proc/sys/kernel/osrelease").trim().to_owned(),
+        load: load.and_then(|load| load.parse().ok()).unwrap_or_default(),
         fdatasync_us: fdatasync()?.as_nanos() as f64 / 1e3,
     })
 }

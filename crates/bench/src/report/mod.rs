@@ -52,7 +52,7 @@ fn page(
 ) -> String {
     let mut text = String::from(
         "# Performance\n\n<!-- Written by scripts/bench from the results in docs/performance; do not edit. -->\n\n\
-         Corgi beside what its users would pick instead, in one run, on one machine, driven by one tool (`crates/bench`).\n\
+         Corgi beside what its users would pick instead, in one run, on one machine, driven by one tool ([how](benchmarks.md)).\n\
          Corgi syncs before it acknowledges, always. In every run nothing was lost, doubled or out of order. A ratio is of\n\
          medians over the rounds; the smallest and the largest ratio within a round stand in parentheses.\n\n",
     );
@@ -99,11 +99,12 @@ fn machines(text: &mut String, measured: &[(&Comparison, Results)]) {
         let machine = &results.machine;
         let quick = if results.quick { ", quick runs" } else { "" };
         let line = format!(
-            "{}, {} cores, {} GiB, Linux {}; commit {}, {}{quick}",
+            "{}, {} cores, {} GiB, Linux {}, load {} before; commit {}, {}{quick}",
             machine.processor,
             machine.cores,
             machine.memory_gib,
             machine.kernel,
+            machine.load,
             results.commit,
             results.date
         );

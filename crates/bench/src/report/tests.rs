@@ -63,6 +63,7 @@ fn results() -> Results {
             cores: 2,
             memory_gib: 8.0,
             kernel: "6.1".to_owned(),
+            load: 0.1,
             fdatasync_us: 150.0,
         },
         contenders: vec![

@@ -15,6 +15,7 @@ pub(super) fn start(setup: &Setup, binary: &Path) -> Result<Running> {
         .zip(&peers)
         .map(|(id, port)| format!("{id}=127.0.0.1:{port}"))
         .collect();
+    let all = [&ports[..], &peers[..]].concat();
     let mut nodes = Vec::new();
     for at in 0..count {
         let folder = folder()?;
@@ -28,7 +29,7 @@ pub(super) fn start(setup: &Setup, binary: &Path) -> Result<Running> {
             option("cluster-secret", "a-secret-for-this-measurement".to_owned());
         }
         words.extend(setup.options.iter().cloned());
-        nodes.push(Node::start(binary, &words, ports[at], folder)?);
+        nodes.push(Node::start(binary, &words, ports[at], &all, folder)?);
     }
     for node in &mut nodes {
         node.wait(SERVES_WITHIN, "it acknowledges a PUBLISH", acknowledges)?;

@@ -38,7 +38,7 @@ pub(super) fn start(setup: &Setup, binary: &Path) -> Result<Running> {
         let config = folder.path().join("nats.conf");
         fs::write(&config, text).context("write the configuration of NATS")?;
         let words = ["-c".to_owned(), config.display().to_string()];
-        let mut node = Node::start(binary, &words, ports[at], folder)?;
+        let mut node = Node::start(binary, &words, ports[at], &ports, folder)?;
         if setup.sync == Sync::Always {
             node.command.push_str(" (sync_interval: always)");
         }

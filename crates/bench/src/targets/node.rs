@@ -24,21 +24,29 @@ pub struct Node {
 }
 
 impl Node {
-    /// Starts `binary` in a folder that was made for it.
+    /// Starts `binary` in a folder that was made for it. Its command is told without the ports `hide`.
     ///
     /// # Errors
     /// If the binary cannot be run.
-    pub fn start(binary: &Path, arguments: &[String], port: u16, folder: TempDir) -> Result<Self> {
+    pub fn start(
+        binary: &Path,
+        arguments: &[String],
+        port: u16,
+        hide: &[u16],
+        folder: TempDir,
+    ) -> Result<Self> {
         let child = spawn(binary, arguments, folder.path())?;
         let name = binary.file_name().unwrap_or_default().to_string_lossy();
         let place = folder.path().to_string_lossy().into_owned();
         let words = arguments.iter().map(|word| {
             let word = word.replace(&place, "DIR");
-            let number: Option<u16> = word.parse().ok();
-            match number {
-                Some(number) if number >= 1024 => "PORT".to_owned(),
-                _ if word.is_empty() => "''".to_owned(),
-                _ => word,
+            let word = hide
+                .iter()
+                .fold(word, |word, port| word.replace(&port.to_string(), "PORT"));
+            if word.is_empty() {
+                "''".to_owned()
+            } else {
+                word
             }
         });
         let command = std::iter::once(name.into_owned())

@@ -30,7 +30,7 @@ pub(super) fn start(setup: &Setup, binary: &Path) -> Result<Running> {
             option("replicaof", format!("127.0.0.1 {}", ports[0]));
         }
         words.extend(setup.options.iter().cloned());
-        let mut node = Node::start(binary, &words, *port, folder)?;
+        let mut node = Node::start(binary, &words, *port, &ports, folder)?;
         node.wait(SERVES_WITHIN, "it answers PING", |port| {
             ask(port, &["PING"]).is_some_and(|reply| reply == "PONG")
         })?;
