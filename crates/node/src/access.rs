@@ -16,6 +16,7 @@
 //!
 //! Not here: what rules mean (`session`), what is kept (`state`).
 
+use crate::blocked::Reader;
 use crate::errors;
 use crate::origin::{Session, Waiter, Wants};
 use crate::shared::Shared;
@@ -192,6 +193,14 @@ impl Access {
             .try_for_each(|name| user.check_subscription(kind, name))
     }
 
+    /// Checks what a client begins to wait for.
+    pub(crate) fn check_waiting(&self, client: ClientId, op: &Op) -> Result<(), Bytes> {
+        if self.revision() == 0 {
+            return Ok(());
+        }
+        self.user(self.identity(client).user)?.check_op(op)
+    }
+
     /// Returns the operation that makes a change, and the reply when it is applied; or the reply if there is nothing to
     /// change.
     fn compute(&self, ask: &UsersAsk) -> Result<(Option<UserChanges>, Reply), Bytes> {
@@ -308,6 +317,7 @@ impl Shared {
         }
         self.recheck_writes();
         self.recheck_subscriptions(&before);
+        self.recheck_blocked();
     }
 
     /// Says that a configuration is not what counts.
@@ -324,6 +334,7 @@ impl Shared {
         if self.access.revision() != before.revision() {
             self.recheck_writes();
             self.recheck_subscriptions(&before);
+            self.recheck_blocked();
         }
         if self.access.revision() > 0 && self.access.differs() {
             self.warn_of_other_users();
@@ -350,11 +361,29 @@ impl Shared {
                     taken.ops = ops;
                     again.push(taken);
                 }
-                Err(Some(reply)) => self.clients.reply(client, seq, reply),
+                Err(Some(reply)) => {
+                    self.blocked.forget(client);
+                    self.clients.reply(client, seq, reply);
+                }
                 Err(None) => {}
             }
         }
         self.origin.write_again(again);
+    }
+
+    /// Ends the waiting for what is not permitted any more. What is under way is checked with all other writes.
+    fn recheck_blocked(&mut self) {
+        let denied = |(number, reader): (u64, &Reader)| {
+            let user = self.access.user(self.access.user_of(reader.client));
+            let checked = user.and_then(|user| user.check_op(&reader.wanted.op()));
+            Some((number, checked.err().filter(|_| !reader.asked)?))
+        };
+        let denied: Vec<(u64, Bytes)> = self.blocked.readers().filter_map(denied).collect();
+        for (number, text) in denied {
+            if let Some(reader) = self.blocked.remove(number) {
+                self.clients.error(reader.client, reader.seq, text);
+            }
+        }
     }
 
     /// Ends the connections of users that are gone, and those with a subscription that is not permitted any more.

@@ -67,6 +67,8 @@ pub struct Limits {
     pub snapshot_chunk_bytes: u32,
     /// Bytes that the keys of all databases may take; beyond this writes that add something get `-OOM`. 0 for no bound.
     pub keys_bytes_max: u64,
+    /// Keys that all clients which wait for entries of streams may watch together.
+    pub blocked_keys_max: usize,
     /// Bytes that must be free on the disk; with less, new writes get `-MISCONF`.
     pub disk_free_bytes_min: u64,
     /// The same in percent of the disk; the larger of the two counts.

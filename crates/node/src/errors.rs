@@ -60,6 +60,18 @@ pub(crate) fn disk_low(node: NodeId, space: Option<(u64, u64)>) -> Bytes {
 /// Redis' text for more keys than may be.
 pub(crate) const OUT_OF_MEMORY: &[u8] = b"OOM command not allowed when used memory > 'maxmemory'.";
 
+/// Redis' text for a client that waited and was told not to.
+pub(crate) const UNBLOCKED: &[u8] = b"UNBLOCKED client unblocked via CLIENT UNBLOCK";
+
+/// A client would have to wait for more keys than may be.
+pub(crate) fn too_many_wait(watched: usize, max: usize) -> Bytes {
+    format!(
+        "ERR not waiting: the blocked clients of this node watch {watched} keys already, and all of them may watch {max}. \
+         Read fewer streams at once, or without BLOCK"
+    )
+    .into()
+}
+
 /// Keys need that all members know them.
 pub(crate) fn no_keys_yet(level: u32, needed: u32) -> Bytes {
     format!(

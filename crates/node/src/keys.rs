@@ -11,7 +11,7 @@ use crate::reads::{KeyRead, Waiting};
 use crate::running::Running;
 use crate::shared::Shared;
 use bytes::Bytes;
-use corgi_base::{EntryHead, Now, Op, Outcome};
+use corgi_base::{EntryHead, KeyOp, Now, Op, Outcome};
 use corgi_consensus::storage::LogReader;
 use corgi_session::{KeyQuery, Reply, Told, reply_of};
 use corgi_state::State;
@@ -64,6 +64,16 @@ impl Shared {
 impl<R: LogReader> Running<R> {
     /// Answers a read from the state as it is.
     pub(crate) fn answer_keys(&self, shared: &mut Shared, now: Now, read: KeyRead) {
+        if let (
+            Some(until_ms),
+            KeyQuery::Op {
+                db,
+                op: KeyOp::Stream(op),
+            },
+        ) = (read.until_ms, &read.query)
+        {
+            return self.read_or_wait(shared, now, &read, *db, op, until_ms);
+        }
         let KeyRead {
             client, seq, query, ..
         } = read;
@@ -121,7 +131,7 @@ impl<R: LogReader> Running<R> {
     }
 }
 
-fn when(state: &State, now: Now, salt: u64) -> When {
+pub(crate) fn when(state: &State, now: Now, salt: u64) -> When {
     let id = state.last_id();
     let millis = |ms: u64| i64::try_from(ms).unwrap_or(i64::MAX);
     When {

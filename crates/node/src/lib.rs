@@ -23,6 +23,7 @@
 //! | `vitals` | what nodes know of each other's clocks, disks and versions |
 //! | `keys` | how keys are read, when they expire, what is refused |
 //! | `history` | how much of channels is kept, and how it is read |
+//! | `blocked` | who waits for entries of streams, and in which order they are woken |
 //! | `log_time` | which time a leader stamps on batches |
 //! | `room` | when the disk is too full for new writes (P10) |
 //! | `counts` | who listens on all nodes together (P6) |
@@ -54,6 +55,7 @@ mod admin;
 mod agreement;
 mod alone;
 mod birth;
+mod blocked;
 mod clients;
 mod config;
 mod counts;

@@ -38,6 +38,8 @@ pub(crate) struct KeyRead {
     pub(crate) seq: Seq,
     pub(crate) query: KeyQuery,
     pub(crate) deadline_ms: u64,
+    /// Until when it waits for something if there is nothing; `None` for not at all.
+    pub(crate) until_ms: Option<u64>,
 }
 
 /// What waits for its position.

@@ -3,6 +3,7 @@
 use crate::access::Access;
 use crate::admin::{self, Admin};
 use crate::birth::Heard;
+use crate::blocked::{Blocked, Reader, Wanted};
 use crate::clients::Clients;
 use crate::config::NodeConfig;
 use crate::counts::Counts;
@@ -20,12 +21,14 @@ use crate::reads::{KeyRead, Read, Reads, Waiting};
 use crate::room::Room;
 use crate::vitals::Vitals;
 use bytes::{Bytes, BytesMut};
+use corgi_base::KeyOp;
+use corgi_base::streams::StreamOp;
 use corgi_base::{
     AppliedBatch, ClientId, LogIndex, NodeId, Now, Op, Outcome, Protocol, SubscriptionKind, Via,
 };
 use corgi_bus::{Bus, Delivery, Encoder, Options};
 use corgi_session::{
-    Ask, ClusterAsk, PubSubQuery, Reply, Seq, Told, encode_message, live_channel, live_payload,
+    Ask, ClusterAsk, KeyQuery, PubSubQuery, Reply, Seq, Told, encode_message, live_channel, live_payload,
 };
 use slog::Logger;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -54,6 +57,7 @@ pub(crate) struct Shared {
     pub(crate) bus: Bus,
     pub(crate) origin: Origin,
     pub(crate) reads: Reads,
+    pub(crate) blocked: Blocked,
     pub(crate) admin: Admin,
     pub(crate) access: Access,
     pub(crate) quorum: Quorum,
@@ -104,6 +108,7 @@ impl Shared {
                 elsewhere_bytes_max: config.limits.counts_bytes_max,
             }),
             origin: Origin::new(config.boot, limits),
+            blocked: Blocked::new(config.limits.blocked_keys_max),
             admin: Admin::new(config.boot),
             reads: Reads::new(
                 config.id,
@@ -152,7 +157,7 @@ impl Shared {
         }
     }
 
-    /// Forgets the subscriptions of a client that wait: they must not begin for a connection that ends.
+    /// Forgets what a client waits for. Subscriptions must not begin for a connection that ends.
     pub(crate) fn forget_reads(&mut self, client: ClientId) {
         for read in self.reads.forget(client) {
             if let Waiting::Subscription(read) = read {
@@ -160,6 +165,7 @@ impl Shared {
             }
         }
         self.counts.forget(client);
+        self.blocked.forget(client);
     }
 
     /// Refuses what waited for a position.
@@ -245,8 +251,32 @@ impl Shared {
                     seq,
                     query,
                     deadline_ms,
+                    until_ms: None,
                 };
                 return self.ask_keys(read).map(AboutCluster::Keys);
+            }
+            Ask::Wait {
+                seq,
+                db,
+                op,
+                block_ms,
+            } => {
+                let read = self.begin_waiting(now, (client, seq), db, op, block_ms);
+                return read
+                    .and_then(|read| self.ask_keys(read))
+                    .map(AboutCluster::Keys);
+            }
+            Ask::Unblock {
+                seq,
+                client: other,
+                error,
+            } => {
+                let (waited, ended) = self.blocked.unblock(other, error);
+                if let Some((reader, reply)) = ended {
+                    self.clients.reply(reader.client, reader.seq, reply);
+                }
+                self.clients
+                    .reply(client, seq, Reply::Integer(waited.into()));
             }
             Ask::Unsubscribe { seq, kind, names } => {
                 let told = self.unsubscribe(client, seq, kind, names);
@@ -267,6 +297,40 @@ impl Shared {
             }
             Ask::Info { seq, sections } => return Some(AboutCluster::Info { seq, sections }),
             Ask::Cluster { seq, ask } => return Some(AboutCluster::Ask { seq, ask }),
+        }
+        None
+    }
+
+    /// Begins what may wait. Returns what is read first; who reads in a group asks the log first.
+    fn begin_waiting(
+        &mut self,
+        now: Now,
+        (client, seq): (ClientId, Seq),
+        db: u8,
+        op: Box<StreamOp>,
+        block_ms: u64,
+    ) -> Option<KeyRead> {
+        let until_ms = match block_ms {
+            0 => u64::MAX,
+            block_ms => now.mono_ms.saturating_add(block_ms),
+        };
+        if op.is_read() {
+            let op = KeyOp::Stream(op);
+            return Some(KeyRead {
+                client,
+                seq,
+                query: KeyQuery::Op { db, op },
+                deadline_ms: now.mono_ms + self.config.timeouts.write_ms,
+                until_ms: Some(until_ms),
+            });
+        }
+        let wanted = Wanted::Streams { db, op };
+        let op = wanted.op();
+        let mut reader = Reader::new(client, seq, wanted, until_ms);
+        reader.asked = true;
+        match self.blocked.wait(reader) {
+            Ok(()) => self.write(now, client, seq, Wants::One, &[op]),
+            Err(text) => self.clients.error(client, seq, text),
         }
         None
     }
@@ -299,6 +363,7 @@ impl Shared {
     /// Answers a write with an error, and forgets what else it waited for.
     pub(crate) fn fail_write(&mut self, Waiter { client, seq, .. }: Waiter, error: Bytes) {
         self.access.give_up(client, seq);
+        self.blocked.forget(client);
         self.clients.error(client, seq, error);
     }
 
@@ -439,12 +504,13 @@ impl Shared {
             None => {}
             Some(Change::Found) => slog::info!(self.log, "a majority answers again"),
             Some(Change::Lost) => {
+                let blocked: BTreeSet<ClientId> = self.blocked.clients().into_iter().collect();
                 let listeners: Vec<ClientId> = self
                     .clients
                     .ids()
-                    .filter(|client| self.bus.listens(*client))
+                    .filter(|client| self.bus.listens(*client) || blocked.contains(client))
                     .collect();
-                slog::warn!(self.log, "no majority answers: subscribers are closed, and new ones refused";
+                slog::warn!(self.log, "no majority answers: subscribers and blocked readers are closed, and new ones refused";
                     "elapsed_ms" => loss_ms, "clients" => listeners.len());
                 let mut waiting = self.reads.give_up();
                 waiting.extend(self.counts.give_up().into_iter().map(Waiting::Subscription));
@@ -483,6 +549,9 @@ impl Shared {
         }
         let wait_ms = admin::wait_ms(self);
         self.admin.expire(&mut self.clients, now, wait_ms);
+        for (reader, reply) in self.blocked.take_due(now.mono_ms) {
+            self.clients.reply(reader.client, reader.seq, reply);
+        }
         for read in self.reads.expire(now.mono_ms) {
             self.refuse(&read, errors::cluster_down_read(write_ms));
         }
@@ -545,6 +614,9 @@ impl Shared {
             };
             let k = place;
             place += ops;
+            let Some(reply) = self.blocked.answered(waiter.client, waiter.seq, reply) else {
+                continue;
+            };
             if repliers.contains(&waiter.client) {
                 replies
                     .entry(waiter.client)

@@ -445,6 +445,8 @@ impl<R: LogReader> Running<R> {
         // After that: what is left under way comes behind all that was skipped.
         shared.users_restored(&self.state);
         self.show_rules(shared);
+        shared.blocked.touch_all();
+        self.wake(shared, now);
         let (level, known) = (self.state.feature_level(), shared.config.feature_level);
         if shared.out.fatal.is_none() && level > known {
             shared.fail(errors::unknown_level(level, known));

@@ -54,6 +54,7 @@ pub(crate) fn config(id: u64) -> NodeConfig {
             disk_free_bytes_min: 1,
             disk_free_percent_min: 1,
             keys_bytes_max: 0,
+            blocked_keys_max: 1000,
         },
     }
 }

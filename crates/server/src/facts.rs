@@ -64,7 +64,7 @@ impl Local {
             sums.memory += line::memory(&seen);
             sums.input_max = sums.input_max.max(seen.input);
             sums.output_max = sums.output_max.max(seen.view.output);
-            sums.paused += u64::from(seen.view.paused);
+            sums.blocked += u64::from(seen.view.paused || seen.view.blocked);
             sums.watching += u64::from(seen.view.watched > 0);
             sums.watched += seen.view.watched;
             sums.listening += u64::from(line::listens(&seen));
@@ -79,7 +79,7 @@ impl Local {
             ("maxclients", &self.live.clients_max()),
             ("client_recent_max_input_buffer", &sums.input_max),
             ("client_recent_max_output_buffer", &sums.output_max),
-            ("blocked_clients", &sums.paused),
+            ("blocked_clients", &sums.blocked),
             ("tracking_clients", &0),
             ("pubsub_clients", &sums.listening),
             ("watching_clients", &sums.watching),
@@ -158,7 +158,7 @@ struct Sums {
     memory: usize,
     input_max: usize,
     output_max: usize,
-    paused: u64,
+    blocked: u64,
     listening: u64,
     watching: u64,
     watched: usize,

@@ -6,7 +6,8 @@
 
 use crate::history::HistoryQuery;
 use bytes::Bytes;
-use corgi_base::{KeyOp, MessageId, Op, Protocol, SubscriptionKind};
+use corgi_base::streams::StreamOp;
+use corgi_base::{ClientId, KeyOp, MessageId, Op, Protocol, SubscriptionKind};
 use corgi_resp::Reply;
 
 /// The number of a command on its connection, counted from 0. Replies leave in this order.
@@ -129,6 +130,26 @@ pub enum Ask {
         seq: Seq,
         /// What to read.
         query: KeyQuery,
+    },
+    /// Read streams, and if there is nothing wait for it. A barrier. Answered by [`Told::Reply`].
+    Wait {
+        /// The command.
+        seq: Seq,
+        /// The database.
+        db: u8,
+        /// What is read: [`StreamOp::Read`] or [`StreamOp::ReadGroup`].
+        op: Box<StreamOp>,
+        /// For how many milliseconds; 0 for as long as it takes.
+        block_ms: u64,
+    },
+    /// End the waiting of another client. A barrier. Answered by [`Told::Reply`] with 1, or 0 if it does not wait.
+    Unblock {
+        /// The command.
+        seq: Seq,
+        /// Who waits.
+        client: ClientId,
+        /// With an error rather than as if its time were up.
+        error: bool,
     },
     /// Listen. A barrier; answered by one [`Told::Subscription`] a name and [`Told::Done`], or by [`Told::Reply`] with
     /// an error and nothing else.

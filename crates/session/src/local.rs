@@ -114,13 +114,6 @@ pub enum ClientsAsk {
         /// What waits.
         pause: Pause,
     },
-    /// `CLIENT UNBLOCK`: 1 if that client was blocked.
-    Unblock {
-        /// Whom.
-        id: u64,
-        /// With an error rather than as if its time were up.
-        error: bool,
-    },
     /// `CLIENT UNPAUSE`.
     Unpause,
 }
@@ -236,6 +229,8 @@ pub struct View {
     pub monitor: bool,
     /// A command waits for the end of a pause.
     pub paused: bool,
+    /// A command waits for entries of a stream.
+    pub blocked: bool,
     /// `CLIENT NO-EVICT ON`.
     pub no_evict: bool,
     /// `CLIENT NO-TOUCH ON`.

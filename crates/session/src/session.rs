@@ -18,7 +18,7 @@ use crate::table::{Flags, Spec};
 use crate::tally::{Finished, Shown, Tally};
 use crate::transaction::{Exec, Watched};
 use bytes::{Bytes, BytesMut};
-use corgi_base::{ClientId, Op, Protocol, SubscriptionKind};
+use corgi_base::{ClientId, KeyOp, Op, Protocol, SubscriptionKind};
 use corgi_resp::{Decoder, ProtocolError, Reply, encode, encode_subscription};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -42,6 +42,8 @@ struct Barrier {
     then: Then,
     /// The `EXEC` that the command is part of.
     exec: Option<Box<Exec>>,
+    /// It may take as long as its client wants to wait.
+    blocks: bool,
 }
 
 /// What a client waits for that wrote several operations as one step.
@@ -79,6 +81,8 @@ impl Then {
             Ask::Write { .. }
             | Ask::WriteAll { .. }
             | Ask::Read { .. }
+            | Ask::Wait { .. }
+            | Ask::Unblock { .. }
             | Ask::Subscribe { .. }
             | Ask::Unsubscribe { .. }
             | Ask::PubSub { .. }
@@ -441,10 +445,20 @@ impl Session {
                 self.identify();
                 self.asks.push(Ask::Write { seq, op });
             }
-            Step::Keys { waits: true, .. } => {
-                let reply = Reply::error(errors::BLOCK);
-                self.tally.end(begun, Some(&reply));
-                self.answer(seq, reply, silent);
+            Step::Keys {
+                db,
+                op: KeyOp::Stream(op),
+                block_ms: Some(block_ms),
+            } => {
+                self.tally.wait(seq, begun);
+                self.replies.wait(seq, cost, silent);
+                let ask = Ask::Wait {
+                    seq,
+                    db,
+                    op,
+                    block_ms,
+                };
+                self.set_barrier(seq, Question::Node(ask), None, None);
             }
             Step::Keys { db, op, .. } => {
                 self.tally.wait(seq, begun);
@@ -511,6 +525,7 @@ impl Session {
             seq,
             parts,
             then: Then::of(&question),
+            blocks: matches!(question, Question::Node(Ask::Wait { .. })),
             question: Some(question),
             behind,
             exec: exec.map(Box::new),
@@ -654,13 +669,15 @@ impl Session {
             return self.group_written(seq, group, reply);
         }
         // Either the barrier was refused, or the answer is all that it was for.
-        if let Some(Barrier {
-            exec: Some(exec),
-            behind,
-            ..
-        }) = self.take_barrier(seq)
-        {
-            return self.exec_answered(seq, behind, *exec, reply);
+        match self.take_barrier(seq) {
+            Some(Barrier {
+                exec: Some(exec),
+                behind,
+                ..
+            }) => return self.exec_answered(seq, behind, *exec, reply),
+            // Waiting is no work.
+            Some(Barrier { blocks: true, .. }) => self.tally.resume(seq),
+            Some(_) | None => {}
         }
         self.tally.replied(seq, Some(&reply));
         self.replies.fulfil(seq, Some(&reply), self.conn.protocol);

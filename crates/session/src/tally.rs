@@ -124,6 +124,16 @@ impl Tally {
         self.begun.push_back(Some(begun));
     }
 
+    /// Counts the time of a command that waits from now on.
+    pub(crate) fn resume(&mut self, seq: Seq) {
+        let at = seq.0.checked_sub(self.head);
+        let at = at.and_then(|at| usize::try_from(at).ok());
+        let slot = at.and_then(|at| self.begun.get_mut(at));
+        if let Some(Some(begun)) = slot {
+            begun.at = self.now;
+        }
+    }
+
     /// Ends a command that waited.
     pub(crate) fn replied(&mut self, seq: Seq, reply: Option<&Reply>) {
         let at = seq.0.checked_sub(self.head);

@@ -188,7 +188,8 @@ impl Multi {
 fn writes(command: &Command) -> bool {
     match command {
         Command::Write(_) | Command::Eval { .. } | Command::Across(_) => true,
-        Command::Keys(op) | Command::Wait(op) => !op.is_read(),
+        Command::Keys(op) => !op.is_read(),
+        Command::Wait { op, .. } => !op.is_read(),
         _ => false,
     }
 }

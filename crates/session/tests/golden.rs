@@ -392,6 +392,15 @@ fn show(ask: &Ask) -> String {
         Ask::WriteAll { seq, ops } => format!("{} all {ops:?}", seq.0),
         Ask::Write { seq, op } => format!("{} {op:?}", seq.0),
         Ask::Read { seq, query } => format!("{} read {query:?}", seq.0),
+        Ask::Wait {
+            seq,
+            db,
+            op,
+            block_ms,
+        } => format!("{} wait {block_ms} ms in {db} for {op:?}", seq.0),
+        Ask::Unblock { seq, client, error } => {
+            format!("{} unblock {client:?}, with an error: {error}", seq.0)
+        }
         Ask::As { user, revision } => format!("as {user:?} at revision {revision}"),
         Ask::Users { seq, ask } => format!("{} {ask:?}", seq.0),
         Ask::Subscribe { seq, kind, names } => {

@@ -151,6 +151,10 @@ impl Run {
                 self.subscribed.clear();
                 vec![Told::Done { seq: *seq }]
             }
+            Ask::Wait { seq, .. } | Ask::Unblock { seq, .. } => vec![Told::Reply {
+                seq: *seq,
+                reply: Reply::NullArray,
+            }],
             Ask::Read { seq, query } => {
                 let seq = *seq;
                 vec![match query {

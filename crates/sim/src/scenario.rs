@@ -268,6 +268,7 @@ fn limits(rng: &mut Rng, tiny: bool) -> Limits {
             disk_free_bytes_min: 1 << 30,
             disk_free_percent_min: 5,
             keys_bytes_max: 0,
+            blocked_keys_max: 1_000_000,
         };
     }
     let client_queue_bytes_max = rng.pick(&[200, 2000, 20_000]);
@@ -297,5 +298,6 @@ fn limits(rng: &mut Rng, tiny: bool) -> Limits {
         disk_free_bytes_min: 1 << 30,
         disk_free_percent_min: 5,
         keys_bytes_max: 0,
+        blocked_keys_max: 1_000_000,
     }
 }

@@ -472,6 +472,8 @@ impl Server {
                 self.subscribes.insert(*seq, topics);
             }
             Ask::Read { .. }
+            | Ask::Wait { .. }
+            | Ask::Unblock { .. }
             | Ask::Unsubscribe { .. }
             | Ask::SetProtocol { .. }
             | Ask::Reset { .. }

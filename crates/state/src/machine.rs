@@ -90,7 +90,21 @@ pub struct State {
     dirty_history: Vec<history::Change>,
     /// What was applied at the last [`State::take_write`].
     written: LogIndex,
+    touched: Touched,
 }
+
+/// The keys that the last entry may have changed, for those who wait. Nothing that a state is: two that differ only in
+/// it are equal.
+#[derive(Clone, Debug, Default)]
+struct Touched(Vec<(u8, Bytes)>);
+
+impl PartialEq for Touched {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl Eq for Touched {}
 
 impl State {
     /// Returns the state before the first entry: the founder alone votes.
@@ -112,6 +126,7 @@ impl State {
             dirty: Vec::new(),
             dirty_history: Vec::new(),
             written: LogIndex(0),
+            touched: Touched::default(),
         }
     }
 
@@ -474,6 +489,11 @@ impl State {
         outcomes
     }
 
+    /// Takes the keys that the last entry may have changed, some of them twice.
+    pub fn take_touched(&mut self) -> Vec<(u8, Bytes)> {
+        std::mem::take(&mut self.touched.0)
+    }
+
     /// Whether what is published is kept: from that level on, because older builds do not.
     fn keeps_history(&self) -> bool {
         self.meta.feature_level >= HISTORY_LEVEL
@@ -494,6 +514,8 @@ impl State {
     /// Takes the rows of keys and of history that an entry changed among its rows.
     fn note_rows(&mut self) {
         let (keys, streams) = self.keys.take_dirty();
+        self.touched.0 = self.keys.take_groups_changed();
+        self.touched.0.extend(keys.iter().cloned());
         let value = |(db, name)| rows::Key::Value(db, name);
         self.dirty.extend(keys.into_iter().map(value));
         self.dirty

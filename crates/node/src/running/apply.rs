@@ -36,6 +36,7 @@ impl<R: LogReader> Running<R> {
                 if let Err(error) = self.apply(shared, committed) {
                     shared.fail(error.to_string());
                 }
+                self.wake(shared, now);
                 if shared.out.fatal.is_some() {
                     // What follows may be another process' that has this node's name.
                     return;

@@ -128,6 +128,7 @@ fn prepare(args: &mut ArgumentConsumer<'_>) -> Result<World> {
         disk_free_bytes_min: 1000,
         disk_free_percent_min: 0,
         keys_bytes_max: 0,
+        blocked_keys_max: 1000,
     };
     Ok(World::new(count, timeouts, limits))
 }

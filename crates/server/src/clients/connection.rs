@@ -47,7 +47,7 @@ const LINGER_MAX: Duration = Duration::from_secs(1);
 const LINGER_BYTES_MAX: usize = 64 << 20;
 /// A monitor is given more to show when no more than so much waits: what it does not read stays where it is counted.
 const MONITOR_BYTES_LOW: usize = 256 << 10;
-/// So much is read of a client whose command waits for the end of a pause: its leaving is seen.
+/// So much is read of a client whose command waits for others: its leaving is seen.
 const PAUSED_INPUT_MAX: usize = 64 << 10;
 /// Pieces of one vectored write. More would seldom be taken by the socket's buffer.
 const PIECES_MAX: usize = 64;
@@ -134,6 +134,10 @@ impl Connection {
             }
             // One that ended itself is closing already, after its reply.
             if self.place.entry().killed() && self.closing_since.is_none() {
+                break End::Broken;
+            }
+            // Whoever leaves while a command waits for what others add shall not be given any of it.
+            if self.ended && self.session.blocks() {
                 break End::Broken;
             }
             if self.finished() {
@@ -421,7 +425,8 @@ impl Connection {
     }
 
     fn wants_input(&self) -> bool {
-        let paused = self.session.postpones() && self.input.len() < PAUSED_INPUT_MAX;
+        let waits = self.session.postpones() || self.session.blocks();
+        let paused = waits && self.input.len() < PAUSED_INPUT_MAX;
         self.closing_since.is_none() && (self.session.wants_input() || paused)
     }
 
@@ -449,8 +454,8 @@ impl Connection {
         }
         self.deadlines.set_idle(self.place.local().live.idle_max());
         let unfinished = self.session.unfinished();
-        // Who waits for the end of a pause waits for others.
-        let paused = self.session.postpones();
+        // Who waits for the end of a pause, or for what others add, waits for others.
+        let paused = self.session.postpones() || self.session.blocks();
         let standing = Standing {
             authenticated: !self.stream.shakes_hands() && (self.session.authenticated() || paused),
             unfinished: unfinished.filter(|_| self.wants_input() && !paused),

@@ -60,6 +60,8 @@ pub const BULK_BYTES_MAX: u64 = 64 << 20;
 
 /// What one write may take beyond `proto-max-bulk-len`: its other strings.
 const WRITE_BYTES_MORE: usize = 1 << 20;
+/// Keys that all blocked clients may watch together: about 100 MB.
+const BLOCKED_KEYS_MAX: usize = 500_000;
 
 /// The largest frame between nodes: the largest write that any node may take, and its surroundings. It does not follow
 /// a node's own options: a leader's entry that another node did not take would stop the cluster.
@@ -361,6 +363,7 @@ impl Config {
             disk_free_bytes_min: self.disk_free_bytes_min,
             disk_free_percent_min: self.disk_free_percent_min,
             keys_bytes_max: self.keys_bytes_max,
+            blocked_keys_max: BLOCKED_KEYS_MAX,
         }
     }
 

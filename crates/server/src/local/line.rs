@@ -86,7 +86,7 @@ fn flags(entry: &Entry, seen: &Seen) -> String {
         ('O', view.monitor),
         ('P', listens(seen)),
         ('x', view.multi.is_some()),
-        ('b', view.paused),
+        ('b', view.paused || view.blocked),
         ('A', entry.killed()),
         ('U', entry.ends.unix),
         ('e', view.no_evict),

@@ -354,8 +354,6 @@ impl Local {
                 self.registry.pause(Duration::from_millis(ms), pause, now);
                 Reply::ok()
             }
-            // No command blocks a client yet but a pause, which is not ended for one alone.
-            ClientsAsk::Unblock { .. } => Reply::Integer(0),
             ClientsAsk::Unpause => {
                 self.registry.unpause();
                 Reply::ok()

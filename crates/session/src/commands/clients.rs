@@ -6,6 +6,7 @@ use crate::env::Env;
 use crate::errors::{self, ErrorText};
 use crate::local::{ClientFilter, ClientIs, ClientKind, ClientTest, ClientsAsk, LocalAsk, Pause};
 use bytes::Bytes;
+use corgi_base::ClientId;
 use corgi_resp::Reply;
 
 /// Letters that the field `flags` of a client may hold, in Redis and Valkey.
@@ -69,8 +70,8 @@ pub(crate) fn parse_unblock(args: &mut Args) -> Result<Command, ErrorText> {
     }
     let id = integer(&id).ok_or_else(|| Bytes::from_static(errors::NOT_AN_INTEGER))?;
     // Nobody has a number below 1.
-    let id = u64::try_from(id).unwrap_or(0);
-    ask(ClientsAsk::Unblock { id, error })
+    let client = ClientId(u64::try_from(id).unwrap_or(0));
+    Ok(Command::Unblock { client, error })
 }
 
 pub(crate) fn parse_unpause(_: &mut Args) -> Result<Command, ErrorText> {

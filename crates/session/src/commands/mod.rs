@@ -32,7 +32,8 @@ use crate::env::Env;
 use crate::errors::{self, ErrorText};
 use crate::local::LocalAsk;
 use bytes::Bytes;
-use corgi_base::{KeyOp, Op, SubscriptionKind};
+use corgi_base::streams::StreamOp;
+use corgi_base::{ClientId, KeyOp, Op, SubscriptionKind};
 use corgi_resp::Reply;
 
 /// The arguments that a parser has not read yet.
@@ -80,8 +81,15 @@ pub(crate) enum Command {
     Across(generic::Across),
     /// An operation on keys.
     Keys(KeyOp),
-    /// One that may wait.
-    Wait(KeyOp),
+    /// A read of streams that may wait.
+    Wait {
+        op: Box<StreamOp>,
+        block_ms: u64,
+    },
+    Unblock {
+        client: ClientId,
+        error: bool,
+    },
     Multi,
     Local(LocalAsk),
     Lolwut,
@@ -130,8 +138,8 @@ pub(crate) enum Step {
         db: u8,
         /// What is done.
         op: KeyOp,
-        /// Whether it may wait until there is something.
-        waits: bool,
+        /// For how long it may wait until there is something, if it may; 0 for as long as it takes.
+        block_ms: Option<u64>,
     },
     /// The node records them as one step; then the reply is nil.
     Script(Vec<Op>),
@@ -194,13 +202,14 @@ impl Command {
             Self::Keys(op) => Step::Keys {
                 db: conn.database,
                 op,
-                waits: false,
+                block_ms: None,
             },
-            Self::Wait(op) => Step::Keys {
+            Self::Wait { op, block_ms } => Step::Keys {
                 db: conn.database,
-                op,
-                waits: true,
+                op: KeyOp::Stream(op),
+                block_ms: Some(block_ms),
             },
+            Self::Unblock { client, error } => Step::Barrier(Ask::Unblock { seq, client, error }),
             Self::Multi => transaction::multi(conn).into(),
             Self::Local(ask) => match clients::unknown_user(&ask, env) {
                 Some(error) => Step::Answer(error),

@@ -378,10 +378,10 @@ pub(crate) fn parse_xread(args: &mut Args) -> Result<Command, ErrorText> {
 
 /// Returns a read that is answered at once, or may wait until there is something.
 pub(super) fn maybe_wait(read: StreamOp, block_ms: Option<u64>) -> Result<Command, ErrorText> {
-    let read = KeyOp::Stream(Box::new(read));
+    let op = Box::new(read);
     Ok(match block_ms {
-        None => Command::Keys(read),
-        Some(_) => Command::Wait(read),
+        None => Command::Keys(KeyOp::Stream(op)),
+        Some(block_ms) => Command::Wait { op, block_ms },
     })
 }
 

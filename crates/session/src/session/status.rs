@@ -1,6 +1,6 @@
 //! What a session tells of itself: to its connection, to `CLIENT LIST`.
 
-use super::Session;
+use super::{Barrier, Session};
 use crate::ask::Seq;
 use crate::local::View;
 use crate::transaction::Multi;
@@ -31,6 +31,7 @@ impl Session {
             commands: self.next.0,
             monitor: self.conn.monitor,
             paused: self.postponed.is_some(),
+            blocked: self.blocks(),
             no_evict: self.conn.no_evict,
             no_touch: self.conn.no_touch,
             may_redirect: self.conn.may_redirect,
@@ -68,6 +69,12 @@ impl Session {
     /// Returns whether a command waits for the end of a pause.
     pub fn postpones(&self) -> bool {
         self.postponed.is_some()
+    }
+
+    /// Returns whether a command waits for entries of a stream, as long as its client wants.
+    pub fn blocks(&self) -> bool {
+        let asked = |barrier: &Barrier| barrier.blocks && barrier.question.is_none();
+        self.barrier.as_ref().is_some_and(asked)
     }
 
     /// Returns the number of the request that has begun and is not complete, if there is one.

@@ -118,6 +118,8 @@ pub struct Keyspace {
     streams: Streams,
     /// What has changed since it was last taken.
     dirty: BTreeSet<Place>,
+    /// Keys whose groups have changed, which their own rows do not show.
+    groups_changed: Vec<Place>,
 }
 
 impl Keyspace {
@@ -186,6 +188,11 @@ impl Keyspace {
     pub(crate) fn unchanged(&self, watched: &[Watch]) -> bool {
         let same = |watch: &Watch| self.version(watch.db, &watch.key) == watch.version;
         watched.iter().all(same)
+    }
+
+    /// Takes the keys of streams since the last call whose groups may have something else to give.
+    pub(crate) fn take_groups_changed(&mut self) -> Vec<Place> {
+        std::mem::take(&mut self.groups_changed)
     }
 
     /// Takes what has changed since the last call: keys, and rows of streams.

@@ -86,6 +86,15 @@ impl Stream {
         })
     }
 
+    /// Returns after which id something is read that says what there is now.
+    pub(crate) fn after(&self, after: After) -> MessageId {
+        match after {
+            After::Id(id) => id,
+            After::Top => self.last,
+            After::ButLast => self.top().and_then(id::previous).unwrap_or_default(),
+        }
+    }
+
     /// Returns the entries for `XREAD`; `None` if there is nothing.
     pub(super) fn read_after(&self, after: After, budget: &mut Budget) -> Option<Answer> {
         let from = match after {
