@@ -32,9 +32,11 @@ fn seed() -> RngSeed {
     }
 }
 
-fn sequences() -> u32 {
+fn sequences(surface: Surface) -> u32 {
     match std::env::var("CORGI_SEQUENCES") {
         Ok(text) => text.parse().expect("CORGI_SEQUENCES is a number"),
+        // Each takes as long as it is waited in vain.
+        Err(_) if surface == Surface::Blocking => SEQUENCES / 7,
         Err(_) => SEQUENCES,
     }
 }
@@ -66,9 +68,9 @@ fn compare_on(surface: Surface) {
     let redis = Peer::start(Reference::Redis);
     let corgi = starts_corgi();
     let config = Config {
-        cases: sequences(),
+        cases: sequences(surface),
         max_shrink_iters: 2000,
-        max_global_rejects: sequences(),
+        max_global_rejects: sequences(surface),
         failure_persistence: None,
         rng_seed: seed(),
         ..Config::default()
@@ -82,7 +84,7 @@ fn compare_on(surface: Surface) {
         clean(corgi.port);
         let run = |port| {
             let mut transcript = run(&script, port);
-            if surface == Surface::Streams {
+            if matches!(surface, Surface::Streams | Surface::Blocking) {
                 streams::forgive(&mut transcript);
             }
             transcript
@@ -95,7 +97,7 @@ fn compare_on(surface: Surface) {
     match result {
         Ok(()) => println!(
             "{surface:?}: {} sequences without a difference",
-            sequences()
+            sequences(surface)
         ),
         Err(TestError::Fail(difference, script)) => {
             panic!(
@@ -141,6 +143,11 @@ fn random_commands_on_keys_are_answered_as_redis_answers_them() {
 #[test]
 fn random_commands_on_streams_are_answered_as_redis_answers_them() {
     compare_on(Surface::Streams);
+}
+
+#[test]
+fn random_waiting_for_streams_ends_as_redis_ends_it() {
+    compare_on(Surface::Blocking);
 }
 
 #[test]

@@ -522,7 +522,12 @@ impl Shared {
                     self.refuse(&waiting, error);
                 }
                 for client in listeners {
-                    self.end_listening(client, errors::quorum_lost(loss_ms));
+                    let text = if blocked.contains(&client) {
+                        errors::cluster_down_read(loss_ms)
+                    } else {
+                        errors::quorum_lost(loss_ms)
+                    };
+                    self.end_listening(client, text);
                 }
             }
         }

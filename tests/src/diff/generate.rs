@@ -487,6 +487,8 @@ pub enum Surface {
     Keys,
     /// Streams and their groups.
     Streams,
+    /// Waiting for entries of streams.
+    Blocking,
 }
 
 fn command(surface: Surface) -> BoxedStrategy<Vec<Args>> {
@@ -511,6 +513,7 @@ fn command(surface: Surface) -> BoxedStrategy<Vec<Args>> {
         .boxed(),
         Surface::Keys => keys().boxed(),
         Surface::Streams => super::streams::streams(),
+        Surface::Blocking => super::streams::blocking(),
         Surface::Access => prop_oneof![
             8 => access(),
             2 => listening(),

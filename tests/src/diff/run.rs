@@ -3,6 +3,10 @@
 //! After each line every connection is asked for a sign (a `PING` with a number) and read up to it: what the line
 //! caused anywhere has arrived then. Within `MULTI` a sign would be queued, and with `CLIENT REPLY OFF` it would not
 //! come: a connection in such a state is read up to the replies that are known to come, and brought to rest later.
+//!
+//! A command with `BLOCK` is answered at once, or the server lists its connection as one that waits. What it is answered
+//! then counts, not when: it is read before the next line of that connection. If nothing has come by then, the waiting is
+//! ended by `CLIENT UNBLOCK`, which shows that it was one.
 
 use super::script::{CONNECTIONS, Line, Script};
 use super::wire::{NoValue, Value, Wire};
@@ -12,6 +16,10 @@ use std::time::Duration;
 
 /// Longer than any server needs on a busy machine; only a script that waits in vain takes so long.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// How often is looked whether a command waits.
+const LOOK: Duration = Duration::from_millis(2);
+/// Longer than it takes until whoever waits has what another connection was told to have added.
+const SERVED: Duration = Duration::from_millis(400);
 
 /// What was sent and what came on one connection, in order.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -59,6 +67,8 @@ struct Client {
     /// After `CLIENT REPLY SKIP`: the next command is not answered.
     skips: bool,
     signs: u64,
+    /// The number of this connection on the server, while a command waits.
+    waits: Option<Vec<u8>>,
     items: Vec<Item>,
 }
 
@@ -70,6 +80,7 @@ impl Client {
             mode: Mode::Normal,
             skips: false,
             signs: 0,
+            waits: None,
             items: Vec::new(),
         }
     }
@@ -82,9 +93,15 @@ impl Client {
     }
 
     fn say(&mut self, line: &Line) {
+        self.end_waiting();
+        let blocks = may_block(line) && self.mode == Mode::Normal && !self.skips;
+        let id = blocks.then(|| self.id());
         self.items.push(Item::Sent(line.clone()));
         let args: Vec<&[u8]> = line.args.iter().map(Vec::as_slice).collect();
         self.wire.send(&encode(&args));
+        if let Some(id) = id {
+            return self.wait(id);
+        }
         let (name, sub) = (line.name(), line.subcommand());
         let is = |wanted: &str| name == wanted.as_bytes();
         let client_reply = is("CLIENT") && sub == b"REPLY" && line.args.len() == 3;
@@ -132,6 +149,61 @@ impl Client {
         self.rest();
     }
 
+    fn id(&mut self) -> Vec<u8> {
+        self.wire.send(&encode(&[b"CLIENT", b"ID"]));
+        match self.wire.read() {
+            Ok(Value::Line(b':', id)) => id,
+            other => panic!("CLIENT ID is a number, not {other:?}"),
+        }
+    }
+
+    /// Waits until a command is answered, or waits itself.
+    fn wait(&mut self, id: Vec<u8>) {
+        let mut others = connect(self.port);
+        loop {
+            if let Some(value) = self.read_soon(LOOK) {
+                self.items.push(value);
+                return self.rest();
+            }
+            others.send(&encode(&[b"CLIENT", b"LIST", b"ID", &id]));
+            let line = match others.read() {
+                Ok(Value::Bytes(_, line)) => String::from_utf8_lossy(&line).into_owned(),
+                other => panic!("CLIENT LIST is a text, not {other:?}"),
+            };
+            let flags = line
+                .split(' ')
+                .find_map(|field| field.strip_prefix("flags="));
+            if flags.is_some_and(|flags| flags.contains('b')) {
+                self.waits = Some(id);
+                return;
+            }
+        }
+    }
+
+    fn read_soon(&mut self, time: Duration) -> Option<Item> {
+        match self.wire.read_within(time) {
+            Ok(value) => Some(Item::Came(value)),
+            Err(NoValue::Silence) => None,
+            Err(NoValue::Closed) => Some(Item::Closed),
+        }
+    }
+
+    /// Takes what a command was given that waited; if nothing, it has waited for long enough.
+    fn end_waiting(&mut self) {
+        let Some(id) = self.waits.take() else {
+            return;
+        };
+        if let Some(item) = self.read_soon(SERVED) {
+            self.items.push(item);
+        } else {
+            let mut others = connect(self.port);
+            others.send(&encode(&[b"CLIENT", b"UNBLOCK", &id, b"ERROR"]));
+            others.read().expect("the server answers");
+            self.take();
+        }
+        self.rest();
+    }
+
     /// Reads one answer, and the pushes before it.
     fn take(&mut self) -> Option<Value> {
         loop {
@@ -152,7 +224,7 @@ impl Client {
 
     /// Asks for a sign and reads up to it.
     fn rest(&mut self) {
-        if self.mode != Mode::Normal || self.skips {
+        if self.mode != Mode::Normal || self.skips || self.waits.is_some() {
             return;
         }
         self.signs += 1;
@@ -179,6 +251,7 @@ impl Client {
 
     /// Leaves nothing behind for the next script: `RESET` ends every mode, and is never queued.
     fn end(mut self) -> Vec<Item> {
+        self.end_waiting();
         self.wire.send(&encode(&[b"RESET"]));
         while let Ok(value) = self.wire.read() {
             if value == Value::Line(b'+', b"RESET".to_vec()) {
@@ -188,6 +261,16 @@ impl Client {
         }
         self.items
     }
+}
+
+/// Whether a command may wait for what others add.
+fn may_block(line: &Line) -> bool {
+    let reads = [&b"XREAD"[..], b"XREADGROUP"].contains(&&line.name()[..]);
+    reads
+        && line
+            .args
+            .iter()
+            .any(|arg| arg.eq_ignore_ascii_case(b"BLOCK"))
 }
 
 fn connect(port: u16) -> Wire {

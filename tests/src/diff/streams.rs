@@ -359,6 +359,64 @@ pub(super) fn streams() -> BoxedStrategy<Vec<Args>> {
     .boxed()
 }
 
+/// Two connections that wait for what others add, take away, or forbid.
+pub(super) fn blocking() -> BoxedStrategy<Vec<Args>> {
+    let block = || {
+        word(&[
+            "BLOCK 0",
+            "BLOCK 0",
+            "BLOCK 100000",
+            "BLOCK 1",
+            "COUNT 1 BLOCK 0",
+        ])
+    };
+    let after = || prop_oneof![4 => id(), 1 => word(&["+", "0"])];
+    let two = (key(), key(), after(), after())
+        .prop_map(|(one, other, a, b)| [words("STREAMS"), one, other, a, b].concat());
+    let one = (key(), after()).prop_map(|(key, after)| [words("STREAMS"), key, after].concat());
+    let given = (key(), word(&[">", ">", ">", "0"]));
+    let given = given.prop_map(|(key, after)| [words("STREAMS"), key, after].concat());
+    let around = select(
+        &[
+            "DEL s",
+            "DEL t",
+            "SET s v",
+            "SET k v",
+            "FLUSHALL",
+            "RENAME s t",
+            "RENAME t s",
+            "COPY s t REPLACE",
+            "MOVE s 1",
+            "SWAPDB 0 1",
+            "SELECT 1",
+            "SELECT 0",
+            "XGROUP DESTROY s g",
+            "XGROUP DESTROY s h",
+            "HELLO 3",
+            "HELLO 2",
+            "MULTI",
+            "EXEC",
+            "XTRIM s MAXLEN 1",
+            "XTRIM s MAXLEN 0",
+            "XGROUP SETID s g 0",
+            "XSETID s 20",
+        ][..],
+    );
+    prop_oneof![
+        6 => join("XREAD", vec![block().boxed(), one.boxed()]),
+        2 => join("XREAD", vec![block().boxed(), two.boxed()]),
+        6 => join("XREADGROUP GROUP", vec![
+            group(), consumer(), block().boxed(), maybe(&["NOACK"]).boxed(), given.boxed(),
+        ]),
+        10 => adding(),
+        4 => join("XGROUP CREATE", vec![key(), group(), word(&["$", "0"]).boxed(), Just(words("MKSTREAM")).boxed()]),
+        4 => around.prop_map(|line| vec![words(line)]),
+        1 => join("XPENDING", vec![key(), group()]),
+        1 => join("XINFO GROUPS", vec![key()]),
+    ]
+    .boxed()
+}
+
 /// Fields of `XINFO` that tell how a real server keeps a stream in memory, or that Redis has since 8.6.
 const HIDDEN: [&[u8]; 8] = [
     b"radix-tree-keys",

@@ -162,6 +162,23 @@ impl Wire {
         let _shows_when_reading = self.stream.write_all(bytes);
     }
 
+    /// Reads the next value, if it comes within a time.
+    ///
+    /// # Errors
+    /// [`NoValue`] if none comes.
+    ///
+    /// # Panics
+    /// If the socket takes no timeout.
+    pub fn read_within(&mut self, time: Duration) -> Result<Value, NoValue> {
+        let patience = self.stream.read_timeout().expect("a socket has a timeout");
+        let set = |time| self.stream.set_read_timeout(time);
+        set(Some(time)).expect("a socket takes a timeout");
+        let value = self.read();
+        let set = |time| self.stream.set_read_timeout(time);
+        set(patience).expect("a socket takes a timeout");
+        value
+    }
+
     /// Reads the next value.
     ///
     /// # Errors

@@ -547,6 +547,8 @@ scripts! {
     birth_goes_on_under_another_leader
     birth_of_three
     birth_survives_founder_restart_midway
+    blocked_readers_are_woken_in_log_order
+    blocked_readers_end_with_the_majority_or_their_rights
     copies_of_a_folder_with_equal_boots_first_wins
     counts_are_told_before_a_subscription_is_confirmed
     counts_hold_however_short_the_quorum_loss_timeout
@@ -570,6 +572,7 @@ scripts! {
     founder_dies_before_its_cluster_is_on_disk
     founder_emptied_during_birth_is_refused
     gap_is_answered_with_expect
+    group_readers_wait_and_one_is_given
     hello_while_lagging_changes_what_follows
     history_expires_by_one_entry_for_many_channels
     history_is_read_and_delivered_with_its_ids
