@@ -1,5 +1,5 @@
-"""redis-py's consumers of one group, when a node that some of them use is killed: nothing is lost, and nothing is given to
-two of them. The producer sends every entry twice under the same name; it is there once."""
+"""redis-py's consumers of one group, when a node that some of them use is killed: nothing is lost, and nothing is given
+to two of them. The producer sends every entry twice under the same name; it is there once."""
 
 import threading
 
@@ -11,7 +11,7 @@ STREAM, GROUP = "orders", "workers"
 
 
 class Worker:
-    """Works as long as it is not told to stop; goes to the next node when one fails, and begins there with what it had."""
+    """Works until it is told to stop; goes to the next node when one fails, and begins there with what it had."""
 
     def __init__(self, name, ports):
         self.name = name

@@ -10,12 +10,12 @@
 //! ```
 //!
 //! An applied entry that concerns nothing that is watched costs one lookup for each key that it changes, however many
-//! wait. Readers of the same thing come in the order in which they began to wait on this node. Entry by entry: who waits
-//! sees what is there after all operations of an entry.
+//! wait. Readers of the same thing come in the order in which they began to wait on this node. Entry by entry: who
+//! waits sees what is there after all operations of an entry.
 //!
 //! `XREAD` is answered from the state right behind the entry, on every node. What a group gives is a write: of all of a
-//! node's readers of one group the first proposes its `XREADGROUP` when the group has something to give, and the next one
-//! when that is applied. If a reader of another node was given it, the reader goes on waiting in its old place.
+//! node's readers of one group the first proposes its `XREADGROUP` when the group has something to give, and the next
+//! one when that is applied. If a reader of another node was given it, the reader goes on waiting in its old place.
 //!
 //! Another kind of reader (of something that is no key) is a further [`Watched`], with who marks it by
 //! [`Blocked::touch`], and a further [`Wanted`], with what it is answered in `running/wake.rs`. Order, time, ends and

@@ -1,8 +1,8 @@
 //! A node's part in its cluster: every input and every pump meets Raft here, in the order in which one step follows
 //! another.
 //!
-//! `route` gets batches to the leader and into its log, `apply` does what committed entries say, `wake` gives it to those
-//! who wait for it, `cluster` has the
+//! `route` gets batches to the leader and into its log, `apply` does what committed entries say, `wake` gives it to
+//! those who wait for it, `cluster` has the
 //! birth of a cluster and what its nodes tell each other of it.
 
 mod apply;

@@ -510,7 +510,7 @@ impl Shared {
                     .ids()
                     .filter(|client| self.bus.listens(*client) || blocked.contains(client))
                     .collect();
-                slog::warn!(self.log, "no majority answers: subscribers and blocked readers are closed, and new ones refused";
+                slog::warn!(self.log, "no majority answers: subscribers and blocked clients are closed";
                     "elapsed_ms" => loss_ms, "clients" => listeners.len());
                 let mut waiting = self.reads.give_up();
                 waiting.extend(self.counts.give_up().into_iter().map(Waiting::Subscription));

@@ -207,6 +207,18 @@ mod tests {
     }
 
     #[test]
+    fn waiting_for_others_is_no_time_that_a_command_takes() {
+        let mut tally = Tally::default();
+        let begun = tally.begin(spec(), None);
+        tally.wait(Seq(0), begun);
+        tally.now = 5_000_000;
+        tally.resume(Seq(0));
+        tally.now = 5_000_007;
+        tally.replied(Seq(0), None);
+        assert_eq!(tally.take()[0].micros, 7);
+    }
+
+    #[test]
     fn commands_that_took_the_same_time_are_one_line() {
         let mut tally = Tally::default();
         for seq in 0..3 {

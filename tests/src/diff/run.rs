@@ -4,9 +4,9 @@
 //! caused anywhere has arrived then. Within `MULTI` a sign would be queued, and with `CLIENT REPLY OFF` it would not
 //! come: a connection in such a state is read up to the replies that are known to come, and brought to rest later.
 //!
-//! A command with `BLOCK` is answered at once, or the server lists its connection as one that waits. What it is answered
-//! then counts, not when: it is read before the next line of that connection. If nothing has come by then, the waiting is
-//! ended by `CLIENT UNBLOCK`, which shows that it was one.
+//! A command with `BLOCK` is answered at once, or the server lists its connection as one that waits. What it is
+//! answered then counts, not when: it is read before the next line of that connection. If nothing has come by then,
+//! the waiting is ended by `CLIENT UNBLOCK`, which shows that it was one.
 
 use super::script::{CONNECTIONS, Line, Script};
 use super::wire::{NoValue, Value, Wire};
