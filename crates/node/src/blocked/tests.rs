@@ -124,7 +124,7 @@ fn unblocking_ends_it_as_if_time_were_up_or_with_an_error() {
         reader(3, &["a"], NEVER),
     ]);
     let error = Reply::error(errors::UNBLOCKED);
-    assert_eq!(all.unblock(ClientId(9), true).0, false);
+    assert!(!all.unblock(ClientId(9), true).0);
     let (waited, told) = all.unblock(ClientId(1), false);
     assert_eq!(
         (waited, told.map(|told| told.1)),
