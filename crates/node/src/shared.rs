@@ -28,7 +28,8 @@ use corgi_base::{
 };
 use corgi_bus::{Bus, Delivery, Encoder, Options};
 use corgi_session::{
-    Ask, ClusterAsk, KeyQuery, PubSubQuery, Reply, Seq, Told, encode_message, live_channel, live_payload,
+    Ask, ClusterAsk, KeyQuery, PubSubQuery, Reply, Seq, Told, encode_message, live_channel,
+    live_payload,
 };
 use slog::Logger;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};

@@ -122,12 +122,12 @@ pub(crate) fn refusal(conn: &Connection, spec: &Spec, args: &[Bytes]) -> Option<
 
 /// Turns a command on keys that is about history, which [`refusal`] has let through, into a question of its own.
 pub(crate) fn turned(step: Step, seq: Seq) -> Step {
-    let Step::Keys { op, waits, .. } = &step else {
+    let Step::Keys { op, block_ms, .. } = &step else {
         return step;
     };
     match question(op) {
         Ok(None) => step,
-        Ok(Some(_)) if *waits => Step::Answer(Reply::error(errors::BLOCK)),
+        Ok(Some(_)) if block_ms.is_some() => Step::Answer(Reply::error(errors::BLOCK_ON_HISTORY)),
         Ok(Some(query)) => {
             let query = KeyQuery::History(query);
             Step::Barrier(Ask::Read { seq, query })
