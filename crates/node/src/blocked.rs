@@ -24,10 +24,13 @@
 //! Not here: what is read (`state`); when somebody is woken (`running/wake.rs`).
 
 use crate::errors;
+use crate::origin::Wants;
+use crate::reads::KeyRead;
+use crate::shared::Shared;
 use bytes::Bytes;
 use corgi_base::streams::StreamOp;
-use corgi_base::{ClientId, KeyOp, Op};
-use corgi_session::{Reply, Seq};
+use corgi_base::{ClientId, KeyOp, Now, Op};
+use corgi_session::{KeyQuery, Reply, Seq};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Something that an entry of the log may concern.
@@ -276,6 +279,51 @@ impl Blocked {
     /// Returns all clients that wait.
     pub(crate) fn clients(&self) -> Vec<ClientId> {
         self.of_client.keys().copied().collect()
+    }
+}
+
+impl Shared {
+    /// Begins what may wait. Returns what is read first; who reads in a group asks the log first.
+    pub(crate) fn begin_waiting(
+        &mut self,
+        now: Now,
+        (client, seq): (ClientId, Seq),
+        db: u8,
+        op: Box<StreamOp>,
+        block_ms: u64,
+    ) -> Option<KeyRead> {
+        let until_ms = match block_ms {
+            0 => u64::MAX,
+            block_ms => now.mono_ms.saturating_add(block_ms),
+        };
+        if op.is_read() {
+            let op = KeyOp::Stream(op);
+            return Some(KeyRead {
+                client,
+                seq,
+                query: KeyQuery::Op { db, op },
+                deadline_ms: now.mono_ms + self.config.timeouts.write_ms,
+                until_ms: Some(until_ms),
+            });
+        }
+        let wanted = Wanted::Streams { db, op };
+        let op = wanted.op();
+        let mut reader = Reader::new(client, seq, wanted, until_ms);
+        reader.asked = true;
+        match self.blocked.wait(reader) {
+            Ok(()) => self.write(now, client, seq, Wants::One, &[op]),
+            Err(text) => self.clients.error(client, seq, text),
+        }
+        None
+    }
+
+    /// Ends the waiting of a client. Returns whether it waited.
+    pub(crate) fn unblock(&mut self, client: ClientId, error: bool) -> bool {
+        let (waited, ended) = self.blocked.unblock(client, error);
+        if let Some((reader, reply)) = ended {
+            self.clients.reply(reader.client, reader.seq, reply);
+        }
+        waited
     }
 }
 

@@ -3,7 +3,7 @@
 use crate::access::Access;
 use crate::admin::{self, Admin};
 use crate::birth::Heard;
-use crate::blocked::{Blocked, Reader, Wanted};
+use crate::blocked::Blocked;
 use crate::clients::Clients;
 use crate::config::NodeConfig;
 use crate::counts::Counts;
@@ -21,15 +21,12 @@ use crate::reads::{KeyRead, Read, Reads, Waiting};
 use crate::room::Room;
 use crate::vitals::Vitals;
 use bytes::{Bytes, BytesMut};
-use corgi_base::KeyOp;
-use corgi_base::streams::StreamOp;
 use corgi_base::{
     AppliedBatch, ClientId, LogIndex, NodeId, Now, Op, Outcome, Protocol, SubscriptionKind, Via,
 };
 use corgi_bus::{Bus, Delivery, Encoder, Options};
 use corgi_session::{
-    Ask, ClusterAsk, KeyQuery, PubSubQuery, Reply, Seq, Told, encode_message, live_channel,
-    live_payload,
+    Ask, ClusterAsk, PubSubQuery, Reply, Seq, Told, encode_message, live_channel, live_payload,
 };
 use slog::Logger;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -272,10 +269,7 @@ impl Shared {
                 client: other,
                 error,
             } => {
-                let (waited, ended) = self.blocked.unblock(other, error);
-                if let Some((reader, reply)) = ended {
-                    self.clients.reply(reader.client, reader.seq, reply);
-                }
+                let waited = self.unblock(other, error);
                 self.clients
                     .reply(client, seq, Reply::Integer(waited.into()));
             }
@@ -298,40 +292,6 @@ impl Shared {
             }
             Ask::Info { seq, sections } => return Some(AboutCluster::Info { seq, sections }),
             Ask::Cluster { seq, ask } => return Some(AboutCluster::Ask { seq, ask }),
-        }
-        None
-    }
-
-    /// Begins what may wait. Returns what is read first; who reads in a group asks the log first.
-    fn begin_waiting(
-        &mut self,
-        now: Now,
-        (client, seq): (ClientId, Seq),
-        db: u8,
-        op: Box<StreamOp>,
-        block_ms: u64,
-    ) -> Option<KeyRead> {
-        let until_ms = match block_ms {
-            0 => u64::MAX,
-            block_ms => now.mono_ms.saturating_add(block_ms),
-        };
-        if op.is_read() {
-            let op = KeyOp::Stream(op);
-            return Some(KeyRead {
-                client,
-                seq,
-                query: KeyQuery::Op { db, op },
-                deadline_ms: now.mono_ms + self.config.timeouts.write_ms,
-                until_ms: Some(until_ms),
-            });
-        }
-        let wanted = Wanted::Streams { db, op };
-        let op = wanted.op();
-        let mut reader = Reader::new(client, seq, wanted, until_ms);
-        reader.asked = true;
-        match self.blocked.wait(reader) {
-            Ok(()) => self.write(now, client, seq, Wants::One, &[op]),
-            Err(text) => self.clients.error(client, seq, text),
         }
         None
     }
