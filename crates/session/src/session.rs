@@ -533,21 +533,6 @@ impl Session {
         self.send_barrier();
     }
 
-    /// Takes over the node's count of what the client listens to.
-    fn count(&mut self, kind: SubscriptionKind, count: u64) {
-        let of_kind = match kind {
-            SubscriptionKind::Channel => &mut self.channels,
-            SubscriptionKind::Pattern => &mut self.patterns,
-            SubscriptionKind::Shard => {
-                self.conn.shard_subscriptions = count;
-                return;
-            }
-        };
-        let before = self.conn.subscriptions;
-        self.conn.subscriptions = count;
-        *of_kind = (*of_kind + count).saturating_sub(before);
-    }
-
     /// Notes what was denied, for `ACL LOG`.
     fn note(&mut self, refused: &Refused) {
         if let (Some(denied), Some(spec)) = (&refused.denied, refused.spec) {

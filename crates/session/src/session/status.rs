@@ -5,7 +5,7 @@ use crate::ask::Seq;
 use crate::local::View;
 use crate::transaction::Multi;
 use bytes::Bytes;
-use corgi_base::{ClientId, Protocol};
+use corgi_base::{ClientId, Protocol, SubscriptionKind};
 
 impl Session {
     /// Returns what `CLIENT LIST` shows.
@@ -111,5 +111,20 @@ impl Session {
     /// Returns whether the client is shown what others send.
     pub fn monitors(&self) -> bool {
         self.conn.monitor
+    }
+
+    /// Takes over the node's count of what the client listens to.
+    pub(super) fn count(&mut self, kind: SubscriptionKind, count: u64) {
+        let of_kind = match kind {
+            SubscriptionKind::Channel => &mut self.channels,
+            SubscriptionKind::Pattern => &mut self.patterns,
+            SubscriptionKind::Shard => {
+                self.conn.shard_subscriptions = count;
+                return;
+            }
+        };
+        let before = self.conn.subscriptions;
+        self.conn.subscriptions = count;
+        *of_kind = (*of_kind + count).saturating_sub(before);
     }
 }
