@@ -18,7 +18,7 @@ use crate::table::{Flags, Spec};
 use crate::tally::{Finished, Shown, Tally};
 use crate::transaction::{Exec, Watched};
 use bytes::{Bytes, BytesMut};
-use corgi_base::{ClientId, KeyOp, Op, Protocol, SubscriptionKind};
+use corgi_base::{ClientId, KeyOp, Op, Protocol};
 use corgi_resp::{Decoder, ProtocolError, Reply, encode, encode_subscription};
 use std::collections::BTreeMap;
 use std::sync::Arc;
