@@ -58,6 +58,7 @@ pub(crate) struct NodeFacts {
     pub(crate) pending_bytes: usize,
     pub(crate) batches_in_flight: usize,
     pub(crate) channels: u64,
+    pub(crate) shard_channels: u64,
     pub(crate) patterns: u64,
     pub(crate) published: u64,
     pub(crate) delivered: u64,
@@ -190,6 +191,7 @@ fn stats(node: &NodeFacts) -> Vec<String> {
     vec![
         format!("pubsub_channels:{}", node.channels),
         format!("pubsub_patterns:{}", node.patterns),
+        format!("pubsubshard_channels:{}", node.shard_channels),
         format!("published_messages:{}", node.published),
         format!("delivered_messages:{}", node.delivered),
         format!("lagging_clients:{}", node.lagging),

@@ -650,6 +650,7 @@ impl NodeFacts {
             pending_bytes: shared.origin.pending_bytes(),
             batches_in_flight: shared.origin.in_flight(),
             channels: shared.bus.count_names(SubscriptionKind::Channel),
+            shard_channels: shared.bus.count_names(SubscriptionKind::Shard),
             patterns: shared.bus.numpat(),
             published: shared.counters.published,
             delivered: shared.counters.delivered,

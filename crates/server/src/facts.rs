@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use corgi_node::Facts;
-use corgi_session::ClientFilter;
+use corgi_session::{ClientFilter, Reason};
 
 use crate::local::{Local, line};
 
@@ -39,7 +39,12 @@ impl Local {
         Facts {
             server: self.process.server(self.uptime()),
             clients: self.clients_lines(&clients),
-            memory: memory(&Status::read(), system_memory(), clients.memory),
+            memory: memory(
+                &Status::read(),
+                system_memory(),
+                clients.memory,
+                self.live.config().keys_bytes_max,
+            ),
             persistence: self.persistence_lines(),
             stats: self.stats_lines(),
             cpu: cpu(),
@@ -142,6 +147,13 @@ impl Local {
             ("tracking_total_keys", &0),
             ("tracking_total_items", &0),
             ("tracking_total_prefixes", &0),
+            ("acl_access_denied_auth", &self.denied_count(Reason::Auth)),
+            ("acl_access_denied_cmd", &self.denied_count(Reason::Command)),
+            ("acl_access_denied_key", &self.denied_count(Reason::Key)),
+            (
+                "acl_access_denied_channel",
+                &self.denied_count(Reason::Channel),
+            ),
             ("unexpected_error_replies", &0),
             ("total_error_replies", &self.stats.errors()),
             (
@@ -294,7 +306,7 @@ fn system_memory() -> u64 {
         .map_or(0, |kilobytes| kilobytes << 10)
 }
 
-fn memory(status: &Status, system: u64, clients: usize) -> Vec<String> {
+fn memory(status: &Status, system: u64, clients: usize, keys_max: u64) -> Vec<String> {
     // The allocator is not asked: what the process has from the system is what an operator must
     // provide.
     let percent = 100.0 * status.rss as f64 / status.rss_peak.max(1) as f64;
@@ -310,8 +322,8 @@ fn memory(status: &Status, system: u64, clients: usize) -> Vec<String> {
         ("total_system_memory_human", &human(system)),
         ("used_memory_lua", &0),
         ("used_memory_scripts", &0),
-        ("maxmemory", &0),
-        ("maxmemory_human", &human(0)),
+        ("maxmemory", &keys_max),
+        ("maxmemory_human", &human(keys_max)),
         ("maxmemory_policy", &"noeviction"),
         ("mem_fragmentation_ratio", &"1.00"),
         ("mem_fragmentation_bytes", &0),

@@ -602,6 +602,7 @@ impl Serving<'_> {
                 limits: Limits::for_bulk(config.proto_max_bulk_len),
                 max_subscriptions: config.client_subscriptions_max,
                 max_publish_rate: config.client_publish_rate_max,
+                clock: Local::micros,
                 corgi_version: Bytes::from_static(env!("CARGO_PKG_VERSION").as_bytes()),
                 ..Env::default()
             }),

@@ -39,6 +39,9 @@ pub struct Env {
     pub max_subscriptions: u64,
     /// How many messages one client may publish in a second; 0 for no limit.
     pub max_publish_rate: u64,
+    /// Gives the time of [`crate::Session::set_now`], for commands that end before their caller looks again; one that
+    /// stands still is none.
+    pub clock: fn() -> u64,
     /// The request decoder's limits.
     pub limits: Limits,
     /// A session that waits for so many replies executes nothing more until some of them are in.
@@ -62,6 +65,7 @@ impl Default for Env {
             role: Bytes::from_static(b"master"),
             max_subscriptions: 0,
             max_publish_rate: 0,
+            clock: || 0,
             limits: Limits::default(),
             // Enough to fill several entries of the log from one connection, few enough that a
             // thousand such connections do not fill the machine.

@@ -421,7 +421,11 @@ impl Session {
         };
         self.decoder.set_authenticated(self.conn.may_run());
         self.identify_another();
-        match history::turned(step, seq) {
+        let step = history::turned(step, seq);
+        if step.is_done() {
+            self.tally.now = self.tally.now.max((self.env.clock)());
+        }
+        match step {
             Step::Answer(reply) => {
                 self.tally.end(begun, Some(&reply));
                 self.answer(seq, reply, silent);

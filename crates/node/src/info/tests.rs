@@ -28,6 +28,7 @@ fn node() -> NodeFacts {
         pending_bytes: 5,
         batches_in_flight: 4,
         channels: 6,
+        shard_channels: 5,
         patterns: 1,
         published: 11,
         delivered: 12,

@@ -36,8 +36,8 @@ use super::place::Place;
 use super::stream::{Stream, close_gently, with_scratch};
 use super::tls::begins_tls;
 use super::troubles::Troubles;
-use crate::local::Answer;
 use crate::local::registry::Seen;
+use crate::local::{Answer, Local};
 
 /// How long the last replies may take to leave.
 const CLOSING_MAX: Duration = Duration::from_secs(5);
@@ -271,8 +271,7 @@ impl Connection {
     /// Lets the session and the node talk until neither has anything to say.
     fn converse(&mut self) {
         loop {
-            let local = self.place.local();
-            self.session.set_now(local.micros());
+            self.session.set_now(Local::micros());
             for told in self.place.outbox().take() {
                 self.hear(told);
             }
@@ -318,7 +317,10 @@ impl Connection {
             if let Some((seq, ask)) = local_ask {
                 self.report();
                 match self.place.answer(ask) {
-                    Answer::Now(reply) => self.session.tell(Told::Reply { seq, reply }),
+                    Answer::Now(reply) => {
+                        self.session.set_now(Local::micros());
+                        self.session.tell(Told::Reply { seq, reply });
+                    }
                     Answer::After(time, reply) => {
                         self.later = Some(Box::new((Instant::now() + time, seq, reply)));
                     }
@@ -459,7 +461,7 @@ impl Connection {
         let standing = Standing {
             authenticated: !self.stream.shakes_hands() && (self.session.authenticated() || paused),
             unfinished: unfinished.filter(|_| self.wants_input() && !paused),
-            may_idle: self.session.listens() || self.unanswered > 0 || paused,
+            may_idle: self.session.listens() || self.monitors || self.unanswered > 0 || paused,
         };
         self.deadlines.stands(Instant::now(), standing);
         self.deadlines.next()

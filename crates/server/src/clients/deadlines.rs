@@ -2,7 +2,7 @@
 //!
 //! | of whom | what | until |
 //! |---|---|---|
-//! | anybody who neither listens nor waits | anything | `timeout` after the last byte in either direction |
+//! | anybody who neither listens, also as a monitor, nor waits | anything | `timeout` after the last byte in either direction |
 //! | a stranger, where there is a password or TLS | `AUTH` or `HELLO … AUTH` with it, a whole handshake | [`STRANGER_MAX`] after it came |
 //! | who has begun a request | the rest of it, or [`PROGRESS_BYTES`] | [`REQUEST_MAX`] after its last progress |
 //!

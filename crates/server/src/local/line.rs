@@ -9,7 +9,7 @@ use bytes::Bytes;
 use corgi_base::Protocol;
 use corgi_session::{ClientFilter, ClientIs, ClientKind};
 
-use super::registry::{Entry, Seen};
+use super::registry::{Ends, Entry, Seen};
 
 /// Returns the line, its end included. Fields that have no counterpart have the value of a Redis in which nothing of
 /// the kind happens.
@@ -145,7 +145,11 @@ fn is(what: &ClientIs, entry: &Entry, seen: &Seen, now: Instant) -> bool {
 }
 
 /// Returns what `MONITOR` shows of a command: time, database, address, and the words, quoted.
-pub(crate) fn monitored(micros: u128, database: u32, addr: &str, args: &[Bytes]) -> Bytes {
+pub(crate) fn monitored(micros: u128, database: u32, from: &Ends, args: &[Bytes]) -> Bytes {
+    let addr = match from.addr.strip_suffix(":0").filter(|_| from.unix) {
+        Some(path) => format!("unix:{path}"),
+        None => from.addr.clone(),
+    };
     let mut out = format!(
         "+{}.{:06} [{database} {addr}]",
         micros / 1_000_000,
@@ -292,9 +296,22 @@ mod tests {
             Bytes::from_static(b"SET"),
             Bytes::from_static(b"a\"b\\\r\n\x00\xff"),
         ];
+        let mut from = Ends {
+            addr: "127.0.0.1:5".to_owned(),
+            ..Ends::default()
+        };
         assert_eq!(
-            monitored(1_500_000, 2, "127.0.0.1:5", &args),
+            monitored(1_500_000, 2, &from, &args),
             "+1.500000 [2 127.0.0.1:5] \"SET\" \"a\\\"b\\\\\\r\\n\\x00\\xff\"\r\n"
+        );
+        from = Ends {
+            addr: "/run/c.sock:0".to_owned(),
+            unix: true,
+            ..from
+        };
+        assert_eq!(
+            monitored(1, 0, &from, &[]),
+            "+0.000001 [0 unix:/run/c.sock]\r\n"
         );
     }
 }

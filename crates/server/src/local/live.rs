@@ -160,15 +160,20 @@ impl Live {
             .map(|(name, value)| (*name, (*value).to_owned()));
         let mut all: Vec<_> = own.chain(fixed).collect();
         all.sort_unstable();
-        let wanted = |name: &str| {
-            patterns
+        // A name that was asked for without a pattern is given back as it was written, as in Redis.
+        let pair = |(name, value): (&str, String)| {
+            let asked = patterns
                 .iter()
-                .any(|pattern| glob::matches(&pattern.to_ascii_lowercase(), name.as_bytes()))
+                .find(|pattern| glob::matches(&pattern.to_ascii_lowercase(), name.as_bytes()))?;
+            let same = asked.eq_ignore_ascii_case(name.as_bytes());
+            let name = if same {
+                asked.clone()
+            } else {
+                Bytes::copy_from_slice(name.as_bytes())
+            };
+            Some((Reply::Bulk(name), Reply::bulk(value)))
         };
-        let shown = all.into_iter().filter(|(name, _)| wanted(name));
-        let pair =
-            |(name, value): (&str, String)| (Reply::bulk(name.to_owned()), Reply::bulk(value));
-        Reply::Map(shown.map(pair).collect())
+        Reply::Map(all.into_iter().filter_map(pair).collect())
     }
 
     /// `CONFIG SET`: all or nothing. Returns the new configuration, for those parts that do not look here.

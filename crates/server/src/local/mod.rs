@@ -26,8 +26,8 @@ pub(crate) mod stats;
 pub(crate) mod users_file;
 
 use std::net::IpAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
@@ -106,6 +106,8 @@ pub(crate) struct Local {
     pub(crate) live: Live,
     acl_log: AclLog,
     guesses: Guesses,
+    /// How often something was denied, by [`Reason`]: a password, a command, a key, a channel.
+    denials: [AtomicU64; 4],
     slowlog: SlowLog,
     latency: Latency,
     level: LevelSwitch,
@@ -134,6 +136,7 @@ impl Local {
             live,
             acl_log: AclLog::default(),
             guesses: Guesses::default(),
+            denials: Default::default(),
             slowlog: SlowLog::default(),
             latency: Latency::default(),
             level,
@@ -154,8 +157,9 @@ impl Local {
     }
 
     /// Returns the clock by which commands are measured.
-    pub(crate) fn micros(&self) -> u64 {
-        u64::try_from(self.started.elapsed().as_micros()).unwrap_or(u64::MAX)
+    pub(crate) fn micros() -> u64 {
+        static BEGINNING: LazyLock<Instant> = LazyLock::new(Instant::now);
+        u64::try_from(BEGINNING.elapsed().as_micros()).unwrap_or(u64::MAX)
     }
 
     /// Answers a client.
@@ -222,6 +226,9 @@ impl Local {
         let client = line.unwrap_or_default();
         let max = self.live.config().acl_log_len;
         for (denial, times) in denials {
+            if let Some(count) = self.denials_of(denial.reason) {
+                count.fetch_add(times, Ordering::Relaxed);
+            }
             if denial.reason == Reason::Auth
                 && let Some(ip) = entry.ends.ip()
             {
@@ -233,6 +240,24 @@ impl Local {
             let client = client.trim_end();
             self.acl_log.add(denial, times, client, unix_ms(), max);
         }
+    }
+
+    fn denials_of(&self, reason: Reason) -> Option<&AtomicU64> {
+        let at = match reason {
+            Reason::Auth => 0,
+            Reason::Command => 1,
+            Reason::Key => 2,
+            Reason::Channel => 3,
+            // Redis counts none of these.
+            Reason::Certificate => return None,
+        };
+        self.denials.get(at)
+    }
+
+    /// Returns how often something was denied for a reason.
+    pub(crate) fn denied_count(&self, reason: Reason) -> u64 {
+        let count = self.denials_of(reason);
+        count.map_or(0, |count| count.load(Ordering::Relaxed))
     }
 
     /// Whether an address has shown more wrong passwords than `auth-failures-limit` allows.
@@ -308,7 +333,7 @@ impl Local {
     pub(crate) fn show(&self, entry: &Entry, shown: &[Shown]) {
         let micros = unix_time().as_micros();
         for shown in shown {
-            let line = line::monitored(micros, shown.database, &entry.ends.addr, &shown.args);
+            let line = line::monitored(micros, shown.database, &entry.ends, &shown.args);
             self.registry.show(&line, MONITOR_BYTES_MAX);
         }
     }

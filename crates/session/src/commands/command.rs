@@ -190,21 +190,23 @@ fn describe(row: &Spec) -> Reply {
 
 /// What older clients read: from where to where the keys are, if that is simple.
 fn key_range(keys: &[KeySpec]) -> [i64; 3] {
-    match keys {
-        [
-            KeySpec {
-                begin: BeginSearch::Index(first),
-                find: FindKeys::Range { last, step, .. },
-                ..
-            },
-            ..,
-        ] => {
-            let (first, last) = (*first as i64, i64::from(*last));
-            let last = if last < 0 { last } else { first + last };
-            [first, last, *step as i64]
+    let mut range: Option<[i64; 3]> = None;
+    for keys in keys {
+        let (BeginSearch::Index(begin), FindKeys::Range { last, step, .. }) =
+            (&keys.begin, &keys.find)
+        else {
+            continue;
+        };
+        let (begin, last) = (*begin as i64, i64::from(*last));
+        let last = if last < 0 { last } else { begin + last };
+        match &mut range {
+            None => range = Some([begin, last, *step as i64]),
+            // As in Redis, others count if they follow without a gap, key by key.
+            Some([_, end, 1]) if *step == 1 && *end == begin - 1 => *end = last,
+            Some(_) => {}
         }
-        _ => [0; 3],
     }
+    range.unwrap_or_default()
 }
 
 fn key_spec(keys: &KeySpec) -> Reply {

@@ -147,6 +147,16 @@ pub(crate) enum Step {
     Barrier(Ask),
 }
 
+impl Step {
+    /// Whether nobody else has to do anything for it.
+    pub(crate) fn is_done(&self) -> bool {
+        matches!(
+            self,
+            Self::Answer(_) | Self::Leave(_) | Self::Insist(_) | Self::Silent
+        )
+    }
+}
+
 impl From<Result<Reply, ErrorText>> for Step {
     fn from(result: Result<Reply, ErrorText>) -> Self {
         Self::Answer(result.unwrap_or_else(Reply::Error))

@@ -24,6 +24,8 @@ const COMPARED: &str = "\n## How it is compared\n\n\
     end at once | Redis promises none |\n\
     | the name and the line of a script, at the end of an error that happened in it | Redis and Valkey differ; there is \
     no interpreter |\n\
+    | ranges of bytes above 127 in patterns, as `[a-\\xff]` | bytes are compared without a sign; Redis does so on ARM, \
+    and with a sign on x86 |\n\
     | `sanitize-payload` in the rules of users | is not shown, as in Valkey: there is no `RESTORE` |\n\
     | a write in a transaction after it has subscribed | the writes of a transaction are one entry of the log, and \
     its subscriptions count from after it |\n\
