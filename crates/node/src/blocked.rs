@@ -30,7 +30,7 @@ use crate::shared::Shared;
 use bytes::Bytes;
 use corgi_base::streams::StreamOp;
 use corgi_base::{ClientId, KeyOp, Now, Op};
-use corgi_session::{KeyQuery, Reply, Seq};
+use corgi_session::{HistoryQuery, KeyQuery, Reply, Seq};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Something that an entry of the log may concern.
@@ -38,6 +38,8 @@ use std::collections::{BTreeMap, BTreeSet};
 pub(crate) enum Watched {
     /// A key of a database.
     Key(u8, Bytes),
+    /// What is published to a channel.
+    Channel(Bytes),
 }
 
 /// What a reader waits for.
@@ -45,11 +47,26 @@ pub(crate) enum Watched {
 pub(crate) enum Wanted {
     /// Entries of streams of a database.
     Streams { db: u8, op: Box<StreamOp> },
+    /// What channels are published, as [`HistoryQuery::Read`] asks; the operation is what the client has asked.
+    History {
+        query: HistoryQuery,
+        op: Box<StreamOp>,
+    },
 }
 
 impl Wanted {
     fn watched(&self) -> BTreeSet<Watched> {
-        let Self::Streams { db, op } = self;
+        let (db, op) = match self {
+            Self::Streams { db, op } => (db, op),
+            Self::History { query, .. } => {
+                let channel =
+                    |(channel, _): &(Bytes, _)| Watched::Channel(Bytes::copy_from_slice(channel));
+                return match query {
+                    HistoryQuery::Read { channels, .. } => channels.iter().map(channel).collect(),
+                    _ => BTreeSet::new(),
+                };
+            }
+        };
         let of = |key: &Bytes| Watched::Key(*db, Bytes::copy_from_slice(key));
         match &**op {
             StreamOp::Read { streams, .. } => streams.iter().map(|(key, _)| of(key)).collect(),
@@ -60,9 +77,12 @@ impl Wanted {
 
     /// Returns the operation, which says what its client must be permitted.
     pub(crate) fn op(&self) -> Op {
-        let Self::Streams { db, op } = self;
+        let (db, op) = match self {
+            Self::Streams { db, op } => (*db, op),
+            Self::History { op, .. } => (0, op),
+        };
         Op::Key {
-            db: *db,
+            db,
             op: KeyOp::Stream(op.clone()),
         }
     }
@@ -189,6 +209,11 @@ impl Blocked {
         if let Some(number) = self.of_client.get(&client) {
             self.remove(*number);
         }
+    }
+
+    /// Whether nobody waits.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.readers.is_empty()
     }
 
     /// Takes note that an entry concerns something.

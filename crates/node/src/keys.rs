@@ -84,13 +84,7 @@ impl<R: LogReader> Running<R> {
                 Told::Reply { seq, reply }
             }
             KeyQuery::History(query) => {
-                let asked = Asked {
-                    client,
-                    seq,
-                    query,
-                    tries: 0,
-                };
-                return self.answer_history(shared, asked);
+                return self.answer_history(shared, Asked::new(client, seq, query));
             }
             KeyQuery::Versions(keys) => {
                 let version = |(db, key)| self.state.keys().version(db, &key);

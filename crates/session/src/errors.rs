@@ -52,8 +52,6 @@ pub(crate) const ENTRIES_READ: &[u8] = b"ERR value for ENTRIESREAD must be posit
 pub(crate) const NUMBER_OF_IDS: &[u8] = b"ERR Number of IDs must be a positive integer";
 pub(crate) const NUMIDS: &[u8] = b"ERR The `numids` parameter must match the number of arguments";
 pub(crate) const TIMEOUT_NEGATIVE: &[u8] = b"ERR timeout is negative";
-pub(crate) const BLOCK_ON_HISTORY: &[u8] =
-    b"ERR BLOCK does not wait for the history of channels: ask again without it, or subscribe";
 pub(crate) const HISTORY_AND_STREAMS: &[u8] =
     b"ERR Streams and the history of channels cannot be read together";
 pub(crate) const GROUP_IN_XREAD: &[u8] =

@@ -126,8 +126,9 @@ pub(crate) fn turned(step: Step, seq: Seq) -> Step {
         return step;
     };
     match question(op) {
+        // The node knows what may wait by its keys.
+        Ok(Some(_)) if block_ms.is_some() => step,
         Ok(None) => step,
-        Ok(Some(_)) if block_ms.is_some() => Step::Answer(Reply::error(errors::BLOCK_ON_HISTORY)),
         Ok(Some(query)) => {
             let query = KeyQuery::History(query);
             Step::Barrier(Ask::Read { seq, query })
@@ -153,6 +154,11 @@ fn question(op: &KeyOp) -> Result<Option<HistoryQuery>, ErrorText> {
         pattern: pattern.clone(),
         scan,
     }))
+}
+
+/// Returns what an operation on streams reads that may wait, if that is history.
+pub fn waiting_for(op: &StreamOp) -> Option<HistoryQuery> {
+    of_stream(op).ok().flatten()
 }
 
 fn of_stream(op: &StreamOp) -> Result<Option<HistoryQuery>, ErrorText> {

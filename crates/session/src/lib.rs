@@ -89,7 +89,9 @@ pub use ask::{Ask, ClusterAsk, KeyQuery, PubSubQuery, Seq, Told, UsersAsk};
 pub use corgi_resp::{Reply, encode_message};
 pub use docs::markdown as compatibility;
 pub use env::{Env, Secret};
-pub use history::{HISTORY_PREFIX, HistoryQuery, channel_of, live_channel, live_payload};
+pub use history::{
+    HISTORY_PREFIX, HistoryQuery, channel_of, live_channel, live_payload, waiting_for,
+};
 pub use keys::{BeginSearch, ChannelSpec, ChannelUse, FindKeys, KeyFlags, KeySpec};
 pub use local::{
     AclLogAsk, ClientFilter, ClientIs, ClientKind, ClientTest, ClientsAsk, ConfigAsk, LatencyAsk,

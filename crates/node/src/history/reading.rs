@@ -47,6 +47,17 @@ pub(crate) struct Asked {
     pub(crate) tries: u32,
 }
 
+impl Asked {
+    pub(crate) fn new(client: ClientId, seq: Seq, query: HistoryQuery) -> Self {
+        Self {
+            client,
+            seq,
+            query,
+            tries: 0,
+        }
+    }
+}
+
 /// A read of the history of channels, to be run off the node's lock.
 #[derive(Debug)]
 pub struct HistoryRead {
@@ -198,6 +209,33 @@ impl<R: LogReader> Running<R> {
             }
             Err(text) => shared.clients.error(client, seq, text),
         }
+    }
+
+    /// Says what the end is of channels that are read from there.
+    pub(crate) fn settled(&self, query: HistoryQuery) -> HistoryQuery {
+        let HistoryQuery::Read {
+            mut channels,
+            limits,
+        } = query
+        else {
+            return query;
+        };
+        for (_, from) in &mut channels {
+            if *from == After::Top {
+                *from = After::Id(self.state.last_id());
+            }
+        }
+        HistoryQuery::Read { channels, limits }
+    }
+
+    /// Whether there is nothing yet of what is asked for.
+    pub(crate) fn history_waits(&self, query: &HistoryQuery) -> bool {
+        let history = self.state.history();
+        self.state.feature_level() >= HISTORY_LEVEL
+            && matches!(
+                answer(history, query),
+                Ok(Answered::Reply(Reply::NullArray))
+            )
     }
 
     /// Takes what was read.

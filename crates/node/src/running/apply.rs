@@ -83,6 +83,7 @@ impl<R: LogReader> Running<R> {
                             self.show_rules(shared);
                         }
                         shared.deliver(&batch);
+                        self.touch_channels(shared, &batch);
                         delivered = Some(batch);
                     }
                     Effects::Void(name) => {

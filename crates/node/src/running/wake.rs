@@ -3,15 +3,16 @@
 use super::Running;
 use crate::blocked::{Reader, Wanted, Watched};
 use crate::errors;
+use crate::history::Asked;
 use crate::keys::when;
 use crate::origin::Wants;
 use crate::reads::KeyRead;
 use crate::shared::Shared;
 use bytes::Bytes;
 use corgi_base::streams::StreamOp;
-use corgi_base::{Answer, KeyOp, Now, Op};
+use corgi_base::{Answer, AppliedBatch, ClientId, KeyOp, Now, Op};
 use corgi_consensus::storage::LogReader;
-use corgi_session::reply_of;
+use corgi_session::{HistoryQuery, Seq, reply_of, waiting_for};
 use std::collections::BTreeSet;
 
 impl<R: LogReader> Running<R> {
@@ -26,18 +27,48 @@ impl<R: LogReader> Running<R> {
         until_ms: u64,
     ) {
         let (client, seq) = (read.client, read.seq);
+        if let Some(query) = waiting_for(op) {
+            return self.history_or_wait(shared, (client, seq), query, op, until_ms);
+        }
         let op = Box::new(self.state.keys().settled(db, op));
         let answer = self.answer_to(now, read.client.0, db, &op);
         if answer != Answer::NilArray {
             return shared.clients.reply(client, seq, reply_of(answer));
         }
+        self.begin_waiting(shared, (client, seq), Wanted::Streams { db, op }, until_ms);
+    }
+
+    /// The same of the history of channels: from the end means after what is published by now.
+    fn history_or_wait(
+        &self,
+        shared: &mut Shared,
+        (client, seq): (ClientId, Seq),
+        query: HistoryQuery,
+        op: &StreamOp,
+        until_ms: u64,
+    ) {
+        let query = self.settled(query);
+        if !self.history_waits(&query) {
+            return self.answer_history(shared, Asked::new(client, seq, query));
+        }
+        let op = Box::new(op.clone());
+        let wanted = Wanted::History { query, op };
+        self.begin_waiting(shared, (client, seq), wanted, until_ms);
+    }
+
+    fn begin_waiting(
+        &self,
+        shared: &mut Shared,
+        (client, seq): (ClientId, Seq),
+        wanted: Wanted,
+        until_ms: u64,
+    ) {
         if shared.quorum.is_lost() {
             let loss_ms = shared.config.timeouts.quorum_loss_ms;
             return shared
                 .clients
                 .error(client, seq, errors::cluster_down_read(loss_ms));
         }
-        let wanted = Wanted::Streams { db, op };
         let allowed = shared.access.check_waiting(client, &wanted.op());
         let reader = Reader::new(client, seq, wanted, until_ms);
         let waits = allowed.and_then(|()| shared.blocked.wait(reader));
@@ -58,11 +89,45 @@ impl<R: LogReader> Running<R> {
             shared.blocked.touch(Watched::Key(db, key));
         }
         while let Some((thing, numbers)) = shared.blocked.take_woken() {
-            let Watched::Key(db, key) = thing;
+            let (db, key) = match thing {
+                Watched::Key(db, key) => (db, key),
+                Watched::Channel(_) => {
+                    for number in numbers {
+                        self.serve_history(shared, number);
+                    }
+                    continue;
+                }
+            };
             let mut asking = asking(shared, &numbers);
             for number in numbers {
                 self.serve(shared, now, number, (db, &key), &mut asking);
             }
+        }
+    }
+
+    /// Takes note of what a batch has published.
+    pub(crate) fn touch_channels(&self, shared: &mut Shared, batch: &AppliedBatch) {
+        if shared.blocked.is_empty() {
+            return;
+        }
+        for op in &batch.ops {
+            if let Op::Publish { channel, .. } = op {
+                shared.blocked.touch(Watched::Channel(channel.clone()));
+            }
+        }
+    }
+
+    fn serve_history(&self, shared: &mut Shared, number: u64) {
+        let reader = shared.blocked.reader(number);
+        let there = reader.is_some_and(|reader| match &reader.wanted {
+            Wanted::History { query, .. } => !self.history_waits(query),
+            Wanted::Streams { .. } => false,
+        });
+        if there
+            && let Some(reader) = shared.blocked.remove(number)
+            && let Wanted::History { query, .. } = reader.wanted
+        {
+            self.answer_history(shared, Asked::new(reader.client, reader.seq, query));
         }
     }
 
@@ -77,7 +142,9 @@ impl<R: LogReader> Running<R> {
         let Some(reader) = shared.blocked.reader(number) else {
             return;
         };
-        let Wanted::Streams { op, .. } = &reader.wanted;
+        let Wanted::Streams { op, .. } = &reader.wanted else {
+            return;
+        };
         let answer = match &**op {
             StreamOp::ReadGroup { group, .. } if reader.asked || asking.contains(group) => return,
             StreamOp::ReadGroup { group, .. } => {
@@ -109,7 +176,9 @@ fn asking(shared: &Shared, numbers: &[u64]) -> BTreeSet<Bytes> {
         .iter()
         .filter_map(|number| shared.blocked.reader(*number));
     let groups = readers.filter(|reader| reader.asked).filter_map(|reader| {
-        let Wanted::Streams { op, .. } = &reader.wanted;
+        let Wanted::Streams { op, .. } = &reader.wanted else {
+            return None;
+        };
         match &**op {
             StreamOp::ReadGroup { group, .. } => Some(group.clone()),
             _ => None,
