@@ -1,8 +1,9 @@
 //! What became of commands: for `INFO commandstats`, `SLOWLOG` and `LATENCY`.
 //!
 //! A command takes from when it is executed until its reply is known; for a write that is until it is committed, synced
-//! and applied. Its caller says what time it is ([`crate::Session::set_now`]); the session looks itself
-//! only when a command has ended that needs nobody else ([`crate::Env::clock`]). Commands of one kind that began and ended at the same times are counted together, so that a pipeline costs one line.
+//! and applied. Its caller says what time it is ([`crate::Session::set_now`]); the session looks itself only when a
+//! command has ended that needs nobody else ([`crate::Env::clock`]). Commands of one kind that began and ended at the
+//! same times are counted together, so that a pipeline costs one line.
 
 use crate::ask::Seq;
 use crate::table::{Flags, Spec};

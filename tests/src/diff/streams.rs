@@ -366,7 +366,6 @@ pub(super) fn blocking() -> BoxedStrategy<Vec<Args>> {
             "BLOCK 0",
             "BLOCK 0",
             "BLOCK 100000",
-            "BLOCK 1",
             "COUNT 1 BLOCK 0",
         ])
     };
