@@ -361,14 +361,7 @@ pub(super) fn streams() -> BoxedStrategy<Vec<Args>> {
 
 /// Two connections that wait for what others add, take away, or forbid.
 pub(super) fn blocking() -> BoxedStrategy<Vec<Args>> {
-    let block = || {
-        word(&[
-            "BLOCK 0",
-            "BLOCK 0",
-            "BLOCK 100000",
-            "COUNT 1 BLOCK 0",
-        ])
-    };
+    let block = || word(&["BLOCK 0", "BLOCK 0", "BLOCK 100000", "COUNT 1 BLOCK 0"]);
     let after = || prop_oneof![4 => id(), 1 => word(&["+", "0"])];
     let two = (key(), key(), after(), after())
         .prop_map(|(one, other, a, b)| [words("STREAMS"), one, other, a, b].concat());
