@@ -96,6 +96,11 @@ pub(crate) enum Ended {
 }
 
 impl Ended {
+    /// By `CLIENT UNBLOCK`, with `ERROR` or without.
+    fn by_command(error: bool) -> Self {
+        if error { Self::Unblocked } else { Self::TimeUp }
+    }
+
     fn reply(self) -> Reply {
         match self {
             Self::TimeUp => Reply::NullArray,
@@ -281,11 +286,7 @@ impl Blocked {
         client: ClientId,
         error: bool,
     ) -> (bool, Option<(Reader, Reply)>) {
-        let how = if error {
-            Ended::Unblocked
-        } else {
-            Ended::TimeUp
-        };
+        let how = Ended::by_command(error);
         match self.of_client.get(&client).copied() {
             Some(number) => (true, self.end(number, how)),
             None => (false, None),
@@ -344,6 +345,11 @@ impl Shared {
 
     /// Ends the waiting of a client. Returns whether it waited.
     pub(crate) fn unblock(&mut self, client: ClientId, error: bool) -> bool {
+        if let Some(seq) = self.reads.take_waiting(client) {
+            let reply = Ended::by_command(error).reply();
+            self.clients.reply(client, seq, reply);
+            return true;
+        }
         let (waited, ended) = self.blocked.unblock(client, error);
         if let Some((reader, reply)) = ended {
             self.clients.reply(reader.client, reader.seq, reply);

@@ -203,6 +203,18 @@ impl Reads {
         self.extract(|read| read.client() == client)
     }
 
+    /// Removes and returns what a client reads that would wait if there is nothing. Whoever does so is blocked already.
+    pub(crate) fn take_waiting(&mut self, client: ClientId) -> Option<Seq> {
+        let waits = |read: &Waiting| match read {
+            Waiting::Keys(read) => read.client == client && read.until_ms.is_some(),
+            Waiting::Subscription(_) => false,
+        };
+        match self.extract(waits).pop()? {
+            Waiting::Keys(read) => Some(read.seq),
+            Waiting::Subscription(_) => None,
+        }
+    }
+
     fn extract(&mut self, which: impl Fn(&Waiting) -> bool) -> Vec<Waiting> {
         let mut reads: Vec<Waiting> = self.waiting.extract_if(.., |r| which(r)).collect();
         if let Some(question) = &mut self.question {

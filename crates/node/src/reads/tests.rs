@@ -169,3 +169,24 @@ fn only_reads_without_a_position_are_given_up() {
     assert_eq!(clients(&reads.give_up()), [3, 2]);
     assert_eq!(clients(&reads.take_ready(LogIndex(5))), [1]);
 }
+
+#[test]
+fn who_would_wait_can_be_told_to_stop_before_it_is_known_what_there_is() {
+    let mut reads = reads();
+    let wait = |client, until_ms| {
+        Waiting::Keys(KeyRead {
+            client: ClientId(client),
+            seq: Seq(client + 10),
+            query: KeyQuery::Versions(Vec::new()),
+            deadline_ms: 1000,
+            until_ms,
+        })
+    };
+    reads.ask(wait(1, None));
+    reads.ask(wait(2, Some(u64::MAX)));
+    question(&mut reads, 0);
+    assert_eq!(reads.take_waiting(ClientId(1)), None, "it does not wait");
+    assert_eq!(reads.take_waiting(ClientId(2)), Some(Seq(12)));
+    assert_eq!(reads.take_waiting(ClientId(2)), None);
+    assert_eq!(clients(&reads.give_up()), [1]);
+}
