@@ -13,8 +13,10 @@ const NAME: Bytes = Bytes::from_static(b"u");
 fuzz_target!(|data: &[u8]| {
     // Whole lines, also ones that name users twice or none.
     let _problems_or_users = Acl::from_file("users.acl", data, false);
-    for all_channels in [false, true] {
-        let Ok(definition) = define(&NAME, &words(data), all_channels) else {
+    // As one rule, blanks and all, and as many.
+    let one = vec![Bytes::copy_from_slice(data)];
+    for (rules, all_channels) in [(words(data), false), (words(data), true), (one, false)] {
+        let Ok(definition) = define(&NAME, &rules, all_channels) else {
             continue;
         };
         // As rules again, whatever a new user begins with.

@@ -4,6 +4,7 @@
 //! are shown, and because they say what becomes of commands that a later release adds.
 
 use super::foreign;
+use super::patterns::has_spaces;
 use super::rule::{RuleError, Source};
 use crate::table::{self, Spec};
 use bytes::Bytes;
@@ -88,6 +89,10 @@ impl Commands {
         text: &str,
         source: Source,
     ) -> Result<(), RuleError> {
+        // As text it would be several rules, where it is read again.
+        if has_spaces(text.as_bytes()) {
+            return Err(RuleError::Syntax);
+        }
         let name = text.to_ascii_lowercase();
         match name.split_once('|') {
             None => match table::find(name.as_bytes()) {

@@ -160,6 +160,19 @@ fn wrong_rules_get_redis_texts_and_change_nothing() {
         made("on (~a +get"),
         Err("ERR Unmatched parenthesis in acl selector starting at '(~a'.".to_owned())
     );
+    // Rules within a rule, which would be read as such from the log.
+    for rule in [
+        "+get|x +@all",
+        "+get|x\0+@all",
+        "+brpoplpush|x\t+@all",
+        "-get|x +@all",
+    ] {
+        // As in Redis, a text ends at a null character.
+        let shown = rule.split('\0').next().unwrap_or_default();
+        let text = format!("ERR Error in ACL SETUSER modifier '{shown}': Syntax error");
+        let made = Acl::default().set_user(&bytes("u"), &[bytes(rule)], false);
+        assert_eq!(made, Err(bytes(&text)), "{rule:?}");
+    }
     let spaces = Acl::default().set_user(&bytes("al ice"), &[], false);
     assert_eq!(
         spaces,
